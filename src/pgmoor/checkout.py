@@ -1,0 +1,269 @@
+"""Who gets a connection: the callers' queue, and what a checkout and a return cost.
+
+The queue belongs to the manager and not to a host: callers keep their places in a failover.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from psycopg_pool import PoolClosed, PoolTimeout
+
+from .connection import BAD, IDLE, ManagedConnection
+from .errors import NoHostAvailable, PoolExhausted, TooManyRequests
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .config import Settings
+    from .errors import PoolFigures
+    from .pool import HostPool
+
+logger = logging.getLogger("pgmoor.checkout")
+
+FEEDER_PATIENCE = 3600.0  # seconds; the feeder waits for as long as callers do
+
+
+class Counters:
+    """Totals since the start or the last `pop_stats()`; names as in psycopg_pool."""
+
+    def __init__(self) -> None:
+        self.requests_num = 0
+        self.requests_queued = 0
+        self.requests_errors = 0
+        self.requests_wait = 0.0  # seconds
+        self.usage = 0.0  # seconds
+        self.returns_bad = 0
+        self.connections_lost = 0
+
+
+class Desk:
+    """Hands connections of the current pool to callers, first come, first served."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        figures: Callable[[], PoolFigures],
+        unavailable: Callable[[float], NoHostAvailable | None],
+        refusal: Callable[[], Exception | None],
+        timed_out: Callable[[], None],
+    ) -> None:
+        self.pool: HostPool | None = None
+        self.counters = Counters()
+        self.waiting: deque[asyncio.Future[ManagedConnection]] = deque()
+        self._settings = settings
+        self._figures = figures
+        self._unavailable = unavailable  # why no host serves, when that is the reason
+        self._refusal = refusal  # what to raise at once, without waiting
+        self._timed_out = timed_out
+
+    # -- taking --------------------------------------------------------------------------------
+
+    async def take(self, timeout: float) -> ManagedConnection:
+        """Return a connection that works, within *timeout* seconds.
+
+        Raises `PoolExhausted`, `NoHostAvailable`, `TooManyRequests` or `ManagerClosed`.
+        """
+        self.counters.requests_num += 1
+        pool = self.pool
+        if pool is not None and pool.idle and not self.waiting:
+            # While `idle` is not 0 this neither suspends nor fails.
+            conn = await pool.take(timeout)
+            if (
+                conn.quiet()
+                and monotonic() - conn.idle_since < self._settings.validate_after
+                and conn.pgconn.status != BAD
+            ):
+                pool.hold(conn)
+                return conn
+            return await self._take_slowly(timeout, conn)
+        return await self._take_slowly(timeout, None)
+
+    async def _take_slowly(
+        self, timeout: float, conn: ManagedConnection | None
+    ) -> ManagedConnection:
+        deadline = monotonic() + timeout
+        try:
+            while True:
+                if conn is None:
+                    conn = await self._next(deadline, timeout)
+                if await self._works(conn):
+                    return conn
+                conn = None
+        except BaseException:
+            self.counters.requests_errors += 1
+            raise
+
+    async def _works(self, conn: ManagedConnection) -> bool:
+        """Test a connection just taken; hold it when it works, else have it replaced."""
+        pool = conn.host_pool
+        assert pool is not None
+        quiet = conn.pgconn.status != BAD and conn.quiet()
+        if quiet and monotonic() - conn.idle_since < self._settings.validate_after:
+            pool.hold(conn)
+            return True
+        try:
+            works = conn.pgconn.status != BAD and await pool.verify(conn)
+        except BaseException:
+            await self.restock(pool, conn)
+            raise
+        if works and pool.left is None:
+            pool.hold(conn)
+            return True
+        if not works:
+            self.counters.connections_lost += 1
+        await self.restock(pool, conn)
+        return False
+
+    async def _next(self, deadline: float, timeout: float) -> ManagedConnection:
+        """Wait in the queue for a connection."""
+        if refusal := self._refusal():
+            raise refusal
+        limit = self._settings.max_waiting
+        if limit and self.queued >= limit:
+            raise TooManyRequests(self._figures())
+        loop = asyncio.get_running_loop()
+        place: asyncio.Future[ManagedConnection] = loop.create_future()
+        self.waiting.append(place)
+        self.counters.requests_queued += 1
+        began = monotonic()
+        timer = loop.call_later(deadline - began, self._expire, place, timeout)
+        self.feed()
+        try:
+            return await place
+        except asyncio.CancelledError:
+            # The connection may have been handed over in the same turn of the loop.
+            if place.done() and not place.cancelled() and place.exception() is None:
+                conn = place.result()
+                assert conn.host_pool is not None
+                await self.restock(conn.host_pool, conn)
+            raise
+        finally:
+            timer.cancel()
+            if not place.done() or place.cancelled() or place.exception() is not None:
+                self._strike(place)
+            self.counters.requests_wait += monotonic() - began
+
+    def _strike(self, place: asyncio.Future[ManagedConnection]) -> None:
+        place.cancel()
+        if place in self.waiting:
+            self.waiting.remove(place)
+
+    def _expire(self, place: asyncio.Future[ManagedConnection], timeout: float) -> None:
+        if place.done():
+            return
+        self._timed_out()
+        error = self._unavailable(timeout)
+        if error is None:
+            holders = self.pool.holders() if self.pool else ()
+            place.set_exception(PoolExhausted(timeout, self._figures(), holders))
+        else:
+            place.set_exception(error)
+
+    @property
+    def queued(self) -> int:
+        """How many callers wait."""
+        return sum(not place.done() for place in self.waiting)
+
+    def fail_all(self, make: Callable[[], Exception]) -> None:
+        """Let every caller who waits meet an exception now."""
+        while self.waiting:
+            place = self.waiting.popleft()
+            if not place.done():
+                place.set_exception(make())
+
+    # -- giving back ---------------------------------------------------------------------------
+
+    async def give(self, conn: ManagedConnection) -> None:
+        """Take a connection back from its holder and pass it on.
+
+        A connection in a transaction is rolled back first. That work goes on by itself when the
+        caller is cancelled meanwhile, and is bounded by `cancel_timeout`.
+        """
+        pool = conn.host_pool
+        assert pool is not None
+        self.counters.usage += monotonic() - conn.held_since
+        status = conn.pgconn.transaction_status
+        if status == IDLE and not pool.needs_reset:
+            pool.unhold(conn)
+            await self.restock(pool, conn)
+            return
+        if conn.pgconn.status == BAD:
+            self.counters.returns_bad += 1
+            pool.unhold(conn)
+            await self.restock(pool, conn)
+            return
+        task = pool.spawn(self._tidy_and_give(pool, conn), "tidy")
+        await asyncio.wait([task])
+
+    async def _tidy_and_give(self, pool: HostPool, conn: ManagedConnection) -> None:
+        try:
+            await pool.tidy(conn)
+        finally:
+            if conn.pgconn.status == BAD:
+                self.counters.returns_bad += 1
+            pool.unhold(conn)
+            await self.restock(pool, conn)
+
+    async def restock(self, pool: HostPool, conn: ManagedConnection) -> None:
+        """Hand a connection to the first who waits, or put it into its pool. Never suspends."""
+        if self.waiting and pool is self.pool and pool.reusable(conn) and self._offer(conn):
+            return
+        await pool.give(conn)
+
+    def _offer(self, conn: ManagedConnection) -> bool:
+        while self.waiting:
+            place = self.waiting.popleft()
+            if not place.done():
+                conn.idle_since = monotonic()
+                place.set_result(conn)
+                return True
+        return False
+
+    # -- feeding -------------------------------------------------------------------------------
+
+    def serve_from(self, pool: HostPool | None) -> None:
+        """Make *pool* the one that callers are served from."""
+        self.pool = pool
+        self.feed()
+
+    def feed(self) -> None:
+        """See to it that somebody brings connections to those who wait."""
+        pool = self.pool
+        if pool is not None and self.waiting and pool.feeder is None and pool.left is None:
+            pool.feeder = pool.spawn(self._bring(pool), "feeder")
+
+    async def _bring(self, pool: HostPool) -> None:
+        """Take connections out of the pool for those who wait; let the pool grow meanwhile."""
+        try:
+            while self.waiting and pool is self.pool:
+                try:
+                    conn = await pool.take(FEEDER_PATIENCE)
+                except PoolTimeout:
+                    continue
+                except PoolClosed:
+                    return
+                if pool is not self.pool or not self._offer(conn):
+                    pool.feeder = None
+                    await pool.give(conn)
+        finally:
+            pool.feeder = None
+            self.feed()
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the counters under psycopg_pool's names."""
+        c = self.counters
+        return {
+            "requests_num": c.requests_num,
+            "requests_queued": c.requests_queued,
+            "requests_errors": c.requests_errors,
+            "requests_wait_ms": int(c.requests_wait * 1000),
+            "requests_waiting": self.queued,
+            "usage_ms": int(c.usage * 1000),
+            "returns_bad": c.returns_bad,
+        }

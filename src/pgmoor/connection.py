@@ -1,0 +1,315 @@
+"""One connection: its liveness, its deadlines, how it is aborted, and what cancellation does to it.
+
+Which host it goes to and how often a dial is tried is the business of `dial`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import select
+import socket
+import threading
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import anyio
+from psycopg import AsyncConnection, capabilities, errors, generators, pq, waiting
+
+from .errors import CommitOutcomeUnknown, ConnectionAborted
+from .sqlstate import OUTCOME_UNKNOWN, READ_ONLY_SQL_TRANSACTION
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from types import TracebackType
+
+    from psycopg import AsyncTransaction
+    from psycopg.abc import PQGen
+    from psycopg.pq.abc import PGconn, PGresult
+
+    from .dial import Dialler
+    from .pool import HostPool
+
+RV = TypeVar("RV")
+logger = logging.getLogger("pgmoor.connection")
+
+ACTIVE = pq.TransactionStatus.ACTIVE
+IDLE = pq.TransactionStatus.IDLE
+INTRANS = pq.TransactionStatus.INTRANS
+BAD = pq.ConnStatus.BAD
+FATAL = pq.ExecStatus.FATAL_ERROR
+
+# A timer that fires this late means that the loop was busy or the process was stopped: what looks
+# like a silent peer may be an answer that waits to be read.
+LATE = 0.05
+
+
+class ManagedConnection(AsyncConnection[Any]):
+    """A psycopg connection that belongs to a manager's pool.
+
+    It is used like any `psycopg.AsyncConnection`. A query whose task is cancelled is settled with
+    the server before `CancelledError` goes on, so that the connection can be used further.
+    """
+
+    cancel_timeout: float = 1.0
+    host_pool: HostPool | None = None
+
+    def __init__(self, pgconn: PGconn, *args: Any, **kwargs: Any) -> None:
+        super().__init__(pgconn, *args, **kwargs)
+        self.abort_reason: tuple[str, str] | None = None  # host, reason
+        self.idle_since = monotonic()
+        self.expires_at = float("inf")
+        self.generation = 0
+        self.counted_idle = False  # it lies in the pool, and HostPool.idle counts it
+        self.holder: asyncio.Task[Any] | None = None
+        self.held_since = 0.0
+        self.held = False
+        self.reported = False  # held too long, and said so
+        self.on_trouble: Callable[[ManagedConnection, errors.Error], None] | None = None
+        poller = select.poll()
+        poller.register(pgconn.socket, select.POLLIN)
+        self.poll = poller.poll
+
+    @classmethod
+    async def connect(  # type: ignore[override]
+        cls, conninfo: str = "", *, dialler: Dialler | None = None, **kwargs: Any
+    ) -> ManagedConnection:
+        """Connect; with a *dialler*, as the pool calls it, by that one's rules."""
+        if dialler is not None:
+            return await dialler.dial(cls)
+        return await super().connect(conninfo, **kwargs)
+
+    async def close(self) -> None:
+        """Close the connection, or give it back where `close_returns` says so (psycopg_pool)."""
+        pool = self.host_pool
+        if pool is not None:
+            if self.held and pool.close_returns:
+                await pool.give_back(self)
+                return
+            pool.forget(self)
+        await super().close()
+
+    def discard(self) -> None:
+        """Close at once, without a word to a server that may not listen."""
+        if self.host_pool is not None:
+            self.host_pool.forget(self)
+        self.pgconn.finish()
+
+    def abort(self, host: str, reason: str) -> None:
+        """Cut the connection: whoever waits for an answer on it gets `ConnectionAborted`.
+
+        Only the socket ends a query on a silent peer, and only shutdown() does so without
+        closing a descriptor that the loop still watches.
+        """
+        if self.pgconn.status == BAD:
+            return
+        if self.abort_reason is None:
+            self.abort_reason = (host, reason)
+        raw = socket.socket(fileno=self.pgconn.socket)
+        try:
+            raw.shutdown(socket.SHUT_RDWR)
+        except OSError as error:
+            logger.debug("shutdown of a connection to %s: %s", host, error)
+        finally:
+            raw.detach()
+
+    def quiet(self) -> bool:
+        """Return whether nothing waits to be read: no farewell, no FIN, no reset, no notice.
+
+        True of every healthy idle connection; costs a microsecond and no round trip.
+        """
+        return not self.poll(0)
+
+    # -- waiting, cancellation and what errors mean ---------------------------------------------
+
+    async def wait(
+        self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None
+    ) -> RV:
+        """Run one of psycopg's generators; every query of this connection passes here."""
+        try:
+            return await waiting.wait_async(
+                gen, self.pgconn.socket, interval=interval, timeout=timeout
+            )
+        except asyncio.CancelledError:
+            if self.pgconn.transaction_status == ACTIVE:
+                await self._settle(gen)
+            raise
+        except (KeyboardInterrupt, SystemExit):
+            self.discard()
+            raise
+        except errors.Error as error:
+            broken = self.pgconn.status == BAD
+            if self.on_trouble and (broken or error.sqlstate == READ_ONLY_SQL_TRANSACTION):
+                self.on_trouble(self, error)
+            if broken and self.abort_reason:
+                raise ConnectionAborted(*self.abort_reason) from error
+            raise
+
+    async def _settle(self, gen: PQGen[Any]) -> None:
+        """Bring a cancelled query to its end where further cancellation does not reach it.
+
+        anyio delivers a cancellation again on every turn of the loop, and psycopg takes the second
+        one as an order to close the connection. So the work is done by a task of its own, and this
+        one only waits; for `cancel_timeout` at most, after which the socket is cut.
+        """
+        task = asyncio.create_task(self._finish_cancelled(gen), name="pgmoor-settle")
+        with anyio.CancelScope(shield=True):
+            while not task.done():
+                try:
+                    await asyncio.wait([task])
+                except asyncio.CancelledError:  # the caller raises the first one
+                    continue
+
+    async def _finish_cancelled(self, gen: PQGen[Any]) -> None:
+        try:
+            with Fuse(self, self.cancel_timeout, "its server did not confirm a cancelled query"):
+                await self._request_cancel()
+                await waiting.wait_async(gen, self.pgconn.socket, interval=0.1)
+        except errors.QueryCanceled:
+            pass  # as asked for
+        except Exception as error:  # noqa: BLE001  the status of the connection says the rest
+            logger.debug("settling a cancelled query: %s", type(error).__name__)
+        finally:
+            if self.pgconn.transaction_status == ACTIVE:
+                self.discard()
+
+    async def _request_cancel(self) -> None:
+        try:
+            if capabilities.has_cancel_safe():
+                await self.cancel_safe(timeout=self.cancel_timeout)
+            else:
+                await self._request_cancel_in_thread()
+        except errors.Error as error:  # the query may end by itself before the fuse burns
+            logger.debug("cancel request failed: %s", type(error).__name__)
+
+    async def _request_cancel_in_thread(self) -> None:
+        """Do what libpq below 17 can only do blocking, and without a limit.
+
+        A daemon thread rather than the loop's executor, which would be waited for at exit.
+        """
+        loop = asyncio.get_running_loop()
+        done = asyncio.Event()
+
+        def request() -> None:
+            self.cancel()
+            loop.call_soon_threadsafe(done.set)
+
+        threading.Thread(target=request, name="pgmoor-cancel", daemon=True).start()
+        try:
+            async with asyncio.timeout(self.cancel_timeout):
+                await done.wait()
+        except TimeoutError:
+            logger.debug("cancel request not answered within %.1f s", self.cancel_timeout)
+
+    # -- commit ------------------------------------------------------------------------------
+
+    async def commit(self) -> None:
+        """Commit; raise `CommitOutcomeUnknown` when the connection dies on the way."""
+        pending = self.pgconn.transaction_status == INTRANS
+        try:
+            await super().commit()
+        except errors.OperationalError as error:
+            if pending and self._outcome_unknown(error):
+                raise _unknown(error) from error
+            raise
+
+    @asynccontextmanager
+    async def transaction(
+        self, savepoint_name: str | None = None, force_rollback: bool = False
+    ) -> AsyncIterator[AsyncTransaction]:
+        """Run a transaction block; raise `CommitOutcomeUnknown` when its COMMIT is cut off."""
+        outermost = self.pgconn.transaction_status == IDLE
+        ended_well = False
+        try:
+            async with super().transaction(savepoint_name, force_rollback) as transaction:
+                yield transaction
+                ended_well = not self.closed
+        except errors.OperationalError as error:
+            commits = ended_well and outermost and not force_rollback
+            if commits and self._outcome_unknown(error):
+                raise _unknown(error) from error
+            raise
+
+    def _outcome_unknown(self, error: errors.Error) -> bool:
+        return self.closed or error.sqlstate in OUTCOME_UNKNOWN
+
+    # -- asking ------------------------------------------------------------------------------
+
+    async def ask(self, statement: bytes, timeout: float, why: str) -> list[PGresult]:
+        """Send a statement outside any transaction, and return its results.
+
+        Raises `ConnectionAborted` after *timeout* seconds, and psycopg's error when the server
+        reports one. Never hangs: the socket is cut by a timer.
+        """
+        with Fuse(self, timeout, why):
+            async with self.lock:
+                self.pgconn.send_query(statement)
+                results: list[PGresult] = await self.wait(generators.execute(self.pgconn))
+        for result in results:
+            if result.status == FATAL:
+                raise errors.error_from_result(result, encoding=self.info.encoding)
+        return results
+
+    async def ping(self, timeout: float) -> None:
+        """Make one round trip; raise within *timeout* seconds when there is no answer."""
+        await self.ask(b"", timeout, f"no answer to a ping within {timeout:g} s")
+
+
+def _unknown(error: Exception) -> CommitOutcomeUnknown:
+    return CommitOutcomeUnknown(
+        f"the connection was lost during COMMIT, which may have been carried out or not: {error}"
+    )
+
+
+@lru_cache(maxsize=64)
+def managed(connection_class: type[AsyncConnection[Any]]) -> type[ManagedConnection]:
+    """Return *connection_class* with a managed connection's abilities."""
+    if issubclass(connection_class, ManagedConnection):
+        return connection_class
+    if connection_class is AsyncConnection:
+        return ManagedConnection
+    name = f"Managed{connection_class.__name__}"
+    return type(name, (ManagedConnection, connection_class), {})
+
+
+class Fuse:
+    """Cuts a connection when what it guards is not done in time; a context manager."""
+
+    __slots__ = ("_conn", "_due", "_extended", "_loop", "_seconds", "_timer", "_why", "burnt")
+
+    def __init__(self, conn: ManagedConnection, seconds: float, why: str) -> None:
+        self._conn = conn
+        self._seconds = seconds
+        self._why = why
+        self._extended = False
+        self.burnt = False
+
+    def __enter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._due = self._loop.time() + self._seconds
+        self._timer = self._loop.call_at(self._due, self._burn)
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._timer.cancel()
+
+    def _burn(self) -> None:
+        conn = self._conn
+        if conn.pgconn.status == BAD:
+            return
+        late = self._loop.time() - self._due > LATE
+        if not self._extended and (late or not conn.quiet()):
+            self._extended = True  # let what has arrived be read first
+            self._due = self._loop.time() + LATE
+            self._timer = self._loop.call_at(self._due, self._burn)
+            return
+        self.burnt = True
+        pool = conn.host_pool
+        conn.abort(pool.host.label if pool else conn.info.host, self._why)

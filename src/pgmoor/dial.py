@@ -1,0 +1,209 @@
+"""Making connections to one host: each dial bounded, each result asked who it is.
+
+`Dialler.dial()` is what the pool calls; it tries until it succeeds or its pool is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import psycopg
+from psycopg import errors
+from psycopg_pool import PoolClosed
+
+from .backoff import delays
+from .hosts import Facts, Host, Observation
+from .sqlstate import Failure, FailureKind, classify
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from .config import Settings
+    from .connection import ManagedConnection
+
+logger = logging.getLogger("pgmoor.dial")
+
+CONCURRENT_DIALS = 3  # of one pool: a server that has just come back is not to be trampled
+SLOW_DELAY = 5.0  # seconds between attempts that only a person can make succeed
+
+# One row of one statement, in one round trip, open to every role. The control file's timeline lags
+# until a checkpoint: on a primary the one in use is read from the name of the current WAL file.
+# An idle primary makes the replay timestamp grow old, so a standby that has replayed all that it
+# received has no lag.
+FULL_QUESTION = b"""
+select r.r, current_setting('transaction_read_only'),
+ case when r.r then (select timeline_id::text from pg_catalog.pg_control_checkpoint())
+ else ('x' || substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::bit(32)
+  ::int::text end,
+ (select system_identifier::text from pg_catalog.pg_control_system()),
+ case when not r.r or pg_catalog.pg_last_wal_receive_lsn() = pg_catalog.pg_last_wal_replay_lsn()
+ then null else extract(epoch from
+  pg_catalog.clock_timestamp() - pg_catalog.pg_last_xact_replay_timestamp()) end
+from (select pg_catalog.pg_is_in_recovery()) r(r)
+"""
+# Poolers and databases that speak PostgreSQL's protocol without its functions.
+PLAIN_QUESTION = b"show transaction_read_only"
+
+# The address stands in the host's label already; libpq's hints fill further lines.
+_PREFIX = re.compile(
+    r"^connection (failed|is bad): |connection to server (at|on) .*? failed: |^FATAL: +"
+)
+
+
+class Asker:
+    """Asks servers of one host list entry who they are, in the fullest way they understand."""
+
+    def __init__(self) -> None:
+        self._plain = False
+
+    async def ask(self, conn: ManagedConnection, timeout: float) -> Facts:
+        """Return what the server says of itself; raise when it doesn't within *timeout* seconds."""
+        why = f"no answer to a health check within {timeout:g} s"
+        if not self._plain:
+            try:
+                return _facts((await conn.ask(FULL_QUESTION, timeout, why))[0])
+            except (errors.ProgrammingError, errors.NotSupportedError, errors.InternalError):
+                self._plain = True
+                logger.info("a server does not know PostgreSQL's functions; asking plainly")
+        result = (await conn.ask(PLAIN_QUESTION, timeout, why))[0]
+        return Facts(writable=result.get_value(0, 0) == b"off")
+
+
+def _facts(result: Any) -> Facts:
+    recovery, read_only, timeline, system_id, lag = (result.get_value(0, i) for i in range(5))
+    return Facts(
+        in_recovery=recovery == b"t",
+        writable=read_only == b"off" and recovery == b"f",
+        timeline=int(timeline) if timeline else None,
+        system_id=int(system_id) if system_id else None,
+        lag=float(lag) if lag else None,
+    )
+
+
+async def connect(
+    cls: type[ManagedConnection], settings: Settings, host: Host, timeout: float
+) -> ManagedConnection:
+    """Connect to one host within *timeout* seconds; raise `TimeoutError` or psycopg's error.
+
+    psycopg's own connect_timeout has a floor of 2 s. A dial is bounded from outside instead: it is
+    thrown away when it is late, so nothing is lost by cancelling it.
+    """
+    params = {**settings.params_of(host), **settings.connect_args}
+    with anyio.fail_after(timeout):
+        # Past this point only our own limit counts.
+        conn = await cls.connect(**params, connect_timeout=3600)
+    conn.cancel_timeout = settings.cancel_timeout
+    return conn
+
+
+def failure_of(error: BaseException, settings: Settings, timeout: float) -> Failure:
+    """Return what *error*, raised while dialling or asking, means; its text holds no secret."""
+    kind = classify(error)
+    if isinstance(error, TimeoutError):
+        return Failure(kind, f"no answer within {timeout:g} s")
+    lines = str(error).splitlines() or [type(error).__name__]
+    words = _PREFIX.sub("", lines[0]).strip()
+    return Failure(kind, settings.secrets.redact(words))
+
+
+class Dialler:
+    """Makes the connections of one host's pool."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        host: Host,
+        *,
+        observe: Callable[[Observation], None],
+        accepts: Callable[[], Failure | None],
+        adopt: Callable[[ManagedConnection], None],
+        failed: Callable[[Host, Failure], None],
+        configure: Callable[[Any], Awaitable[None]] | None,
+    ) -> None:
+        self._settings = settings
+        self._host = host
+        self._observe = observe  # takes in what a dial has learnt of the host
+        self._accepts = accepts  # says why the host, as it is known now, is not wanted
+        self._adopt = adopt  # makes the connection one of the pool's
+        self._failed = failed
+        self._configure = configure
+        self._asker = Asker()
+        self._slots = asyncio.Semaphore(CONCURRENT_DIALS)
+        self._scopes: set[anyio.CancelScope] = set()
+        self._left = False
+
+    def leave(self) -> None:
+        """End all dials: the pool is being closed."""
+        self._left = True
+        self.hurry()
+
+    def hurry(self) -> None:
+        """Begin every pending dial anew: the host has just answered again.
+
+        A dial that hangs in a retransmission, or waits in its backoff, would come seconds later.
+        """
+        for scope in tuple(self._scopes):
+            scope.cancel()
+
+    async def dial(self, cls: type[ManagedConnection]) -> ManagedConnection:
+        """Return a tested connection; raise `PoolClosed` once the pool is left."""
+        waits = delays(self._settings.backoff_base, self._settings.backoff_cap)
+        while not self._left:
+            with anyio.CancelScope() as scope:
+                self._scopes.add(scope)
+                try:
+                    async with self._slots:
+                        outcome = await self._attempt(cls)
+                    if not isinstance(outcome, Failure):
+                        return outcome
+                    self._failed(self._host, outcome)
+                    await asyncio.sleep(max(next(waits), _least_delay(outcome)))
+                finally:
+                    self._scopes.discard(scope)
+        raise PoolClosed(f"{self._host} was left")
+
+    async def _attempt(self, cls: type[ManagedConnection]) -> ManagedConnection | Failure:
+        limit = self._settings.connect_timeout
+        asked_at = monotonic()
+        try:
+            conn = await connect(cls, self._settings, self._host, limit)
+        except (psycopg.Error, OSError) as error:
+            return failure_of(error, self._settings, limit)
+        kept = False
+        try:
+            facts = await self._asker.ask(conn, self._settings.health_timeout)
+            self._observe(
+                Observation(self._host.index, asked_at, monotonic(), facts=facts)
+            )
+            if unwanted := self._accepts():
+                return unwanted
+            await self._run_configure(conn)
+            self._adopt(conn)
+            kept = True
+        except Exception as error:  # noqa: BLE001  `configure` is the user's and may raise anything
+            return failure_of(error, self._settings, limit)
+        finally:
+            if not kept:
+                conn.discard()
+        return conn
+
+    async def _run_configure(self, conn: ManagedConnection) -> None:
+        if self._configure is None:
+            return
+        with anyio.fail_after(self._settings.connect_timeout):
+            await self._configure(conn)
+        status = conn.info.transaction_status
+        if status.name != "IDLE":
+            raise psycopg.ProgrammingError(
+                f"configure left the connection in status {status.name}; let it commit"
+            )
+
+
+def _least_delay(failure: Failure) -> float:
+    slow = failure.kind in (FailureKind.CREDENTIALS, FailureKind.CONFIGURATION)
+    return SLOW_DELAY if slow else 0.0

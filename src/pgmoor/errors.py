@@ -1,0 +1,161 @@
+"""The exceptions a caller can meet; all but the first derive from psycopg's classes.
+
+Their texts carry host names, states and figures, never a password or the conninfo.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psycopg
+import psycopg_pool
+
+if TYPE_CHECKING:
+    from .hosts import HostState
+
+__all__ = [
+    "CommitOutcomeUnknown",
+    "ConfigError",
+    "ConnectionAborted",
+    "Holder",
+    "ManagerClosed",
+    "NoHostAvailable",
+    "PoolExhausted",
+    "PoolFigures",
+    "TooManyRequests",
+]
+
+
+class ConfigError(ValueError):
+    """A setting that can't be used.
+
+    Raised by the constructor, before anything is dialled. The text is fixed by pgmoor: the value
+    is not quoted, as it may hold a secret.
+    """
+
+    def __init__(self, setting: str, problem: str, remedy: str) -> None:
+        super().__init__(f"{setting}: {problem}; {remedy}")
+        self.setting = setting
+        self.problem = problem
+        self.remedy = remedy
+
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[str, str, str]]:
+        return type(self), (self.setting, self.problem, self.remedy)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who has held a connection, and for how many seconds."""
+
+    task: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.task} for {self.seconds:.1f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class PoolFigures:
+    """The pool at one instant: connections made, in use, idle; callers waiting; its limits."""
+
+    size: int = 0
+    used: int = 0
+    idle: int = 0
+    waiting: int = 0
+    min_size: int = 0
+    max_size: int = 0
+
+    def __str__(self) -> str:
+        return (
+            f"size {self.size} of {self.max_size}, used {self.used}, idle {self.idle},"
+            f" waiting {self.waiting}"
+        )
+
+
+class PoolExhausted(psycopg_pool.PoolTimeout):
+    """No connection became free in time, though the host works.
+
+    Raised by `connection()` and `getconn()` after `timeout` seconds. Carries `figures` and the
+    `holders` that have kept a connection longest.
+    """
+
+    def __init__(
+        self, timeout: float, figures: PoolFigures, holders: tuple[Holder, ...] = ()
+    ) -> None:
+        held = f"; held longest by {', '.join(map(str, holders))}" if holders else ""
+        super().__init__(f"no connection free within {timeout:.2f} s: {figures}{held}")
+        self.timeout = timeout
+        self.figures = figures
+        self.holders = holders
+
+    def __reduce__(self) -> tuple[type[PoolExhausted], tuple[object, ...]]:
+        return type(self), (self.timeout, self.figures, self.holders)
+
+
+class NoHostAvailable(psycopg_pool.PoolTimeout):
+    """No host satisfied the target in time.
+
+    Raised by `connection()` and `getconn()` after `timeout` seconds, at once with
+    `when_down="fail"` and after the manager has given up; by `open(wait=True)`, `wait()` and
+    `wait_ready()`. Carries `hosts`: the state and the last failure of each.
+    """
+
+    def __init__(self, reason: str, hosts: tuple[HostState, ...] = ()) -> None:
+        states = "; ".join(describe(state) for state in hosts)
+        super().__init__(f"{reason}: {states}" if states else reason)
+        self.reason = reason
+        self.hosts = hosts
+
+    def __reduce__(self) -> tuple[type[NoHostAvailable], tuple[object, ...]]:
+        return type(self), (self.reason, self.hosts)
+
+
+class TooManyRequests(psycopg_pool.TooManyRequests):
+    """`max_waiting` callers wait already. Raised at once, with the pool's `figures`."""
+
+    def __init__(self, figures: PoolFigures) -> None:
+        super().__init__(f"too many callers wait for a connection: {figures}")
+        self.figures = figures
+
+    def __reduce__(self) -> tuple[type[TooManyRequests], tuple[object, ...]]:
+        return type(self), (self.figures,)
+
+
+class CommitOutcomeUnknown(psycopg.OperationalError):
+    """The connection died while COMMIT was under way: the server may have committed or not.
+
+    Raised by `commit()`, by the end of a `transaction()` block and by the end of
+    `async with manager.connection()`. pgmoor never repeats such a transaction: find out by
+    reading, or make it safe to repeat. (SQLSTATE 40003 and 08007 mean the same.)
+    """
+
+
+class ConnectionAborted(psycopg.OperationalError):
+    """pgmoor cut this connection, because its host was left or did not answer in time.
+
+    Carries `host` and `reason`. A statement under way may have been carried out.
+    """
+
+    def __init__(self, host: str, reason: str) -> None:
+        super().__init__(f"connection to {host} was aborted: {reason}")
+        self.host = host
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[ConnectionAborted], tuple[str, str]]:
+        return type(self), (self.host, self.reason)
+
+
+class ManagerClosed(psycopg_pool.PoolClosed):
+    """The manager is closed or not open yet, or used from another event loop or process."""
+
+
+def describe(state: HostState) -> str:
+    """Return one host's state in a few words, with its last failure."""
+    words = f"{state.host} {state.status.value}"
+    if state.failure:
+        return f"{words} ({state.failure})"
+    if state.role.value != "unknown":
+        writable = ", read-only" if state.writable is False else ""
+        return f"{words} ({state.role.value}{writable})"
+    return words

@@ -1,0 +1,115 @@
+"""The `Health` report: what a readiness probe, a page or a person wants to know.
+
+It is built from what is in memory; no round trip, no pool slot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Literal
+
+from .hosts import Status
+
+if TYPE_CHECKING:
+    from .errors import PoolFigures
+    from .hosts import HostState
+
+
+class State(Enum):
+    """What the manager is about."""
+
+    NEW = "new"  # not opened
+    STARTING = "starting"  # opened; no host has been chosen yet
+    READY = "ready"
+    STALLED = "stalled"  # the host in use is silent, and is given `stall_timeout`
+    SEARCHING = "searching"  # the host in use was left; the next one is being chosen
+    OUTAGE = "outage"  # no host qualifies; the reconnect coroutine is at work
+    GAVE_UP = "gave up"  # max_tries or max_time is used up
+    CLOSED = "closed"
+
+
+SERVING = frozenset({State.READY, State.STALLED})
+
+
+@dataclass(frozen=True, slots=True)
+class HostHealth:
+    """One host as a report shows it; durations in seconds."""
+
+    host: str
+    status: str
+    role: str
+    writable: bool | None
+    timeline: int | None
+    latency: float | None
+    lag: float | None
+    current: bool
+    stale: bool
+    failure: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The manager's condition at one instant.
+
+    `live`: the manager's own tasks run; false only when it is closed or broken. It never depends
+    on the database, so that an orchestrator does not restart a program whose database is away.
+    `ready`: a connection can be expected now. `status`: pass, warn (it serves, and something needs
+    attention) or fail. `since` is the number of seconds that `state` has held.
+    """
+
+    live: bool
+    ready: bool
+    status: Literal["pass", "warn", "fail"]
+    state: str
+    reason: str
+    since: float
+    pool: PoolFigures
+    hosts: tuple[HostHealth, ...]
+
+    def to_dict(self, *, details: bool = True) -> dict[str, Any]:
+        """Return plain values; with `details=False` no host, figure or error text is in them."""
+        if not details:
+            return {
+                "status": self.status,
+                "live": self.live,
+                "ready": self.ready,
+                "state": self.state,
+                "since": round(self.since, 3),
+            }
+        return asdict(self)
+
+
+def host_health(state: HostState, *, current: bool, stale: bool) -> HostHealth:
+    """Return the report on one host."""
+    return HostHealth(
+        host=state.host.label,
+        status=state.status.value,
+        role=state.role.value,
+        writable=state.writable,
+        timeline=state.timeline,
+        latency=state.latency,
+        lag=state.lag,
+        current=current,
+        stale=stale,
+        failure=state.failure.text if state.failure else None,
+    )
+
+
+def grade(
+    state: State, pool: PoolFigures, hosts: tuple[HostHealth, ...]
+) -> tuple[Literal["pass", "warn", "fail"], str]:
+    """Return the status, and the first thing worth a person's attention."""
+    if state not in SERVING:
+        return "fail", state.value
+    if state is State.STALLED:
+        return "warn", "the host in use does not answer"
+    for host in hosts:
+        if host.stale:
+            return "warn", f"{host.host} claims to be primary on a timeline that was left"
+    for host in hosts:
+        if host.status not in (Status.UP.value, Status.UNKNOWN.value):
+            return "warn", f"{host.host} is {host.status}"
+    if pool.waiting and not pool.idle and pool.used >= pool.max_size:
+        return "warn", "all connections are in use and callers wait"
+    return "pass", "connected"

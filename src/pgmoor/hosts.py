@@ -1,0 +1,231 @@
+"""The hosts and what is known of them; `HostTable.apply()` is the only writer of host state.
+
+Pure: no clock, no I/O. It keeps the newest evidence; which host to use is decided in `policy`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from .sqlstate import Failure, FailureKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+# Two unanswered probes in a row: one may be a lost packet or a pause of the server.
+MISSES_UNTIL_SILENT = 2
+
+
+class Role(Enum):
+    """What a server is in its cluster, in libpq's words."""
+
+    UNKNOWN = "unknown"
+    PRIMARY = "primary"
+    STANDBY = "standby"
+
+
+class Status(Enum):
+    """Whether a host can be used, by the newest evidence."""
+
+    UNKNOWN = "unknown"  # not asked yet, or asked too long ago
+    UP = "up"
+    STARTING = "starting"  # it answers that it doesn't accept connections yet, or any more
+    REJECTED = "rejected"  # it answers, and turns us away: credentials or configuration
+    SILENT = "silent"  # no answer, twice in a row
+    DOWN = "down"  # refused, reset, or no such name
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One server address, at its place in the order of preference."""
+
+    index: int
+    host: str
+    port: int
+    hostaddr: str | None = None
+
+    @property
+    def label(self) -> str:
+        """How logs, events and errors name the host: `host:port`."""
+        name = self.host or self.hostaddr or "local socket"
+        return f"[{name}]:{self.port}" if ":" in name else f"{name}:{self.port}"
+
+    def __str__(self) -> str:
+        return self.label
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a server said of itself; None where it can't say."""
+
+    in_recovery: bool | None = None
+    writable: bool | None = None
+    timeline: int | None = None
+    system_id: int | None = None
+    lag: float | None = None  # seconds of replay behind the primary, on a standby
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """The outcome of asking one host once: facts, or a failure."""
+
+    host: int
+    asked_at: float  # time.monotonic()
+    answered_at: float
+    facts: Facts | None = None
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HostState:
+    """All that is known of one host."""
+
+    host: Host
+    status: Status = Status.UNKNOWN
+    role: Role = Role.UNKNOWN
+    writable: bool | None = None
+    timeline: int | None = None
+    system_id: int | None = None
+    lag: float | None = None
+    latency: float | None = None  # seconds the newest answer took
+    asked_at: float = float("-inf")  # of the newest observation
+    since: float = float("-inf")  # the status has held since
+    steady_since: float | None = None  # it has answered every time, and the same, since
+    misses: int = 0  # unanswered in a row
+    silent_since: float | None = None  # when the first of these was asked
+    failure: Failure | None = None  # the newest, until an answer clears it
+
+
+_STATUS_OF_FAILURE: dict[FailureKind, Status] = {
+    FailureKind.REFUSED: Status.DOWN,
+    FailureKind.RESET: Status.DOWN,
+    FailureKind.NAME: Status.DOWN,
+    FailureKind.PROTOCOL: Status.DOWN,
+    FailureKind.STARTING: Status.STARTING,
+    FailureKind.CREDENTIALS: Status.REJECTED,
+    FailureKind.CONFIGURATION: Status.REJECTED,
+}
+# These say nothing against the host: it answered, and has no room just now.
+_KEEPS_STATUS = frozenset({FailureKind.SATURATED, FailureKind.RESOURCES, FailureKind.ROLE})
+
+
+class HostTable:
+    """The states of all hosts, in their order, and the newest timeline seen of each cluster."""
+
+    def __init__(self, hosts: Sequence[Host]) -> None:
+        self._states = [HostState(host) for host in hosts]
+        self._newest: dict[int | None, int] = {}
+        self.system_id: int | None = None  # of the cluster that was chosen; see `adopt`
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def __iter__(self) -> Iterator[HostState]:
+        return iter(self._states)
+
+    def __getitem__(self, index: int) -> HostState:
+        return self._states[index]
+
+    def adopt(self, index: int) -> None:
+        """Remember that the cluster of host *index* is the one in use."""
+        self.system_id = self._states[index].system_id or self.system_id
+
+    def newest_timeline(self, system_id: int | None) -> int:
+        """Return the newest timeline on which a primary of this cluster was ever seen, or 0."""
+        return self._newest.get(system_id, 0)
+
+    def is_stale(self, state: HostState) -> bool:
+        """Return whether the host claims to be primary on a timeline that was left.
+
+        Writes to such a host are lost when it joins the newer primary again.
+        """
+        return (
+            state.role is Role.PRIMARY
+            and state.timeline is not None
+            and state.timeline < self.newest_timeline(state.system_id)
+        )
+
+    def is_foreign(self, state: HostState) -> bool:
+        """Return whether the host belongs to another cluster than the one in use.
+
+        When no host of the list is left in that cluster, the list has been rebuilt as a whole,
+        and nothing in it is foreign.
+        """
+        if self.system_id is None or state.system_id in (None, self.system_id):
+            return False
+        return any(other.system_id == self.system_id for other in self._states)
+
+    def apply(self, seen: Observation) -> tuple[HostState, HostState]:
+        """Take in one observation and return the host's state before and after it.
+
+        An observation asked earlier than the newest one changes nothing but the newest timeline:
+        a timeline, once seen, is not forgotten.
+        """
+        before = self._states[seen.host]
+        facts = seen.facts
+        if facts and facts.in_recovery is False and facts.timeline is not None:
+            newest = max(facts.timeline, self.newest_timeline(facts.system_id))
+            self._newest[facts.system_id] = newest
+        if seen.asked_at < before.asked_at:
+            return before, before
+        after = _answered(before, seen, facts) if facts else _failed(before, seen)
+        self._states[seen.host] = after
+        return before, after
+
+
+def _role(facts: Facts) -> Role:
+    if facts.in_recovery is None:
+        return Role.UNKNOWN
+    return Role.STANDBY if facts.in_recovery else Role.PRIMARY
+
+
+def _answered(before: HostState, seen: Observation, facts: Facts) -> HostState:
+    role = _role(facts)
+    same = before.status is Status.UP and (before.role, before.writable, before.timeline) == (
+        role,
+        facts.writable,
+        facts.timeline,
+    )
+    return replace(
+        before,
+        status=Status.UP,
+        role=role,
+        writable=facts.writable,
+        timeline=facts.timeline,
+        system_id=facts.system_id if facts.system_id is not None else before.system_id,
+        lag=facts.lag,
+        latency=seen.answered_at - seen.asked_at,
+        asked_at=seen.asked_at,
+        since=before.since if before.status is Status.UP else seen.answered_at,
+        steady_since=before.steady_since
+        if same and before.steady_since is not None
+        else seen.answered_at,
+        misses=0,
+        silent_since=None,
+        failure=None,
+    )
+
+
+def _failed(before: HostState, seen: Observation) -> HostState:
+    failure = seen.failure or Failure(FailureKind.OTHER, "no answer")
+    status = _STATUS_OF_FAILURE.get(failure.kind, before.status)
+    misses, silent_since = before.misses, before.silent_since
+    if failure.kind in (FailureKind.TIMEOUT, FailureKind.OTHER):
+        misses += 1
+        silent_since = seen.asked_at if silent_since is None else silent_since
+        if misses >= MISSES_UNTIL_SILENT:
+            status = Status.SILENT
+    elif failure.kind not in _KEEPS_STATUS:
+        misses, silent_since = 0, None
+    return replace(
+        before,
+        status=status,
+        asked_at=seen.asked_at,
+        since=before.since if status is before.status else seen.answered_at,
+        steady_since=before.steady_since if failure.kind in _KEEPS_STATUS else None,
+        misses=misses,
+        silent_since=silent_since,
+        failure=failure,
+    )

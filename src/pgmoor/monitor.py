@@ -1,0 +1,237 @@
+"""The background tasks: probes of each host, pings of idle connections, reconnection, holders.
+
+They gather evidence and keep the pace; what follows from it is decided and done in `steering`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import anyio
+from psycopg import errors
+
+from .backoff import delays, spread
+from .connection import BAD, ManagedConnection
+from .dial import Asker, connect, failure_of
+from .events import HeldTooLong
+from .hosts import Facts, Host, Observation, Status
+from .policy import BURST_FIRST, pace
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from .checkout import Desk
+    from .config import Settings
+    from .events import Event
+    from .steering import Steering
+
+logger = logging.getLogger("pgmoor.monitor")
+
+
+class Prober:
+    """Asks one host who it is, over a connection of its own; a full pool is not a dead host."""
+
+    def __init__(self, settings: Settings, host: Host) -> None:
+        self.host = host
+        self.wake = asyncio.Event()
+        self._settings = settings
+        self._asker = Asker()
+        self._conn: ManagedConnection | None = None
+
+    async def probe(self) -> Observation:
+        """Return what was learnt, within about `health_timeout`; never raises psycopg's errors."""
+        asked_at = monotonic()
+        limit = self._settings.health_timeout
+        try:
+            facts = await self._ask(limit)
+        except (errors.Error, OSError) as error:
+            failure = failure_of(error, self._settings, limit)
+            return Observation(self.host.index, asked_at, monotonic(), failure=failure)
+        return Observation(self.host.index, asked_at, monotonic(), facts=facts)
+
+    async def _ask(self, limit: float) -> Facts:
+        if self._conn is not None:
+            try:
+                return await self._asker.ask(self._conn, limit)
+            except errors.Error:
+                timed_out = self._conn.abort_reason is not None
+                self.close()
+                if timed_out:
+                    raise TimeoutError from None
+                # The server may have ended this one session only: a new one tells.
+        began = monotonic()
+        self._conn = await connect(ManagedConnection, self._settings, self.host, limit)
+        try:
+            return await self._asker.ask(self._conn, max(limit - (monotonic() - began), 0.05))
+        except errors.Error:
+            timed_out = self._conn.abort_reason is not None
+            self.close()
+            if timed_out:
+                raise TimeoutError from None
+            raise
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the probe's connection."""
+        conn, self._conn = self._conn, None
+        if conn is not None and conn.pgconn.status != BAD:
+            conn.discard()
+
+
+class Monitor:
+    """Owns the background tasks while the manager is open."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        steering: Steering,
+        desk: Desk,
+        *,
+        emit: Callable[[Event], None],
+    ) -> None:
+        self._settings = settings
+        self._steering = steering
+        self._desk = desk
+        self._emit = emit
+        self.probers = [Prober(settings, host) for host in settings.hosts]
+        steering.wake_probers = self._wake
+
+    async def run(self) -> None:
+        """Run all background tasks; ends by cancellation only."""
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._steering.run, name="pgmoor-steering")
+                for prober in self.probers:
+                    group.start_soon(self._watch, prober, name=f"pgmoor-probe-{prober.host}")
+                for work, name in (
+                    (self._reconnect, "pgmoor-reconnect"),
+                    (self._keep_alive, "pgmoor-keepalive"),
+                    (self._watch_holders, "pgmoor-holders"),
+                ):
+                    group.start_soon(self._for_ever, work, name, name=name)
+        finally:
+            for prober in self.probers:
+                prober.close()
+
+    async def probe_all(self, timeout: float) -> None:
+        """Have every host probed anew; return when all have answered or failed, or in time."""
+        asked_at = monotonic()
+        self._wake()
+        with anyio.move_on_after(timeout):
+            while any(state.asked_at < asked_at for state in self._steering.table):
+                await asyncio.sleep(BURST_FIRST)
+
+    def _wake(self) -> None:
+        for prober in self.probers:
+            prober.wake.set()
+
+    async def _for_ever(self, work: Callable[[], Awaitable[None]], name: str) -> None:
+        """Repeat *work*; one bad turn is reported and does not end it."""
+        while True:
+            try:
+                await work()
+            except Exception:
+                logger.exception("%s failed; going on", name)
+                await asyncio.sleep(1.0)
+
+    # -- probes --------------------------------------------------------------------------------
+
+    async def _watch(self, prober: Prober) -> None:
+        while True:
+            prober.wake.clear()
+            try:
+                self._steering.observe(await prober.probe())
+            except Exception:  # one bad turn must not end the watch over a host
+                logger.exception("a probe of %s failed; going on", prober.host)
+            await self._pause(prober)
+
+    async def _pause(self, prober: Prober) -> None:
+        steering = self._steering
+        state = steering.table[prober.host.index]
+        situation = steering.situation
+        delay = pace(state, situation, self._settings.health_interval, monotonic())
+        if delay is None:
+            await prober.wake.wait()
+            return
+        if situation.unsure_since is None:
+            delay = spread(delay)
+        least = min(delay, BURST_FIRST)
+        await asyncio.sleep(least)
+        with anyio.move_on_after(delay - least):
+            await prober.wake.wait()
+
+    # -- reconnection --------------------------------------------------------------------------
+
+    async def _reconnect(self) -> None:
+        """While no host is in use, have those that are down asked again, ever more slowly."""
+        await self._steering.searching.wait()
+        began = monotonic()
+        tries = 0
+        most, longest = self._settings.max_tries, self._settings.max_time
+        for delay in delays(self._settings.backoff_base, self._settings.backoff_cap):
+            tries += 1
+            for prober in self.probers:
+                if self._steering.table[prober.host.index].status is not Status.UP:
+                    prober.wake.set()
+            last = most is not None and tries >= most
+            if await self._found(self._settings.health_timeout if last else delay):
+                return
+            spent = monotonic() - began
+            if last or (longest is not None and spent >= longest):
+                self._steering.give_up(tries, spent)
+                return
+
+    async def _found(self, seconds: float) -> bool:
+        with anyio.move_on_after(seconds):
+            await self._steering.found.wait()
+        return not self._steering.searching.is_set()
+
+    # -- the pool ------------------------------------------------------------------------------
+
+    async def _keep_alive(self) -> None:
+        """Ping the connection that has been idle longest, when it has been so for too long."""
+        interval = self._settings.keepalive_interval
+        pool = self._desk.pool
+        oldest = pool.oldest_idle() if pool is not None else None
+        due = monotonic() + interval if oldest is None else oldest + interval
+        await asyncio.sleep(min(max(due - monotonic(), 0.0), interval))
+        if pool is None or pool is not self._desk.pool or monotonic() < due:
+            return
+        conn = await pool.take_idle_since(monotonic() - interval)
+        if conn is None:
+            await asyncio.sleep(min(1.0, interval))
+            return
+        try:
+            if not await pool.verify(conn):
+                self._steering.nudge("an idle connection broke")
+        finally:
+            await self._desk.restock(pool, conn)
+
+    async def _watch_holders(self) -> None:
+        """Report each connection that is held for longer than `held_warning`, once."""
+        limit = self._settings.held_warning
+        if limit is None:
+            await asyncio.Event().wait()
+            return
+        await asyncio.sleep(min(limit / 4, 60.0))
+        pool = self._desk.pool
+        now = monotonic()
+        for conn in tuple(pool.connections) if pool is not None else ():
+            if conn.held and not conn.reported and now - conn.held_since > limit:
+                conn.reported = True
+                self._report_holder(conn, now - conn.held_since)
+
+    def _report_holder(self, conn: ManagedConnection, seconds: float) -> None:
+        task = conn.holder
+        name = task.get_name() if task is not None else "no task"
+        frames = task.get_stack(limit=12) if task is not None else []
+        lines = (line for frame in frames for line in traceback.format_stack(frame, limit=1))
+        stack = "".join(lines)
+        logger.warning("a connection is held by %s for %.1f s\n%s", name, seconds, stack)
+        self._emit(HeldTooLong(task=name, seconds=seconds, stack=stack))

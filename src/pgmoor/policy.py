@@ -1,0 +1,251 @@
+"""Which host to use: `decide()`, a pure and total function of the evidence, and `pace()`.
+
+It reads a `HostTable` and a clock value and returns what is to be done; `steering` does it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Literal
+
+from .hosts import HostState, HostTable, Role, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Target(Enum):
+    """Which servers will do; libpq's `target_session_attrs`, with its values and meaning.
+
+    One difference: a server outside recovery that refuses writes (default_transaction_read_only)
+    does not satisfy `primary`. A demoted primary that keeps its connections looks like that.
+    """
+
+    ANY = "any"
+    READ_WRITE = "read-write"
+    READ_ONLY = "read-only"
+    PRIMARY = "primary"
+    STANDBY = "standby"
+    PREFER_STANDBY = "prefer-standby"
+
+
+class Action(Enum):
+    """What a decision asks for."""
+
+    STAY = "stay"  # on the current host
+    SWITCH = "switch"  # to the host named
+    LEAVE = "leave"  # the current host, with no other to go to yet
+    WAIT = "wait"  # there is no current host, and none qualifies yet
+
+
+class Reason(Enum):
+    """Why; the value is the phrase that logs, events and errors use."""
+
+    FINE = "it satisfies the target"
+    ONLY_ONE_LEFT = "it does not answer, and no other host qualifies"
+    UNVERIFIED = "it has not been verified yet"
+    FIRST = "it is the first host in order that satisfies the target"
+    PREFERRED = "it is preferred, and has been stable long enough"
+    NEWER_TIMELINE = "it is the primary of the newer timeline"
+    STALE = "another host is primary on a newer timeline"
+    DOWN = "it is down"
+    SILENT = "it does not answer"
+    ROLE = "it no longer satisfies the target"
+    FOREIGN = "it belongs to another database cluster"
+    SETTLING = "other hosts have not answered yet"
+    NONE = "no host satisfies the target"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The settings that decisions rest on; durations in seconds."""
+
+    target: Target = Target.PRIMARY
+    failback: Literal["auto", "manual"] = "auto"
+    failback_after: float = 30.0
+    settle: float = 0.2
+    stall_timeout: float = 15.0
+    expiry: float = 6.0  # an observation older than this proves nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do now, why, and when to ask again even if nothing is learnt meanwhile."""
+
+    action: Action
+    host: int | None
+    reason: Reason
+    recheck_at: float | None = None
+    abort: bool = False  # cut the connections of the host that is left
+
+
+def rank(target: Target, state: HostState) -> int | None:
+    """Return how well a host that is up satisfies the target: 0 is best, None is not at all."""
+    standby = state.role is Role.STANDBY
+    writable = state.writable is not False and not standby
+    if target is Target.PREFER_STANDBY:
+        return 0 if standby else 1
+    fits = {
+        Target.ANY: True,
+        Target.READ_WRITE: writable,
+        Target.PRIMARY: writable,
+        Target.READ_ONLY: state.writable is False or standby,
+        Target.STANDBY: standby,
+    }[target]
+    return 0 if fits else None
+
+
+def candidates(table: HostTable, rules: Rules, now: float) -> list[HostState]:
+    """Return the hosts that qualify by fresh evidence, the best first."""
+    found = []
+    for state in table:
+        if state.status is not Status.UP or now - state.asked_at > rules.expiry:
+            continue
+        if table.is_stale(state) or table.is_foreign(state):
+            continue
+        place = rank(rules.target, state)
+        if place is not None:
+            found.append((place, state.host.index, state))
+    return [state for _, _, state in sorted(found, key=lambda row: row[:2])]
+
+
+def decide(
+    table: HostTable,
+    rules: Rules,
+    current: int | None,
+    searching_since: float | None,
+    now: float,
+    *,
+    failback_now: bool = False,
+) -> Decision:
+    """Decide which host to use.
+
+    *current* is the host in use, or None while one is searched for, since *searching_since*.
+    *now* is the clock's value (`time.monotonic()`). *failback_now* is a request to go back to a
+    preferred host without waiting for `failback_after`.
+    """
+    found = candidates(table, rules, now)
+    if current is None:
+        since = now if searching_since is None else searching_since
+        return _choose(table, rules, found, since, now)
+    state = table[current]
+    if fault := _disqualified(table, rules, state, found, now):
+        reason, abort = fault
+        better = found[0] if found else None
+        if better and _is_newer(better, state):
+            return Decision(
+                Action.SWITCH, better.host.index, Reason.NEWER_TIMELINE, abort=abort
+            )
+        return Decision(Action.LEAVE, current, reason, abort=abort)
+    if state not in found:
+        if state.silent_since is not None and state.status is Status.SILENT:
+            until = state.silent_since + rules.stall_timeout
+            return Decision(Action.STAY, current, Reason.ONLY_ONE_LEFT, recheck_at=until)
+        return Decision(Action.STAY, current, Reason.UNVERIFIED)
+    return _failback(rules, found, state, now, at_once=failback_now)
+
+
+def _disqualified(
+    table: HostTable, rules: Rules, state: HostState, found: Sequence[HostState], now: float
+) -> tuple[Reason, bool] | None:
+    """Return why the current host must be left, and whether to cut its connections."""
+    if table.is_stale(state):
+        return Reason.STALE, True
+    if table.is_foreign(state):
+        return Reason.FOREIGN, True
+    match state.status:
+        case Status.DOWN:
+            return Reason.DOWN, True
+        case Status.STARTING:
+            return Reason.DOWN, False
+        case Status.SILENT:
+            since = state.silent_since if state.silent_since is not None else state.since
+            alone = all(other.host.index == state.host.index for other in found)
+            if not alone or now >= since + rules.stall_timeout:
+                return Reason.SILENT, True
+        case Status.UP if rank(rules.target, state) is None:
+            return Reason.ROLE, False
+    return None
+
+
+def _is_newer(state: HostState, than: HostState) -> bool:
+    return (
+        state.timeline is not None
+        and than.timeline is not None
+        and state.system_id == than.system_id
+        and state.timeline > than.timeline
+    )
+
+
+def _choose(
+    table: HostTable, rules: Rules, found: Sequence[HostState], since: float, now: float
+) -> Decision:
+    """Choose a host while none is in use.
+
+    The first server that accepts may be an old primary that came back: a choice waits until every
+    host has answered or failed since the search began, for `settle` at most. A primary on a newer
+    timeline than was in use needs no such proof.
+    """
+    if not found:
+        return Decision(Action.WAIT, None, Reason.NONE)
+    fresh = [state for state in found if state.asked_at >= since]
+    settled = all(state.asked_at >= since for state in table) or now >= since + rules.settle
+    if fresh and settled:
+        return Decision(Action.SWITCH, fresh[0].host.index, Reason.FIRST)
+    return Decision(Action.WAIT, None, Reason.SETTLING, recheck_at=since + rules.settle)
+
+
+def _failback(
+    rules: Rules, found: Sequence[HostState], state: HostState, now: float, *, at_once: bool
+) -> Decision:
+    """Decide whether to go back from a working host to a preferred one."""
+    stay = Decision(Action.STAY, state.host.index, Reason.FINE)
+    preferred = found[: found.index(state)]
+    if not preferred:
+        return stay
+    if at_once:
+        return Decision(Action.SWITCH, preferred[0].host.index, Reason.PREFERRED)
+    if rules.failback == "manual":
+        return stay
+    due = [
+        (better.steady_since or now) + rules.failback_after
+        for better in preferred
+    ]
+    for better, at in zip(preferred, due, strict=True):
+        if now >= at:
+            return Decision(Action.SWITCH, better.host.index, Reason.PREFERRED)
+    return Decision(Action.STAY, state.host.index, Reason.FINE, recheck_at=min(due))
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What the manager is about, as far as the pace of probing depends on it."""
+
+    searching: bool = False  # no host is in use
+    unsure_since: float | None = None  # when the doubt or the search began
+    given_up: bool = False
+
+
+BURST_FIRST = 0.01
+BURST_LAST = 0.1
+REJECTED_INTERVAL = 5.0
+
+
+def pace(state: HostState, situation: Situation, interval: float, now: float) -> float | None:
+    """Return the seconds until a host's next probe, or None: not before it is asked for.
+
+    While something is in doubt the probes come in a burst that begins 10 ms apart and slows to
+    100 ms. In an outage the hosts that are down are left to the reconnect coroutine with its
+    backoff; those that answer go on in the burst, as one may be promoted at any moment.
+    """
+    if situation.given_up:
+        return None
+    if state.status is Status.REJECTED:
+        return max(interval, REJECTED_INTERVAL)
+    if situation.searching and state.status in (Status.DOWN, Status.SILENT):
+        return None
+    if situation.unsure_since is not None:
+        unsure_for = now - situation.unsure_since
+        return min(max(unsure_for / 2, BURST_FIRST), BURST_LAST, interval)
+    return interval

@@ -1,0 +1,285 @@
+"""One host's `AsyncConnectionPool`, from the host being chosen to its being left.
+
+It knows its connections and what happens to each; who gets one is decided in `checkout`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from psycopg import errors
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
+
+from .connection import BAD, IDLE, Fuse, ManagedConnection, managed
+from .dial import Dialler
+from .errors import Holder
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from psycopg import AsyncConnection
+
+    from .config import Settings
+    from .hosts import Host, Observation
+    from .sqlstate import Failure
+
+logger = logging.getLogger("pgmoor.pool")
+
+
+class Hooks:
+    """What a pool asks of, and tells, the rest of the manager."""
+
+    def __init__(
+        self,
+        *,
+        observe: Callable[[Observation], None],
+        accepts: Callable[[Host], Failure | None],
+        dial_failed: Callable[[Host, Failure], None],
+        trouble: Callable[[ManagedConnection, errors.Error], None],
+        give_back: Callable[[ManagedConnection], Awaitable[None]],
+    ) -> None:
+        self.observe = observe
+        self.accepts = accepts
+        self.dial_failed = dial_failed
+        self.trouble = trouble
+        self.give_back = give_back
+
+
+class HostPool:
+    """The connections to one host while it is in use."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        host: Host,
+        hooks: Hooks,
+        *,
+        connection_class: type[AsyncConnection[Any]],
+        configure: Callable[[Any], Awaitable[None]] | None,
+        reset: Callable[[Any], Awaitable[None]] | None,
+        sizes: tuple[int, int],
+    ) -> None:
+        self.host = host
+        self.settings = settings
+        self.close_returns = settings.close_returns
+        self.connections: set[ManagedConnection] = set()
+        self.idle = 0  # connections that `take()` returns without waiting
+        self.used = 0
+        self.left: str | None = None  # why the host was left
+        self.feeder: asyncio.Task[None] | None = None
+        self._hooks = hooks
+        self._reset = reset
+        self._generation = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._dialler = Dialler(
+            settings,
+            host,
+            observe=hooks.observe,
+            accepts=lambda: hooks.accepts(host),
+            adopt=self._adopt,
+            failed=hooks.dial_failed,
+            configure=configure,
+        )
+        min_size, max_size = sizes
+        self.inner: AsyncConnectionPool[Any] = AsyncConnectionPool(
+            connection_class=managed(connection_class),
+            kwargs={"dialler": self._dialler},
+            min_size=min_size,
+            max_size=max_size,
+            open=False,
+            name=f"{settings.name}-{host.label}",
+            timeout=settings.timeout,
+            max_lifetime=settings.max_lifetime,
+            max_idle=settings.max_idle,
+            # Each connection that is being made occupies one worker until it is made, and returns
+            # go through workers too: with fewer, an outage of dials would hold up the returns.
+            num_workers=max_size + 2,
+        )
+
+    # -- life ----------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Begin to fill the pool up to `min_size`, a few dials at a time."""
+        await self.inner.open()
+
+    def leave(self, reason: str, *, abort: bool) -> None:
+        """Stop handing out connections; with *abort*, cut those that are held, too.
+
+        Idle connections close at once, held ones when they come back. Returns without waiting.
+        """
+        if self.left is None:
+            self.left = reason
+            self._dialler.leave()
+            self.spawn(self.inner.close(timeout=self.settings.close_timeout), "close")
+        if abort:
+            for conn in tuple(self.connections):
+                conn.abort(self.host.label, reason)
+
+    async def aclose(self) -> None:
+        """Wait until all that `leave()` began has ended."""
+        while tasks := [task for task in self._tasks if task is not asyncio.current_task()]:
+            await asyncio.wait(tasks)
+
+    @property
+    def busy(self) -> bool:
+        """Whether work of this pool is still under way."""
+        return bool(self._tasks)
+
+    def spawn(self, work: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
+        """Run *work* in a task that this pool owns."""
+        task = asyncio.create_task(work, name=f"pgmoor-{self.host.label}-{what}")
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            logger.error("%s failed", task.get_name(), exc_info=error)
+
+    # -- connections in and out ------------------------------------------------------------------
+
+    async def take(self, timeout: float) -> ManagedConnection:
+        """Take a connection out of the pool; at once while `idle` is not 0.
+
+        Raises `PoolClosed` when the host is left, `PoolTimeout` after *timeout* seconds.
+        """
+        conn: ManagedConnection = await self.inner.getconn(timeout)
+        if conn.counted_idle:
+            conn.counted_idle = False
+            self.idle -= 1
+        return conn
+
+    async def give(self, conn: ManagedConnection) -> None:
+        """Put a connection back into the pool; a broken one is replaced. Does not wait."""
+        if conn.pgconn.status == BAD:
+            self.forget(conn)
+        elif self.feeder is None and self.left is None:
+            # With a feeder the connection may go to that one instead of lying idle.
+            conn.counted_idle = True
+            self.idle += 1
+        conn.idle_since = monotonic()
+        await self.inner.putconn(conn)
+
+    async def give_back(self, conn: ManagedConnection) -> None:
+        """Return a connection that its holder has closed (`close_returns`)."""
+        await self._hooks.give_back(conn)
+
+    def hold(self, conn: ManagedConnection) -> None:
+        """Note that the current task holds the connection from now on."""
+        conn.held = True
+        conn.holder = asyncio.current_task()
+        conn.held_since = monotonic()
+        self.used += 1
+
+    def unhold(self, conn: ManagedConnection) -> None:
+        """Note that nobody holds the connection any more."""
+        conn.held = conn.reported = False
+        conn.holder = None
+        self.used -= 1
+
+    def forget(self, conn: ManagedConnection) -> None:
+        """Strike a connection off the list: it is closed or about to be."""
+        self.connections.discard(conn)
+        if conn.counted_idle:
+            conn.counted_idle = False
+            self.idle -= 1
+
+    def reusable(self, conn: ManagedConnection) -> bool:
+        """Return whether the next caller may have the connection as it is."""
+        return (
+            conn.pgconn.transaction_status == IDLE
+            and self.left is None
+            and conn.generation == self._generation
+            and monotonic() < conn.expires_at
+        )
+
+    async def tidy(self, conn: ManagedConnection) -> None:
+        """Bring a connection that came back in a transaction to rest, in bounded time."""
+        limit = self.settings.cancel_timeout
+        why = f"no answer to a rollback within {limit:g} s"
+        try:
+            with Fuse(conn, limit, why):
+                if conn.info.transaction_status.name in ("INTRANS", "INERROR"):
+                    await conn.rollback()
+                if self._reset is not None and conn.pgconn.transaction_status == IDLE:
+                    await self._reset(conn)
+        except Exception as error:  # noqa: BLE001  `reset` is the user's and may raise anything
+            logger.warning(
+                "a returned connection to %s is dropped: %s", self.host, type(error).__name__
+            )
+            conn.discard()
+        if conn.pgconn.transaction_status != IDLE:
+            conn.discard()
+
+    @property
+    def needs_reset(self) -> bool:
+        """Whether connections that come back are to be reset first."""
+        return self._reset is not None
+
+    # -- what is known of them -------------------------------------------------------------------
+
+    async def verify(self, conn: ManagedConnection) -> bool:
+        """Return whether a connection works, by a round trip within `health_timeout`.
+
+        One that does not answer condemns all that lie idle: each would cost another time-out.
+        """
+        try:
+            await conn.ping(self.settings.health_timeout)
+        except errors.Error:
+            if conn.abort_reason is not None and self.left is None:
+                logger.info("a connection to %s does not answer; renewing all idle ones", self.host)
+                conn.discard()
+                await self.drain()
+            return False
+        finally:
+            if conn.pgconn.transaction_status != IDLE:
+                conn.discard()
+        return True
+
+    async def drain(self) -> None:
+        """Renew all connections: idle ones now, held ones when they come back."""
+        self._generation += 1
+        await self.inner.drain()
+
+    def hurry(self) -> None:
+        """Begin pending dials anew: the host has just answered again."""
+        self._dialler.hurry()
+
+    def oldest_idle(self) -> float | None:
+        """Return since when the longest idle connection has been so (monotonic), or None."""
+        return min((conn.idle_since for conn in self.connections if not conn.held), default=None)
+
+    async def take_idle_since(self, limit: float) -> ManagedConnection | None:
+        """Take a connection that has been idle since before *limit*, or None. Never waits long."""
+        oldest = self.oldest_idle()
+        if oldest is None or oldest > limit:
+            return None
+        try:
+            conn = await self.take(0.01)
+        except (PoolClosed, PoolTimeout):
+            return None
+        if conn.idle_since > limit:
+            await self.give(conn)
+            return None
+        return conn
+
+    def holders(self, most: int = 3) -> tuple[Holder, ...]:
+        """Return who has held connections longest."""
+        now = monotonic()
+        held = sorted((c for c in self.connections if c.held), key=lambda c: c.held_since)
+        return tuple(
+            Holder(c.holder.get_name() if c.holder else "no task", now - c.held_since)
+            for c in held[:most]
+        )
+
+    def _adopt(self, conn: ManagedConnection) -> None:
+        conn.host_pool = self
+        conn.generation = self._generation
+        # A little after the pool's own limit, so that the pool agrees when it gets it back.
+        conn.expires_at = monotonic() + self.settings.max_lifetime
+        conn.on_trouble = self._hooks.trouble
+        self.connections.add(conn)

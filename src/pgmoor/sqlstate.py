@@ -1,0 +1,152 @@
+"""What an error means for the host it came from (SQLSTATE, libpq's fixed texts, the kernel's word).
+
+Pure: it names the kind of failure; what is done about it is decided in `policy` and `pool`.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from dataclasses import dataclass
+from enum import Enum
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+READ_ONLY_SQL_TRANSACTION = "25006"
+OUTCOME_UNKNOWN = frozenset({"40003", "08007"})
+
+
+class FailureKind(Enum):
+    """Why a host could not be asked, or refused to answer."""
+
+    REFUSED = "refused"  # the kernel answered: nobody listens, or no route
+    RESET = "reset"  # the connection was made, then cut
+    TIMEOUT = "timeout"  # no answer in time; the host may be frozen, or the network silent
+    NAME = "name"  # the host name can't be resolved
+    STARTING = "starting"  # 57P03: starting up, shutting down or recovering
+    SATURATED = "saturated"  # 53300: no connection slot free; the host works
+    RESOURCES = "resources"  # other 53*, 58*: out of disk, memory, or an I/O error
+    CREDENTIALS = "credentials"  # 28P01, 28000: the server turns us away
+    CONFIGURATION = "configuration"  # 3D000, 42501, certificates: a person must act
+    PROTOCOL = "protocol"  # whatever answers there is not PostgreSQL
+    ROLE = "role"  # it answers, but is not what the target asks for
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One failed attempt to reach a host: its kind, and a text that is safe to show."""
+
+    kind: FailureKind
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+_BY_SQLSTATE: dict[str, FailureKind] = {
+    "57P01": FailureKind.RESET,  # admin_shutdown
+    "57P02": FailureKind.RESET,  # crash_shutdown
+    "57P03": FailureKind.STARTING,  # cannot_connect_now
+    "53300": FailureKind.SATURATED,  # too_many_connections
+    "28P01": FailureKind.CREDENTIALS,  # invalid_password
+    "28000": FailureKind.CREDENTIALS,  # invalid_authorization_specification
+    "3D000": FailureKind.CONFIGURATION,  # invalid_catalog_name
+    "42501": FailureKind.CONFIGURATION,  # insufficient_privilege
+}
+_BY_CLASS: dict[str, FailureKind] = {
+    "08": FailureKind.RESET,
+    "53": FailureKind.RESOURCES,
+    "58": FailureKind.RESOURCES,
+}
+
+# A failed connect carries no SQLSTATE: libpq hands over text only. The texts of libpq and of the
+# C library are not translated unless the program calls setlocale(); the server's are written in
+# its lc_messages, so each row that depends on them names more than one anchor where it can.
+# Checked against the messages of PostgreSQL 16 and 18 in tests/test_sqlstate.py.
+_BY_TEXT: tuple[tuple[FailureKind, re.Pattern[str]], ...] = tuple(
+    (kind, re.compile(pattern, re.IGNORECASE))
+    for kind, pattern in (
+        (
+            FailureKind.CREDENTIALS,
+            r"password authentication failed|no password supplied|authentication failed"
+            r"|no pg_hba\.conf entry|role \".*\" (does not exist|is not permitted to log in)"
+            r"|SASL authentication|SCRAM authentication|server requested a hashed password"
+            r"|authentication method .* requirement",
+        ),
+        (
+            FailureKind.STARTING,
+            r"the database system is (starting up|shutting down|in recovery mode"
+            r"|not yet accepting connections|not accepting connections)",
+        ),
+        (
+            FailureKind.SATURATED,
+            r"too many clients already|remaining connection slots are reserved"
+            r"|too many connections for (role|database)|no more connections allowed",
+        ),
+        (
+            FailureKind.CONFIGURATION,
+            r"database \".*\" does not exist|certificate verify failed|server certificate for"
+            r"|root certificate file|certificate file|private key file"
+            r"|server does not support SSL|sslmode value|permission denied for database"
+            r"|is not currently accepting connections",
+        ),
+        (
+            FailureKind.NAME,
+            r"failed to resolve host|could not translate host name|Name or service not known"
+            r"|nodename nor servname",
+        ),
+        (
+            FailureKind.REFUSED,
+            r"Connection refused|No such file or directory|No route to host|Network is unreachable"
+            r"|Host is down",
+        ),
+        (
+            FailureKind.PROTOCOL,
+            r"received invalid response|expected authentication request|invalid message"
+            r"|unsupported frontend protocol|message contents do not agree"
+            r"|received an unencrypted data|lost synchronization",
+        ),
+        (
+            FailureKind.TIMEOUT,
+            r"timeout expired|Connection timed out|Operation timed out",
+        ),
+        (
+            FailureKind.RESET,
+            r"Connection reset by peer|server closed the connection unexpectedly|Broken pipe"
+            r"|SSL connection has been closed|SSL SYSCALL error|connection socket closed"
+            r"|terminating connection|connection is closed|could not (send|receive) data"
+            r"|connection pointer is NULL|no connection to the server",
+        ),
+    )
+)
+
+
+def kind_of_sqlstate(sqlstate: str) -> FailureKind:
+    """Return the kind of failure that a SQLSTATE of the server stands for."""
+    kind = _BY_SQLSTATE.get(sqlstate)
+    return kind or _BY_CLASS.get(sqlstate[:2], FailureKind.OTHER)
+
+
+def kind_of_text(text: str) -> FailureKind:
+    """Return the kind of failure that the text of a failed connect stands for."""
+    for kind, pattern in _BY_TEXT:
+        if pattern.search(text):
+            return kind
+    return FailureKind.OTHER
+
+
+def classify(error: BaseException) -> FailureKind:
+    """Return the kind of failure that *error* stands for, raised while a host was dialled or asked.
+
+    A SQLSTATE wins over the text, as texts are translated.
+    """
+    if isinstance(error, TimeoutError):
+        return FailureKind.TIMEOUT
+    if isinstance(error, socket.gaierror):
+        return FailureKind.NAME
+    sqlstate = getattr(error, "sqlstate", None)
+    if sqlstate:
+        return kind_of_sqlstate(sqlstate)
+    if isinstance(error, ConnectionRefusedError | FileNotFoundError):
+        return FailureKind.REFUSED
+    return kind_of_text(str(error))

@@ -1,0 +1,399 @@
+"""Carries out decisions: which host's pool serves, and what happens to the ones that were left.
+
+`observe()` takes in evidence; `run()` decides whenever something was learnt or falls due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import anyio
+from psycopg import errors as pg_errors
+
+from .errors import NoHostAvailable
+from .health import SERVING, State
+from .hosts import Host, HostState, HostTable, Observation, Status
+from .policy import Action, Decision, Reason, Situation, Target, decide, rank
+from .report import Reporter
+from .sqlstate import READ_ONLY_SQL_TRANSACTION, Failure, FailureKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .checkout import Desk
+    from .config import Settings
+    from .connection import ManagedConnection
+    from .events import Event
+    from .pool import HostPool
+
+logger = logging.getLogger("pgmoor.hosts")
+
+WARM_LIMIT = 5.0  # seconds that a failback waits for the preferred host's pool to fill
+BURST_MEMORY = 1.0  # seconds after a doubt ended within which a new one continues its burst
+
+
+class Steering:
+    """The current host, the search for one, and the pools that were left but are still in use."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        desk: Desk,
+        *,
+        make_pool: Callable[[Host], HostPool],
+        emit: Callable[[Event], None],
+    ) -> None:
+        self.table = HostTable(settings.hosts)
+        self.current: int | None = None
+        self.state = State.NEW
+        self.state_since = monotonic()
+        self.left_pools: set[HostPool] = set()
+        self.searching = asyncio.Event()
+        self.found = asyncio.Event()
+        self._settings = settings
+        self._rules = settings.rules
+        self._desk = desk
+        self._make_pool = make_pool
+        self._report = Reporter(emit)
+        self._changed = asyncio.Event()
+        self._opened_at = 0.0
+        self._search_since: float | None = None
+        self._left: tuple[Host, Reason] | None = None  # the host that is being failed over from
+        self._outage_announced = False
+        self._given_up = False
+        self._doubt_since: float | None = None
+        self._doubt_began = 0.0
+        self._doubt_ended = float("-inf")
+        self._failback_now = False
+        self._no_failback_until = float("-inf")
+        self.wake_probers: Callable[[], None] = lambda: None
+
+    # -- what others ask -----------------------------------------------------------------------
+
+    @property
+    def situation(self) -> Situation:
+        """What the pace of probing depends on."""
+        return Situation(
+            searching=self._search_since is not None,
+            unsure_since=self._search_since
+            if self._doubt_since is None
+            else self._doubt_began,
+            given_up=self._given_up,
+        )
+
+    @property
+    def serving(self) -> bool:
+        """Whether a host is in use."""
+        return self.state in SERVING
+
+    def unavailable(self, timeout: float) -> NoHostAvailable | None:
+        """Return why callers get nothing, when it is for want of a host."""
+        pool = self._desk.pool
+        within = f"within {timeout:.2f} s"
+        if pool is None or self.current is None:
+            return NoHostAvailable(f"no host available {within}", tuple(self.table))
+        state = self.table[self.current]
+        if state.status is Status.UP and state.failure is None and pool.connections:
+            return None
+        if pool.used:
+            return None
+        return NoHostAvailable(f"no connection to {state.host} {within}", tuple(self.table))
+
+    def refusal(self) -> NoHostAvailable | None:
+        """Return what a caller is to meet at once instead of waiting, if anything."""
+        if self._given_up:
+            return NoHostAvailable("the manager gave up; call reconnect()", tuple(self.table))
+        if self.state is State.OUTAGE and self._settings.when_down == "fail":
+            return NoHostAvailable("no host available", tuple(self.table))
+        return None
+
+    def accepts(self, host: Host) -> Failure | None:
+        """Return why a new connection to *host* is not wanted, by what is known now."""
+        state = self.table[host.index]
+        if self.table.is_stale(state):
+            return Failure(FailureKind.ROLE, Reason.STALE.value)
+        if self.table.is_foreign(state):
+            return Failure(FailureKind.ROLE, Reason.FOREIGN.value)
+        if rank(self._rules.target, state) is None:
+            return Failure(FailureKind.ROLE, Reason.ROLE.value)
+        return None
+
+    # -- evidence ------------------------------------------------------------------------------
+
+    def observe(self, seen: Observation) -> None:
+        """Take in what a probe or a dial has learnt."""
+        before, after = self.table.apply(seen)
+        self._report.observed(self.table, before, after)
+        pool = self._desk.pool
+        recovered = before.failure is not None and after.status is Status.UP
+        if recovered and pool is not None and pool.host.index == seen.host:
+            pool.hurry()
+        self._cut_left_pools()
+        self._changed.set()
+
+    def nudge(self, why: str) -> None:
+        """Ask for probes of all hosts now: something happened that casts doubt."""
+        now = monotonic()
+        fresh = self._doubt_since is None
+        self._doubt_since = now
+        if fresh:
+            if now - self._doubt_ended > BURST_MEMORY:
+                self._doubt_began = now
+            logger.debug("probing all hosts: %s", why)
+            self.wake_probers()
+
+    def trouble(self, conn: ManagedConnection, error: pg_errors.Error) -> None:
+        """Take a hint from a connection that broke, or that met a server which refuses writes."""
+        if error.sqlstate == READ_ONLY_SQL_TRANSACTION:
+            wants_writes = self._rules.target in (Target.PRIMARY, Target.READ_WRITE)
+            if conn.read_only is not True and wants_writes:
+                self.nudge("a server refused a write")
+        elif conn.abort_reason is None and conn.host_pool is self._desk.pool:
+            self.nudge("a connection broke")
+
+    def dial_failed(self, host: Host, failure: Failure) -> None:
+        """Take in that a connection for the pool could not be made."""
+        self._report.dial_failed(host, failure)
+        if failure.kind is not FailureKind.SATURATED:
+            self.nudge(f"a dial of {host} failed")
+
+    # -- requests ------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to look for a host."""
+        self._opened_at = monotonic()
+        self._search(State.STARTING)
+
+    def restart(self) -> None:
+        """Begin anew after having given up."""
+        if self._given_up:
+            self._given_up = False
+            self._outage_announced = False
+            self._search(State.SEARCHING)
+            self.wake_probers()
+
+    def failback(self) -> None:
+        """Go back to a preferred host that qualifies, without waiting for `failback_after`."""
+        self._failback_now = True
+        self._changed.set()
+
+    def give_up(self, tries: int, seconds: float) -> None:
+        """Stop searching; whoever waits is told."""
+        self._given_up = True
+        self.searching.clear()
+        self._enter(State.GAVE_UP)
+        self._report.gave_up(tries, seconds)
+        self._fail_waiting()
+
+    def stop(self) -> None:
+        """Leave the current host for good."""
+        pool = self._desk.pool
+        self._desk.serve_from(None)
+        self.current = None
+        if pool is not None:
+            self._let_go(pool, "the manager is closed", abort=False)
+        self._enter(State.CLOSED)
+
+    # -- deciding ------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Decide whenever something was learnt or falls due; ends only by cancellation."""
+        while True:
+            self._changed.clear()
+            recheck_at: float | None = None
+            try:
+                recheck_at = await self._step()
+            except Exception:  # one bad turn must not end all steering
+                logger.exception("a decision could not be carried out")
+                recheck_at = monotonic() + 0.1
+            await self._pause(recheck_at)
+
+    async def _pause(self, until: float | None) -> None:
+        if until is None:
+            await self._changed.wait()
+            return
+        with anyio.move_on_after(max(0.0, until - monotonic())):
+            await self._changed.wait()
+
+    def _decide(self) -> Decision:
+        return decide(
+            self.table,
+            self._rules,
+            self.current,
+            self._search_since,
+            monotonic(),
+            failback_now=self._failback_now,
+        )
+
+    async def _step(self) -> float | None:
+        if self._given_up:
+            return None
+        decision = self._decide()
+        if decision.reason is Reason.PREFERRED and monotonic() < self._no_failback_until:
+            return self._no_failback_until
+        match decision.action:
+            case Action.SWITCH:
+                await self._switch(decision)
+            case Action.LEAVE:
+                self._leave(decision)
+            case Action.STAY:
+                return self._stay(decision)
+            case Action.WAIT:
+                return self._wait(decision)
+        self._failback_now = False
+        return monotonic()
+
+    def _stay(self, decision: Decision) -> float | None:
+        assert self.current is not None
+        self._failback_now = False
+        state = self.table[self.current]
+        if decision.reason is Reason.ONLY_ONE_LEFT and self.state is not State.STALLED:
+            self._enter(State.STALLED)
+            self._report.stalled(state.host, self._settings.stall_timeout)
+        elif decision.reason is Reason.FINE and self.state is State.STALLED:
+            self._report.stall_ended(state.host, monotonic() - self.state_since)
+            self._enter(State.READY)
+        return min(
+            (at for at in (decision.recheck_at, self._settle_doubt(state)) if at is not None),
+            default=None,
+        )
+
+    def _settle_doubt(self, state: HostState) -> float | None:
+        """End the doubt once the current host has answered since, and the others have, or didn't.
+
+        Returns when to look again.
+        """
+        since = self._doubt_since
+        if since is None:
+            if state.silent_since is not None:
+                self.nudge(f"{state.host} missed a health check")
+            return None
+        if state.asked_at < since or state.failure is not None:
+            return None
+        patience = since + self._settings.settle
+        if monotonic() < patience and any(other.asked_at < since for other in self.table):
+            return patience
+        self._doubt_since = None
+        self._doubt_ended = monotonic()
+        return None
+
+    def _wait(self, decision: Decision) -> float | None:
+        assert self._search_since is not None
+        due = self._search_since + self._settings.settle
+        answered = all(state.asked_at >= self._search_since for state in self.table)
+        if decision.reason is Reason.NONE and not self._outage_announced:
+            if not answered and monotonic() < due:
+                return due
+            self._announce_outage()
+        return decision.recheck_at
+
+    def _announce_outage(self) -> None:
+        self._outage_announced = True
+        self._enter(State.OUTAGE)
+        self._report.outage_started(self.table)
+        if self._settings.when_down == "fail":
+            self._fail_waiting()
+
+    def _fail_waiting(self) -> None:
+        self._desk.fail_all(lambda: self.refusal() or NoHostAvailable("no host available"))
+
+    def _search(self, state: State) -> None:
+        self._search_since = monotonic()
+        self._doubt_since = None
+        self._enter(state)
+        self.found.clear()
+        self.searching.set()
+        self._changed.set()
+
+    def _leave(self, decision: Decision) -> None:
+        assert self.current is not None
+        pool = self._desk.pool
+        host = self.table[self.current].host
+        state = self.table[self.current]
+        detail = f" ({state.failure})" if state.failure else ""
+        why = f"the host was left: {decision.reason.value}{detail}"
+        self._report.leaving(host, decision.reason.value + detail)
+        self._left = (host, decision.reason)
+        self.current = None
+        self._outage_announced = False
+        self._desk.serve_from(None)
+        if pool is not None:
+            self._let_go(pool, why, abort=decision.abort)
+        self._search(State.SEARCHING)
+        self.wake_probers()
+
+    async def _switch(self, decision: Decision) -> None:
+        assert decision.host is not None
+        host = self.table[decision.host].host
+        pool = self._make_pool(host)
+        await pool.open()
+        if decision.reason is Reason.PREFERRED and not await self._warm(pool, decision):
+            return
+        old, before = self._desk.pool, self.current
+        self.current = host.index
+        self.table.adopt(host.index)
+        self._desk.serve_from(pool)
+        if old is not None:
+            why = f"the host was left for {host}: {decision.reason.value}"
+            self._let_go(old, why, abort=decision.abort)
+        self._announce_switch(host, None if before is None else self.table[before].host, decision)
+        self._search_since = None
+        self._left = None
+        self._outage_announced = False
+        self.searching.clear()
+        self.found.set()
+        self._enter(State.READY)
+
+    async def _warm(self, pool: HostPool, decision: Decision) -> bool:
+        """Fill a preferred host's pool before anyone is moved; return whether it may serve."""
+        limit = monotonic() + WARM_LIMIT
+        wanted = self._settings.min_size
+        while len(pool.connections) < wanted and monotonic() < limit:
+            self._changed.clear()
+            await self._pause(monotonic() + 0.02)
+            if self._decide() != decision:
+                break
+        if len(pool.connections) >= wanted and self._decide().host == decision.host:
+            return True
+        self._let_go(pool, "it could not take over", abort=True)
+        self._no_failback_until = monotonic() + max(WARM_LIMIT, self._settings.failback_after)
+        return False
+
+    def _announce_switch(self, host: Host, before: Host | None, decision: Decision) -> None:
+        now = monotonic()
+        if decision.reason is Reason.PREFERRED:
+            self._report.failback(before, host)
+            return
+        began = self._doubt_began if self._doubt_since is not None else now
+        seconds = now - (began if self._search_since is None else self._search_since)
+        left = (before, decision.reason) if before is not None else self._left
+        if left is None:
+            self._report.connected(host, now - self._opened_at)
+        elif left[0] != host:
+            self._report.failover(left[0], host, left[1].value, seconds)
+        if self._outage_announced:
+            self._report.outage_ended(host, seconds)
+
+    def _let_go(self, pool: HostPool, why: str, *, abort: bool) -> None:
+        self.left_pools.add(pool)
+        pool.leave(why, abort=abort)
+
+    def _cut_left_pools(self) -> None:
+        """Abort what is still held on a host that has since turned out stale or dead."""
+        for pool in tuple(self.left_pools):
+            if not pool.connections and not pool.busy:
+                self.left_pools.discard(pool)
+                continue
+            state = self.table[pool.host.index]
+            if self.table.is_stale(state):
+                pool.leave(Reason.STALE.value, abort=True)
+            elif state.status in (Status.SILENT, Status.DOWN) and self.current is not None:
+                pool.leave("the host was left, and does not answer", abort=True)
+
+    def _enter(self, state: State) -> None:
+        if state is not self.state:
+            self.state = state
+            self.state_since = monotonic()
