@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from asyncio import current_task, get_running_loop
 from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from psycopg_pool import PoolClosed, PoolTimeout
 
-from .connection import BAD, IDLE, ManagedConnection
+from .connection import BAD, ManagedConnection
 from .errors import NoHostAvailable, PoolExhausted, TooManyRequests
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
 
     from .config import Settings
     from .errors import PoolFigures
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pgmoor.checkout")
 
+IDLE = 0  # pq.TransactionStatus.IDLE; comparing with the enum's member costs more than the rest
 FEEDER_PATIENCE = 3600.0  # seconds; the feeder waits for as long as callers do
 
 
@@ -56,33 +59,43 @@ class Desk:
         self.pool: HostPool | None = None
         self.counters = Counters()
         self.waiting: deque[asyncio.Future[ManagedConnection]] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._settings = settings
+        self._validate_after = settings.validate_after
         self._figures = figures
         self._unavailable = unavailable  # why no host serves, when that is the reason
         self._refusal = refusal  # what to raise at once, without waiting
         self._timed_out = timed_out
 
+    def open(self) -> None:
+        """Serve the running event loop, and no other."""
+        self._loop = asyncio.get_running_loop()
+
     # -- taking --------------------------------------------------------------------------------
 
-    async def take(self, timeout: float) -> ManagedConnection:
+    async def take(self, timeout: float | None) -> ManagedConnection:
         """Return a connection that works, within *timeout* seconds.
 
         Raises `PoolExhausted`, `NoHostAvailable`, `TooManyRequests` or `ManagerClosed`.
         """
+        if timeout is None:
+            timeout = self._settings.timeout
         self.counters.requests_num += 1
         pool = self.pool
-        if pool is not None and pool.idle and not self.waiting:
-            # While `idle` is not 0 this neither suspends nor fails.
-            conn = await pool.take(timeout)
-            if (
-                conn.quiet()
-                and monotonic() - conn.idle_since < self._settings.validate_after
-                and conn.pgconn.status != BAD
-            ):
-                pool.hold(conn)
-                return conn
-            return await self._take_slowly(timeout, conn)
-        return await self._take_slowly(timeout, None)
+        if pool is None or not pool.idle or self.waiting or get_running_loop() is not self._loop:
+            return await self._take_slowly(timeout, None)
+        # While `idle` is not 0 this neither suspends nor fails.
+        conn: ManagedConnection = await pool.inner.getconn(timeout)
+        if conn.counted_idle:
+            conn.counted_idle = False
+            pool.idle -= 1
+        now = monotonic()
+        if now - conn.idle_since < self._validate_after and not conn.poll(0):
+            pool.used += 1
+            conn.held_since = now
+            conn.holder = current_task()
+            return conn
+        return await self._take_slowly(timeout, conn)
 
     async def _take_slowly(
         self, timeout: float, conn: ManagedConnection | None
@@ -187,19 +200,25 @@ class Desk:
         """
         pool = conn.host_pool
         assert pool is not None
-        self.counters.usage += monotonic() - conn.held_since
-        status = conn.pgconn.transaction_status
-        if status == IDLE and not pool.needs_reset:
-            pool.unhold(conn)
-            await self.restock(pool, conn)
-            return
-        if conn.pgconn.status == BAD:
+        now = monotonic()
+        self.counters.usage += now - conn.held_since
+        if conn.pgconn.transaction_status == IDLE and not pool.needs_reset:
+            pool.used -= 1
+            conn.holder = None
+            if self.waiting or pool.left is not None or pool.feeder is not None:
+                await self.restock(pool, conn)
+                return
+            conn.idle_since = now
+            conn.counted_idle = True
+            pool.idle += 1
+            await pool.inner.putconn(conn)
+        elif conn.pgconn.status == BAD:
             self.counters.returns_bad += 1
             pool.unhold(conn)
             await self.restock(pool, conn)
-            return
-        task = pool.spawn(self._tidy_and_give(pool, conn), "tidy")
-        await asyncio.wait([task])
+        else:
+            task = pool.spawn(self._tidy_and_give(pool, conn), "tidy")
+            await asyncio.wait([task])
 
     async def _tidy_and_give(self, pool: HostPool, conn: ManagedConnection) -> None:
         try:
@@ -267,3 +286,32 @@ class Desk:
             "usage_ms": int(c.usage * 1000),
             "returns_bad": c.returns_bad,
         }
+
+
+class Checkout:
+    """Lends one connection for an `async with` block."""
+
+    __slots__ = ("_conn", "_desk", "_timeout")
+
+    def __init__(self, desk: Desk, timeout: float | None) -> None:
+        self._desk = desk
+        self._timeout = timeout
+
+    async def __aenter__(self) -> ManagedConnection:
+        conn = self._conn = await self._desk.take(self._timeout)
+        return conn
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        conn = self._conn
+        if conn.holder is None:
+            return  # `close_returns`: the block has given it back already
+        try:
+            if exc_type is None and conn.pgconn.transaction_status != IDLE and not conn.closed:
+                await conn.commit()
+        finally:
+            await self._desk.give(conn)

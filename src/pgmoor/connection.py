@@ -63,9 +63,8 @@ class ManagedConnection(AsyncConnection[Any]):
         self.expires_at = float("inf")
         self.generation = 0
         self.counted_idle = False  # it lies in the pool, and HostPool.idle counts it
-        self.holder: asyncio.Task[Any] | None = None
+        self.holder: asyncio.Task[Any] | None = None  # who has it; None while nobody does
         self.held_since = 0.0
-        self.held = False
         self.reported = False  # held too long, and said so
         self.on_trouble: Callable[[ManagedConnection, errors.Error], None] | None = None
         poller = select.poll()
@@ -85,7 +84,7 @@ class ManagedConnection(AsyncConnection[Any]):
         """Close the connection, or give it back where `close_returns` says so (psycopg_pool)."""
         pool = self.host_pool
         if pool is not None:
-            if self.held and pool.close_returns:
+            if self.holder is not None and pool.close_returns:
                 await pool.give_back(self)
                 return
             pool.forget(self)
@@ -124,9 +123,7 @@ class ManagedConnection(AsyncConnection[Any]):
 
     # -- waiting, cancellation and what errors mean ---------------------------------------------
 
-    async def wait(
-        self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None
-    ) -> RV:
+    async def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
         """Run one of psycopg's generators; every query of this connection passes here."""
         try:
             return await waiting.wait_async(

@@ -130,9 +130,7 @@ def _port(text: str) -> int:
 def _options(setting: str, conninfo: str) -> dict[str, str]:
     try:
         parsed = pq.Conninfo.parse(conninfo.encode())
-        return {
-            item.keyword.decode(): item.val.decode() for item in parsed if item.val is not None
-        }
+        return {item.keyword.decode(): item.val.decode() for item in parsed if item.val is not None}
     except (Error, UnicodeError, AttributeError):
         pass  # what they say may quote the password
     raise ConfigError(

@@ -177,9 +177,7 @@ class Dialler:
         kept = False
         try:
             facts = await self._asker.ask(conn, self._settings.health_timeout)
-            self._observe(
-                Observation(self._host.index, asked_at, monotonic(), facts=facts)
-            )
+            self._observe(Observation(self._host.index, asked_at, monotonic(), facts=facts))
             if unwanted := self._accepts():
                 return unwanted
             await self._run_configure(conn)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from psycopg import AsyncConnection
 
-from .checkout import Desk
+from .checkout import Checkout, Desk
 from .config import Failback, WhenDown, make_settings
-from .connection import IDLE, ManagedConnection
+from .connection import ManagedConnection
 from .errors import ManagerClosed, NoHostAvailable, PoolFigures
 from .events import Event, EventStream, Listeners
 from .health import Health, grade, host_health
@@ -146,6 +146,7 @@ class ConnectionManager:
         if not self._opened:
             self._opened = True
             self._loop = asyncio.get_running_loop()
+            self._desk.open()
             if self._on_event is not None:
                 self._listeners.subscribe(self._on_event)
             self._monitor = Monitor(self._settings, self._steering, self._desk, emit=self._emit)
@@ -185,9 +186,7 @@ class ConnectionManager:
         me = asyncio.current_task()
         pools = self._steering.left_pools
         with anyio.move_on_after(max(deadline - monotonic(), 0.0)):
-            while any(
-                conn.held and conn.holder is not me for pool in pools for conn in pool.connections
-            ):
+            while any(conn.holder not in (None, me) for pool in pools for conn in pool.connections):
                 await asyncio.sleep(0.01)
 
     async def __aenter__(self) -> ConnectionManager:
@@ -212,13 +211,11 @@ class ConnectionManager:
         manager). Raises `PoolExhausted`, `NoHostAvailable`, `TooManyRequests`, `ManagerClosed`, and
         `CommitOutcomeUnknown` when the connection is lost during the commit.
         """
-        return Checkout(self, timeout)
+        return Checkout(self._desk, timeout)
 
     async def getconn(self, timeout: float | None = None) -> ManagedConnection:
         """Take a connection; give it back with `putconn()`. Prefer `connection()`."""
-        if self._task is None or asyncio.get_running_loop() is not self._loop:
-            self._check_usable()
-        return await self._desk.take(self._settings.timeout if timeout is None else timeout)
+        return await self._desk.take(timeout)
 
     async def putconn(self, conn: AsyncConnection[Any]) -> None:
         """Give back what `getconn()` gave; an open transaction is rolled back.
@@ -229,7 +226,7 @@ class ConnectionManager:
         if pool is None or pool.settings is not self._settings:
             raise ValueError("the connection does not come from this manager")
         assert isinstance(conn, ManagedConnection)
-        if not conn.held:
+        if conn.holder is None:
             raise ValueError("the connection has been given back already")
         await self._desk.give(conn)
 
@@ -418,32 +415,3 @@ class ConnectionManager:
                 f"{self.name!r} was opened in another event loop; use one manager for each loop"
             )
         return None
-
-
-class Checkout:
-    """Lends one connection for an `async with` block."""
-
-    __slots__ = ("_conn", "_manager", "_timeout")
-
-    def __init__(self, manager: ConnectionManager, timeout: float | None) -> None:
-        self._manager = manager
-        self._timeout = timeout
-
-    async def __aenter__(self) -> ManagedConnection:
-        conn = self._conn = await self._manager.getconn(self._timeout)
-        return conn
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        conn = self._conn
-        if not conn.held:
-            return  # `close_returns`: the block has given it back already
-        try:
-            if exc_type is None and conn.pgconn.transaction_status != IDLE and not conn.closed:
-                await conn.commit()
-        finally:
-            await self._manager._desk.give(conn)  # noqa: SLF001  two halves of one thing

@@ -223,7 +223,7 @@ class Monitor:
         pool = self._desk.pool
         now = monotonic()
         for conn in tuple(pool.connections) if pool is not None else ():
-            if conn.held and not conn.reported and now - conn.held_since > limit:
+            if conn.holder and not conn.reported and now - conn.held_since > limit:
                 conn.reported = True
                 self._report_holder(conn, now - conn.held_since)
 

@@ -134,9 +134,7 @@ def decide(
         reason, abort = fault
         better = found[0] if found else None
         if better and _is_newer(better, state):
-            return Decision(
-                Action.SWITCH, better.host.index, Reason.NEWER_TIMELINE, abort=abort
-            )
+            return Decision(Action.SWITCH, better.host.index, Reason.NEWER_TIMELINE, abort=abort)
         return Decision(Action.LEAVE, current, reason, abort=abort)
     if state not in found:
         if state.silent_since is not None and state.status is Status.SILENT:
@@ -208,10 +206,7 @@ def _failback(
         return Decision(Action.SWITCH, preferred[0].host.index, Reason.PREFERRED)
     if rules.failback == "manual":
         return stay
-    due = [
-        (better.steady_since or now) + rules.failback_after
-        for better in preferred
-    ]
+    due = [(better.steady_since or now) + rules.failback_after for better in preferred]
     for better, at in zip(preferred, due, strict=True):
         if now >= at:
             return Decision(Action.SWITCH, better.host.index, Reason.PREFERRED)

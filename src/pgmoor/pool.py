@@ -71,6 +71,7 @@ class HostPool:
         self.left: str | None = None  # why the host was left
         self.feeder: asyncio.Task[None] | None = None
         self._hooks = hooks
+        self.needs_reset = reset is not None  # connections that come back are to be reset first
         self._reset = reset
         self._generation = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -170,14 +171,13 @@ class HostPool:
 
     def hold(self, conn: ManagedConnection) -> None:
         """Note that the current task holds the connection from now on."""
-        conn.held = True
         conn.holder = asyncio.current_task()
         conn.held_since = monotonic()
         self.used += 1
 
     def unhold(self, conn: ManagedConnection) -> None:
         """Note that nobody holds the connection any more."""
-        conn.held = conn.reported = False
+        conn.reported = False
         conn.holder = None
         self.used -= 1
 
@@ -215,11 +215,6 @@ class HostPool:
         if conn.pgconn.transaction_status != IDLE:
             conn.discard()
 
-    @property
-    def needs_reset(self) -> bool:
-        """Whether connections that come back are to be reset first."""
-        return self._reset is not None
-
     # -- what is known of them -------------------------------------------------------------------
 
     async def verify(self, conn: ManagedConnection) -> bool:
@@ -251,7 +246,9 @@ class HostPool:
 
     def oldest_idle(self) -> float | None:
         """Return since when the longest idle connection has been so (monotonic), or None."""
-        return min((conn.idle_since for conn in self.connections if not conn.held), default=None)
+        return min(
+            (conn.idle_since for conn in self.connections if conn.holder is None), default=None
+        )
 
     async def take_idle_since(self, limit: float) -> ManagedConnection | None:
         """Take a connection that has been idle since before *limit*, or None. Never waits long."""
@@ -270,7 +267,7 @@ class HostPool:
     def holders(self, most: int = 3) -> tuple[Holder, ...]:
         """Return who has held connections longest."""
         now = monotonic()
-        held = sorted((c for c in self.connections if c.held), key=lambda c: c.held_since)
+        held = sorted((c for c in self.connections if c.holder), key=lambda c: c.held_since)
         return tuple(
             Holder(c.holder.get_name() if c.holder else "no task", now - c.held_since)
             for c in held[:most]

@@ -78,9 +78,7 @@ class Steering:
         """What the pace of probing depends on."""
         return Situation(
             searching=self._search_since is not None,
-            unsure_since=self._search_since
-            if self._doubt_since is None
-            else self._doubt_began,
+            unsure_since=self._search_since if self._doubt_since is None else self._doubt_began,
             given_up=self._given_up,
         )
 
