@@ -11,7 +11,6 @@ import select
 import socket
 import threading
 from contextlib import asynccontextmanager
-from functools import lru_cache
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -260,7 +259,6 @@ def _unknown(error: Exception) -> CommitOutcomeUnknown:
     )
 
 
-@lru_cache(maxsize=64)
 def managed(connection_class: type[AsyncConnection[Any]]) -> type[ManagedConnection]:
     """Return *connection_class* with a managed connection's abilities."""
     if issubclass(connection_class, ManagedConnection):

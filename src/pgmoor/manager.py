@@ -7,7 +7,7 @@ import itertools
 import logging
 from dataclasses import replace
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 from psycopg import AsyncConnection
@@ -126,6 +126,7 @@ class ConnectionManager:
             dial_failed=self._steering.dial_failed,
             trouble=self._steering.trouble,
             give_back=self.putconn,
+            changed=self._steering.signal.notify,
         )
 
     def __repr__(self) -> str:
@@ -186,10 +187,15 @@ class ConnectionManager:
         me = asyncio.current_task()
         pools = self._steering.left_pools
         with anyio.move_on_after(max(deadline - monotonic(), 0.0)):
-            while any(conn.holder not in (None, me) for pool in pools for conn in pool.connections):
-                await asyncio.sleep(0.01)
+            await self._steering.signal.until(
+                lambda: (
+                    not any(
+                        conn.holder not in (None, me) for pool in pools for conn in pool.connections
+                    )
+                )
+            )
 
-    async def __aenter__(self) -> ConnectionManager:
+    async def __aenter__(self) -> Self:
         await self.open()
         return self
 
@@ -255,16 +261,19 @@ class ConnectionManager:
         return pool is not None and len(pool.connections) >= self._settings.min_size
 
     async def _wait_until(self, condition: Callable[[], bool], timeout: float) -> None:
-        deadline = monotonic() + timeout
-        while not condition():
-            self._check_usable()
-            if monotonic() >= deadline:
-                raise NoHostAvailable(
-                    f"not ready within {timeout:.2f} s", tuple(self._steering.table)
-                )
-            if refusal := self._refusal():
-                raise refusal
-            await asyncio.sleep(0.01)
+        refused: Exception | None = None
+
+        def settled() -> bool:
+            nonlocal refused
+            refused = self._refusal()
+            return refused is not None or condition()
+
+        with anyio.move_on_after(timeout):
+            await self._steering.signal.until(settled)
+        if refused is not None:
+            raise refused
+        if not condition():
+            raise NoHostAvailable(f"not ready within {timeout:.2f} s", tuple(self._steering.table))
 
     async def health(self, *, fresh: bool = False, timeout: float | None = None) -> Health:
         """Return the manager's condition, from memory.

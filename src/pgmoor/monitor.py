@@ -124,8 +124,9 @@ class Monitor:
         asked_at = monotonic()
         self._wake()
         with anyio.move_on_after(timeout):
-            while any(state.asked_at < asked_at for state in self._steering.table):
-                await asyncio.sleep(BURST_FIRST)
+            await self._steering.signal.until(
+                lambda: all(state.asked_at >= asked_at for state in self._steering.table)
+            )
 
     def _wake(self) -> None:
         for prober in self.probers:
@@ -172,10 +173,9 @@ class Monitor:
         """While no host is in use, have those that are down asked again, ever more slowly."""
         await self._steering.searching.wait()
         began = monotonic()
-        tries = 0
         most, longest = self._settings.max_tries, self._settings.max_time
-        for delay in delays(self._settings.backoff_base, self._settings.backoff_cap):
-            tries += 1
+        waits = delays(self._settings.backoff_base, self._settings.backoff_cap)
+        for tries, delay in enumerate(waits, start=1):
             for prober in self.probers:
                 if self._steering.table[prober.host.index].status is not Status.UP:
                     prober.wake.set()

@@ -152,19 +152,19 @@ def _disqualified(
         return Reason.STALE, True
     if table.is_foreign(state):
         return Reason.FOREIGN, True
+    alone = all(other.host.index == state.host.index for other in found)
+    since = state.since if state.silent_since is None else state.silent_since
+    fault: tuple[Reason, bool] | None = None
     match state.status:
         case Status.DOWN:
-            return Reason.DOWN, True
+            fault = Reason.DOWN, True
         case Status.STARTING:
-            return Reason.DOWN, False
-        case Status.SILENT:
-            since = state.silent_since if state.silent_since is not None else state.since
-            alone = all(other.host.index == state.host.index for other in found)
-            if not alone or now >= since + rules.stall_timeout:
-                return Reason.SILENT, True
+            fault = Reason.DOWN, False
+        case Status.SILENT if not alone or now >= since + rules.stall_timeout:
+            fault = Reason.SILENT, True
         case Status.UP if rank(rules.target, state) is None:
-            return Reason.ROLE, False
-    return None
+            fault = Reason.ROLE, False
+    return fault
 
 
 def _is_newer(state: HostState, than: HostState) -> bool:

@@ -40,12 +40,14 @@ class Hooks:
         dial_failed: Callable[[Host, Failure], None],
         trouble: Callable[[ManagedConnection, errors.Error], None],
         give_back: Callable[[ManagedConnection], Awaitable[None]],
+        changed: Callable[[], None],
     ) -> None:
         self.observe = observe
         self.accepts = accepts
         self.dial_failed = dial_failed
         self.trouble = trouble
         self.give_back = give_back
+        self.changed = changed  # a connection was made, or one came back to a pool that was left
 
 
 class HostPool:
@@ -164,6 +166,8 @@ class HostPool:
             self.idle += 1
         conn.idle_since = monotonic()
         await self.inner.putconn(conn)
+        if self.left is not None:
+            self._hooks.changed()
 
     async def give_back(self, conn: ManagedConnection) -> None:
         """Return a connection that its holder has closed (`close_returns`)."""
@@ -280,3 +284,4 @@ class HostPool:
         conn.expires_at = monotonic() + self.settings.max_lifetime
         conn.on_trouble = self._hooks.trouble
         self.connections.add(conn)
+        self._hooks.changed()

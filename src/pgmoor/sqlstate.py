@@ -68,43 +68,57 @@ _BY_TEXT: tuple[tuple[FailureKind, re.Pattern[str]], ...] = tuple(
     for kind, pattern in (
         (
             FailureKind.CREDENTIALS,
-            r"password authentication failed|no password supplied|authentication failed"
-            r"|no pg_hba\.conf entry|role \".*\" (does not exist|is not permitted to log in)"
-            r"|SASL authentication|SCRAM authentication|server requested a hashed password"
-            r"|authentication method .* requirement",
+            (
+                r"password authentication failed|no password supplied|authentication failed"
+                r"|no pg_hba\.conf entry|role \".*\" (does not exist|is not permitted to log in)"
+                r"|SASL authentication|SCRAM authentication|server requested a hashed password"
+                r"|authentication method .* requirement"
+            ),
         ),
         (
             FailureKind.STARTING,
-            r"the database system is (starting up|shutting down|in recovery mode"
-            r"|not yet accepting connections|not accepting connections)",
+            (
+                r"the database system is (starting up|shutting down|in recovery mode"
+                r"|not yet accepting connections|not accepting connections)"
+            ),
         ),
         (
             FailureKind.SATURATED,
-            r"too many clients already|remaining connection slots are reserved"
-            r"|too many connections for (role|database)|no more connections allowed",
+            (
+                r"too many clients already|remaining connection slots are reserved"
+                r"|too many connections for (role|database)|no more connections allowed"
+            ),
         ),
         (
             FailureKind.CONFIGURATION,
-            r"database \".*\" does not exist|certificate verify failed|server certificate for"
-            r"|root certificate file|certificate file|private key file"
-            r"|server does not support SSL|sslmode value|permission denied for database"
-            r"|is not currently accepting connections",
+            (
+                r"database \".*\" does not exist|certificate verify failed|server certificate for"
+                r"|root certificate file|certificate file|private key file"
+                r"|server does not support SSL|sslmode value|permission denied for database"
+                r"|is not currently accepting connections"
+            ),
         ),
         (
             FailureKind.NAME,
-            r"failed to resolve host|could not translate host name|Name or service not known"
-            r"|nodename nor servname",
+            (
+                r"failed to resolve host|could not translate host name|Name or service not known"
+                r"|nodename nor servname"
+            ),
         ),
         (
             FailureKind.REFUSED,
-            r"Connection refused|No such file or directory|No route to host|Network is unreachable"
-            r"|Host is down",
+            (
+                r"Connection refused|No such file or directory|No route to host|Network is unreachable"
+                r"|Host is down"
+            ),
         ),
         (
             FailureKind.PROTOCOL,
-            r"received invalid response|expected authentication request|invalid message"
-            r"|unsupported frontend protocol|message contents do not agree"
-            r"|received an unencrypted data|lost synchronization",
+            (
+                r"received invalid response|expected authentication request|invalid message"
+                r"|unsupported frontend protocol|message contents do not agree"
+                r"|received an unencrypted data|lost synchronization"
+            ),
         ),
         (
             FailureKind.TIMEOUT,
@@ -112,10 +126,12 @@ _BY_TEXT: tuple[tuple[FailureKind, re.Pattern[str]], ...] = tuple(
         ),
         (
             FailureKind.RESET,
-            r"Connection reset by peer|server closed the connection unexpectedly|Broken pipe"
-            r"|SSL connection has been closed|SSL SYSCALL error|connection socket closed"
-            r"|terminating connection|connection is closed|could not (send|receive) data"
-            r"|connection pointer is NULL|no connection to the server",
+            (
+                r"Connection reset by peer|server closed the connection unexpectedly|Broken pipe"
+                r"|SSL connection has been closed|SSL SYSCALL error|connection socket closed"
+                r"|terminating connection|connection is closed|could not (send|receive) data"
+                r"|connection pointer is NULL|no connection to the server"
+            ),
         ),
     )
 )

@@ -11,17 +11,20 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 import anyio
-from psycopg import errors as pg_errors
 
+from .doubt import Doubt
 from .errors import NoHostAvailable
 from .health import SERVING, State
-from .hosts import Host, HostState, HostTable, Observation, Status
+from .hosts import Host, HostTable, Observation, Status
 from .policy import Action, Decision, Reason, Situation, Target, decide, rank
 from .report import Reporter
+from .signal import Signal
 from .sqlstate import READ_ONLY_SQL_TRANSACTION, Failure, FailureKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from psycopg import errors as pg_errors
 
     from .checkout import Desk
     from .config import Settings
@@ -32,7 +35,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pgmoor.hosts")
 
 WARM_LIMIT = 5.0  # seconds that a failback waits for the preferred host's pool to fill
-BURST_MEMORY = 1.0  # seconds after a doubt ended within which a new one continues its burst
 
 
 class Steering:
@@ -51,6 +53,7 @@ class Steering:
         self.state = State.NEW
         self.state_since = monotonic()
         self.left_pools: set[HostPool] = set()
+        self.signal = Signal()
         self.searching = asyncio.Event()
         self.found = asyncio.Event()
         self._settings = settings
@@ -64,9 +67,7 @@ class Steering:
         self._left: tuple[Host, Reason] | None = None  # the host that is being failed over from
         self._outage_announced = False
         self._given_up = False
-        self._doubt_since: float | None = None
-        self._doubt_began = 0.0
-        self._doubt_ended = float("-inf")
+        self._doubt = Doubt()
         self._failback_now = False
         self._no_failback_until = float("-inf")
         self.wake_probers: Callable[[], None] = lambda: None
@@ -78,7 +79,7 @@ class Steering:
         """What the pace of probing depends on."""
         return Situation(
             searching=self._search_since is not None,
-            unsure_since=self._search_since if self._doubt_since is None else self._doubt_began,
+            unsure_since=self._search_since if self._doubt.since is None else self._doubt.began,
             given_up=self._given_up,
         )
 
@@ -131,15 +132,11 @@ class Steering:
             pool.hurry()
         self._cut_left_pools()
         self._changed.set()
+        self.signal.notify()
 
     def nudge(self, why: str) -> None:
         """Ask for probes of all hosts now: something happened that casts doubt."""
-        now = monotonic()
-        fresh = self._doubt_since is None
-        self._doubt_since = now
-        if fresh:
-            if now - self._doubt_ended > BURST_MEMORY:
-                self._doubt_began = now
+        if self._doubt.arise(monotonic()):
             logger.debug("probing all hosts: %s", why)
             self.wake_probers()
 
@@ -254,29 +251,10 @@ class Steering:
         elif decision.reason is Reason.FINE and self.state is State.STALLED:
             self._report.stall_ended(state.host, monotonic() - self.state_since)
             self._enter(State.READY)
-        return min(
-            (at for at in (decision.recheck_at, self._settle_doubt(state)) if at is not None),
-            default=None,
-        )
-
-    def _settle_doubt(self, state: HostState) -> float | None:
-        """End the doubt once the current host has answered since, and the others have, or didn't.
-
-        Returns when to look again.
-        """
-        since = self._doubt_since
-        if since is None:
-            if state.silent_since is not None:
-                self.nudge(f"{state.host} missed a health check")
-            return None
-        if state.asked_at < since or state.failure is not None:
-            return None
-        patience = since + self._settings.settle
-        if monotonic() < patience and any(other.asked_at < since for other in self.table):
-            return patience
-        self._doubt_since = None
-        self._doubt_ended = monotonic()
-        return None
+        if state.silent_since is not None and self._doubt.since is None:
+            self.nudge(f"{state.host} missed a health check")
+        look_again = self._doubt.settle(self.table, state, self._rules.settle, monotonic())
+        return min((at for at in (decision.recheck_at, look_again) if at is not None), default=None)
 
     def _wait(self, decision: Decision) -> float | None:
         assert self._search_since is not None
@@ -300,7 +278,7 @@ class Steering:
 
     def _search(self, state: State) -> None:
         self._search_since = monotonic()
-        self._doubt_since = None
+        self._doubt.drop()
         self._enter(state)
         self.found.clear()
         self.searching.set()
@@ -365,7 +343,7 @@ class Steering:
         if decision.reason is Reason.PREFERRED:
             self._report.failback(before, host)
             return
-        began = self._doubt_began if self._doubt_since is not None else now
+        began = self._doubt.arose if self._doubt.since is not None else now
         seconds = now - (began if self._search_since is None else self._search_since)
         left = (before, decision.reason) if before is not None else self._left
         if left is None:
@@ -395,3 +373,4 @@ class Steering:
         if state is not self.state:
             self.state = state
             self.state_since = monotonic()
+            self.signal.notify()

@@ -1,0 +1,156 @@
+"""What fault tests share: a workload that records what its callers met, and recorded events."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from pgmoor import ConnectionManager
+    from pgmoor.events import Event
+
+E = TypeVar("E", bound="Event")
+
+
+class Recorder:
+    """Keeps all events of a manager, and waits for one of a kind."""
+
+    def __init__(self, manager: ConnectionManager) -> None:
+        self.events: list[Event] = []
+        self._new = asyncio.Event()
+        manager.subscribe(self._take)
+
+    def _take(self, event: Event) -> None:
+        self.events.append(event)
+        self._new.set()
+
+    def of(self, kind: type[E]) -> list[E]:
+        """Return the events of one kind so far."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    async def wait_for(
+        self, kind: type[E], timeout: float = 10, *, where: Callable[[E], bool] = lambda _: True
+    ) -> E:
+        """Return the first event of a kind, past or to come."""
+        async with asyncio.timeout(timeout):
+            while True:
+                self._new.clear()
+                for event in self.of(kind):
+                    if where(event):
+                        return event
+                await self._new.wait()
+
+
+def recorder(manager: ConnectionManager) -> Recorder:
+    """Return the recorder that the `moor` fixture gave the manager."""
+    found: Recorder = manager.recorder  # type: ignore[attr-defined]
+    return found
+
+
+@dataclass(frozen=True)
+class Failed:
+    """One operation that raised."""
+
+    began: float
+    ended: float
+    error: BaseException
+
+
+class Workload:
+    """Tasks that each acquire a connection, insert a row, commit and pause, for ever."""
+
+    def __init__(
+        self, manager: ConnectionManager, *, tasks: int = 16, pause: float = 0.02
+    ) -> None:
+        self.failed: list[Failed] = []
+        self.acknowledged: set[str] = set()
+        self._manager = manager
+        self._pause = pause
+        self._count = tasks
+        self._last_good = [0.0] * tasks  # when the newest operation that succeeded began
+        self._progress = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._numbers = itertools.count()
+
+    async def __aenter__(self) -> Workload:
+        self._tasks = [
+            asyncio.create_task(self._work(index), name=f"writer-{index}")
+            for index in range(self._count)
+        ]
+        await self.flowing(monotonic())
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks, timeout=5)
+        assert all(task.done() for task in self._tasks)
+
+    async def _work(self, index: int) -> None:
+        while True:
+            began = monotonic()
+            key = f"{index}-{next(self._numbers)}"
+            try:
+                async with self._manager.connection() as conn:
+                    await conn.execute("insert into work (id) values (%s)", [key])
+            except Exception as error:  # noqa: BLE001  whatever it is, the test looks at it
+                self.failed.append(Failed(began, monotonic(), error))
+            else:
+                self.acknowledged.add(key)
+                self._last_good[index] = began
+            self._progress.set()
+            await asyncio.sleep(self._pause)
+
+    async def flowing(self, since: float, timeout: float = 30) -> float:
+        """Wait until every task has committed something begun after *since*; return the instant."""
+        async with asyncio.timeout(timeout):
+            while min(self._last_good) < since:
+                self._progress.clear()
+                await self._progress.wait()
+        return monotonic()
+
+    async def back(self, since: float, timeout: float = 30) -> float:
+        """Return the seconds from *since* until every task flows and nothing fails any more."""
+        while True:
+            failures = len(self.failed)
+            start = max([since, *(item.ended for item in self.failed)])
+            end = await self.flowing(start, timeout)
+            await self.flowing(monotonic(), timeout)
+            if len(self.failed) == failures:
+                return end - since
+
+    def errors(self) -> list[str]:
+        """Return what failed, in words, for the message of an assertion."""
+        return [f"{type(item.error).__name__}: {item.error}" for item in self.failed]
+
+
+async def hold(manager: ConnectionManager, count: int) -> list[Any]:
+    """Check out *count* connections."""
+    return [await manager.getconn() for _ in range(count)]
+
+
+async def fill(manager: ConnectionManager, count: int) -> None:
+    """Make the pool hold *count* idle connections that have been used."""
+    conns = await hold(manager, count)
+    for conn in conns:
+        await manager.putconn(conn)
+
+
+async def until(condition: Callable[[], bool], timeout: float = 10) -> float:
+    """Wait for a condition that no event announces; return the seconds it took."""
+    began = monotonic()
+    async with asyncio.timeout(timeout):
+        while not condition():
+            await asyncio.sleep(0.005)
+    return monotonic() - began
