@@ -1,0 +1,255 @@
+"""Knows how to carry bytes between one client and one server, late, partly or not at all.
+
+Leaves the listening socket, the thread and the choice of the fault to `proxy.py`. All of it runs in
+that thread.
+"""
+
+import contextlib
+import enum
+import errno
+import heapq
+import selectors
+import socket
+import struct
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+CHUNK = 64 * 1024
+# What is read and not yet delivered, before reading waits: enough for 1 s of delay at 16 MiB/s.
+BACKLOG = 16 * 1024 * 1024
+# Without linger a close sends RST in place of FIN.
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+class Broken(Exception):  # noqa: N818 - not an error of ours: the way one end ended
+    """One end was reset, or has to be."""
+
+
+class End(enum.Enum):
+    """What follows the last byte of one direction."""
+
+    FIN = enum.auto()
+    RST = enum.auto()
+
+
+@dataclass(eq=False)
+class Stream:
+    """One direction of one connection: what came from `source` and is still owed to `sink`."""
+
+    source: socket.socket
+    sink: socket.socket
+    owed: deque[tuple[float, bytes | End]] = field(default_factory=deque)
+    size: int = 0
+    ended: bool = False
+    finished: bool = False
+    budget: int | None = None
+    """How many bytes may still pass before the connection is cut; None is no limit."""
+
+    def receive(self, due: float) -> None:
+        """Read what is there, to be delivered at `due`, but never before what came earlier."""
+        last: bytes | End
+        try:
+            last = self.source.recv(CHUNK) or End.FIN
+        except BlockingIOError:
+            return
+        except OSError:
+            last = End.RST
+        if isinstance(last, bytes):
+            self.size += len(last)
+        else:
+            self.ended = True
+        if self.owed:
+            due = max(due, self.owed[-1][0])
+        self.owed.append((due, last))
+
+    def deliver(self, now: float) -> None:
+        """Send what is due, as far as the sink takes it; raise Broken when that is the end."""
+        while self.owed and self.owed[0][0] <= now:
+            due, data = self.owed[0]
+            if data is End.RST:
+                raise Broken
+            if data is End.FIN:
+                self.owed.popleft()
+                self.finished = True
+                self._send_fin()
+                return
+            assert isinstance(data, bytes)
+            sent = self._send(data if self.budget is None else data[: self.budget])
+            self.size -= sent
+            if self.budget is not None:
+                self.budget -= sent
+                if self.budget == 0:
+                    raise Broken
+            if sent < len(data):
+                self.owed[0] = (due, data[sent:])
+                return
+            self.owed.popleft()
+
+    def is_due(self, now: float) -> bool:
+        """Return whether something waits only for the sink to take it."""
+        return bool(self.owed) and self.owed[0][0] <= now
+
+    def wants_more(self) -> bool:
+        """Return whether the source is still to be read."""
+        return not self.ended and self.size < BACKLOG
+
+    def _send(self, data: bytes) -> int:
+        try:
+            return self.sink.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            raise Broken from None
+
+    def _send_fin(self) -> None:
+        try:
+            self.sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            raise Broken from None
+
+
+class Poller:
+    """A selector that calls back, and a list of instants at which to call back."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._masks: dict[socket.socket, int] = {}
+        self._alarms: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = 0
+
+    def watch(self, sock: socket.socket, mask: int, callback: Callable[[int], None]) -> None:
+        """Call back when the socket can do what `mask` says; 0 takes no notice of it at all."""
+        before = self._masks.get(sock, 0)
+        if mask == before:
+            return
+        if not before:
+            self._selector.register(sock, mask, callback)
+        elif mask:
+            self._selector.modify(sock, mask, callback)
+        else:
+            self._selector.unregister(sock)
+        self._masks[sock] = mask
+        if not mask:
+            del self._masks[sock]
+
+    def forget(self, sock: socket.socket) -> None:
+        """Take no notice of a socket any longer."""
+        self.watch(sock, 0, lambda _: None)
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> None:
+        """Call back at an instant of the monotonic clock."""
+        self._count += 1
+        heapq.heappush(self._alarms, (when, self._count, callback))
+
+    def turn(self) -> None:
+        """Wait for the next thing to happen and see to it."""
+        timeout = max(0.0, self._alarms[0][0] - time.monotonic()) if self._alarms else None
+        for key, events in self._selector.select(timeout):
+            # An earlier callback of this turn may have closed this socket.
+            if key.fileobj in self._masks:
+                key.data(events)
+        now = time.monotonic()
+        while self._alarms and self._alarms[0][0] <= now:
+            heapq.heappop(self._alarms)[2]()
+
+    def close(self) -> None:
+        self._selector.close()
+
+
+class Link:
+    """One client's connection, and the one to the server that is made for it."""
+
+    def __init__(
+        self, client: socket.socket, poller: Poller, on_end: Callable[["Link"], None]
+    ) -> None:
+        self.client = client
+        self.silent = False
+        self.delay = 0.0
+        self._poller = poller
+        self._on_end = on_end
+        self._alarm = 0.0
+        self._connected = False
+        self.server = socket.socket()
+        for sock in (client, self.server):
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.up = Stream(client, self.server)
+        self.down = Stream(self.server, client)
+        self._dialled = False
+
+    def dial(self, address: tuple[str, int]) -> None:
+        """Begin to connect to the server; a refusal will reset the client."""
+        self._dialled = True
+        if self.server.connect_ex(address) not in (0, errno.EINPROGRESS):
+            self.end(reset=True)
+            return
+        self.update()
+
+    def update(self) -> None:
+        """Deliver what is due and watch for what may come next; nothing while silent."""
+        if self.silent or not self._dialled:
+            self._poller.forget(self.client)
+            self._poller.forget(self.server)
+            return
+        if not self._connected:
+            self._poller.watch(self.server, selectors.EVENT_WRITE, self._on_server)
+            return
+        now = time.monotonic()
+        try:
+            self.up.deliver(now)
+            self.down.deliver(now)
+        except Broken:
+            self.end(reset=True)
+            return
+        if self.up.finished and self.down.finished:
+            self.end(reset=False)
+            return
+        self._watch(self.client, self.up, self.down, now)
+        self._watch(self.server, self.down, self.up, now)
+        self._set_alarm(now)
+
+    def end(self, *, reset: bool) -> None:
+        """Close both ends, with FIN or with RST."""
+        for sock in (self.client, self.server):
+            self._poller.forget(sock)
+            if reset:
+                # Some kernels refuse it for a socket whose peer is gone.
+                with contextlib.suppress(OSError):
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            sock.close()
+        self._on_end(self)
+
+    def _watch(self, sock: socket.socket, source: Stream, sink: Stream, now: float) -> None:
+        mask = selectors.EVENT_READ if source.wants_more() else 0
+        mask |= selectors.EVENT_WRITE if sink.is_due(now) else 0
+        callback = self._on_client if sock is self.client else self._on_server
+        self._poller.watch(sock, mask, callback)
+
+    def _on_client(self, events: int) -> None:
+        if events & selectors.EVENT_READ:
+            self.up.receive(time.monotonic() + self.delay)
+        self.update()
+
+    def _on_server(self, events: int) -> None:
+        if not self._connected:
+            if self.server.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                self.end(reset=True)
+                return
+            self._connected = True
+        elif events & selectors.EVENT_READ:
+            self.down.receive(time.monotonic() + self.delay)
+        self.update()
+
+    def _set_alarm(self, now: float) -> None:
+        waiting = [stream.owed[0][0] for stream in (self.up, self.down) if stream.owed]
+        later = [due for due in waiting if due > now]
+        # One alarm at a time: it looks again when it goes off.
+        if later and self._alarm <= now:
+            self._alarm = min(later)
+            self._poller.call_at(self._alarm, self._on_alarm)
+
+    def _on_alarm(self) -> None:
+        if self.client.fileno() != -1:
+            self.update()
