@@ -140,11 +140,12 @@ async def hold(manager: ConnectionManager, count: int) -> list[Any]:
     return [await manager.getconn() for _ in range(count)]
 
 
-async def fill(manager: ConnectionManager, count: int) -> None:
-    """Make the pool hold *count* idle connections that have been used."""
+async def fill(manager: ConnectionManager, count: int) -> list[Any]:
+    """Make the pool hold *count* idle connections that have been used; return them."""
     conns = await hold(manager, count)
     for conn in conns:
         await manager.putconn(conn)
+    return conns
 
 
 async def until(condition: Callable[[], bool], timeout: float = 10) -> float:

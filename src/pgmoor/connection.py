@@ -162,14 +162,32 @@ class ManagedConnection(AsyncConnection[Any]):
         try:
             with Fuse(self, self.cancel_timeout, "its server did not confirm a cancelled query"):
                 await self._request_cancel()
-                await waiting.wait_async(gen, self.pgconn.socket, interval=0.1)
-        except errors.QueryCanceled:
-            pass  # as asked for
+                try:
+                    await waiting.wait_async(gen, self.pgconn.socket, interval=0.1)
+                except errors.DatabaseError as error:  # QueryCanceled, as asked for, or the like
+                    logger.debug("cancelled query ended: %s", type(error).__name__)
+                await self._drain()
         except Exception as error:  # noqa: BLE001  the status of the connection says the rest
             logger.debug("settling a cancelled query: %s", type(error).__name__)
         finally:
             if self.pgconn.transaction_status == ACTIVE:
                 self.discard()
+
+    async def _drain(self) -> None:
+        """Read what a cancelled COPY or a query read row by row still has to say."""
+        while self.pgconn.transaction_status == ACTIVE:
+            fd = self.pgconn.socket
+            result = await waiting.wait_async(generators.fetch(self.pgconn), fd, interval=0.1)
+            if result is None:
+                return
+            if result.status == pq.ExecStatus.COPY_OUT:
+                while isinstance(
+                    await waiting.wait_async(generators.copy_from(self.pgconn), fd, interval=0.1),
+                    memoryview,
+                ):
+                    pass
+            elif result.status == pq.ExecStatus.COPY_IN:
+                self.pgconn.put_copy_end(b"cancelled")
 
     async def _request_cancel(self) -> None:
         try:

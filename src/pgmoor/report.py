@@ -38,6 +38,7 @@ class Reporter:
         self._emit = emit
         self._dials: dict[tuple[int, FailureKind], float] = {}
         self._split: set[int] = set()
+        self._foreign: set[int] = set()
 
     # -- one host ------------------------------------------------------------------------------
 
@@ -53,11 +54,7 @@ class Reporter:
             self._emit(
                 ev.RoleChanged(host=after.host.label, before=nature(before), after=nature(after))
             )
-        if table.is_foreign(after) and after.system_id != before.system_id:
-            logger.error(
-                "%s belongs to another database cluster; remove it from the list", after.host
-            )
-            self._emit(ev.ForeignHost(host=after.host.label))
+        self.watch_foreign(table)
         self._watch_split(table, after)
 
     def _up(self, before: HostState, after: HostState) -> None:
@@ -73,6 +70,19 @@ class Reporter:
         reason = state.failure.text if state.failure else "no answer"
         logger.warning("%s is %s: %s", state.host, state.status.value, reason)
         self._emit(ev.HostDown(host=state.host.label, status=state.status.value, reason=reason))
+
+    def watch_foreign(self, table: HostTable) -> None:
+        """Report each host that belongs to another cluster than the one in use, once."""
+        for state in table:
+            index = state.host.index
+            if not table.is_foreign(state):
+                self._foreign.discard(index)
+            elif index not in self._foreign:
+                self._foreign.add(index)
+                logger.error(
+                    "%s belongs to another database cluster; remove it from the list", state.host
+                )
+                self._emit(ev.ForeignHost(host=state.host.label))
 
     def _watch_split(self, table: HostTable, state: HostState) -> None:
         """Report a claim to be primary on a timeline that was left, once, when it is made.

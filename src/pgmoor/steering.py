@@ -311,6 +311,7 @@ class Steering:
         old, before = self._desk.pool, self.current
         self.current = host.index
         self.table.adopt(host.index)
+        self._report.watch_foreign(self.table)
         self._desk.serve_from(pool)
         if old is not None:
             why = f"the host was left for {host}: {decision.reason.value}"
@@ -321,6 +322,7 @@ class Steering:
         self._outage_announced = False
         self.searching.clear()
         self.found.set()
+        self.wake_probers()  # those that were left to the reconnect coroutine
         self._enter(State.READY)
 
     async def _warm(self, pool: HostPool, decision: Decision) -> bool:

@@ -1,0 +1,59 @@
+"""`pgmoor check`: what a manager finds behind a conninfo, as a table and an exit status.
+
+Names hosts, states and failures; a password is in none of them.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from pgmoor import ConnectionManager, NoHostAvailable, PoolExhausted
+
+from .tables import BAD, GOOD, QUIET, host_table, role_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pgmoor import Health
+
+
+async def check(conninfo: str, target: str | None, timeout: float, console: Console) -> bool:
+    """Return whether a connection to a fitting host was made within *timeout* seconds.
+
+    Raises `ConfigError` when the conninfo can't be used.
+    """
+    # What goes wrong is in the table; the log would say it twice.
+    logging.getLogger("pgmoor").addHandler(logging.NullHandler())
+    logging.getLogger("psycopg").addHandler(logging.NullHandler())
+    manager = ConnectionManager(
+        conninfo, target=target, min_size=1, timeout=timeout, when_down="wait"
+    )
+    async with manager:
+        ready = True
+        try:
+            await manager.wait(timeout)
+        except (NoHostAvailable, PoolExhausted):
+            ready = False
+        else:
+            # The first host in order may have been found before the others have answered.
+            await manager.health(fresh=True)
+        health = await manager.health()
+    _show(health, timeout, console, ready=ready)
+    return ready
+
+
+def _show(health: Health, timeout: float, console: Console, *, ready: bool) -> None:
+    console.print(host_table([(host.host, host) for host in health.hosts]))
+    console.print()
+    for host in health.hosts:
+        # Failures are cut off in the table.
+        if host.failure:
+            console.print(Text(f"{host.host}: {host.failure}", style=QUIET))
+    used = next((host for host in health.hosts if host.current), None)
+    if ready and used is not None:
+        console.print(Text(f"ready: {used.host}, {role_of(used)}", style=GOOD))
+    else:
+        console.print(Text(f"not ready within {timeout:g} s: {health.state}", style=BAD))

@@ -1,0 +1,286 @@
+"""There is one server, or no other that would do: outage, restart, stall, lost sessions."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from support import Workload, fill, hold, recorder, until
+
+from pgmoor import ConnectionAborted, NoHostAvailable, PoolExhausted
+from pgmoor.events import (
+    Connected,
+    Failover,
+    GaveUp,
+    HostDown,
+    OutageEnded,
+    OutageStarted,
+    Stalled,
+    StallEnded,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pgmoor.testing import Cluster
+
+
+async def test_outage_waiters_wait_and_the_pool_fills_again_without_traffic(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*alone)
+    async with Workload(manager) as work:
+        await alone[0].stop()
+        await recorder(manager).wait_for(OutageStarted)
+        in_flight = len(work.failed)
+
+        await alone[0].start()
+        back = await work.back(monotonic())
+
+    assert back < 2.0, back  # 1 s wanted, 0.5 s in the median
+    assert in_flight <= 8, work.errors()
+    assert len(work.failed) == in_flight, work.errors()  # none during the outage
+    await manager.wait(timeout=5)
+    assert (await manager.health()).pool.size >= manager.min_size
+
+
+async def test_outage_longer_than_the_timeout_each_caller_is_told_at_its_own_deadline(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*alone)
+    await manager.wait()
+    await alone[0].kill()
+    await recorder(manager).wait_for(OutageStarted)
+
+    async def wait(seconds: float) -> float:
+        began = monotonic()
+        with pytest.raises(NoHostAvailable, match="Connection refused") as caught:
+            await manager.getconn(timeout=seconds)
+        assert caught.value.hosts[0].host.port == alone[0].port
+        return monotonic() - began - seconds
+
+    late = await asyncio.gather(*(wait(0.2 + 0.1 * i) for i in range(5)))
+
+    assert all(-0.05 < seconds < 0.3 for seconds in late), late
+
+
+async def test_a_manager_opened_while_the_database_is_down_becomes_ready_by_itself(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    await alone[0].stop()
+    manager = await moor(*alone)
+    with pytest.raises(NoHostAvailable, match="refused"):
+        await manager.open(wait=True, timeout=0.3)
+    assert (await manager.health()).live
+    assert not (await manager.health()).ready
+
+    await alone[0].start()
+    await manager.wait_ready(timeout=5)
+
+    async with manager.connection() as conn:
+        assert (await (await conn.execute("select 1")).fetchone()) == (1,)
+    assert recorder(manager).of(Connected)
+
+
+async def test_all_backends_terminated_while_idle_is_noticed_by_no_caller(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*alone, min_size=8)
+    pids = [conn.info.backend_pid for conn in await fill(manager, 8)]
+    await alone[0].sql(
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where pid <> pg_backend_pid() and backend_type = 'client backend'"
+    )
+    await alone[0].wait_for(
+        f"select not exists (select from pg_stat_activity where pid = any(array{pids}))"
+    )
+    began = monotonic()
+    async with manager.connection() as conn:
+        taken = monotonic() - began
+        await conn.execute("select 1")
+
+    assert taken < 0.2, taken  # 20 ms wanted
+    assert not recorder(manager).of(HostDown)
+    assert not recorder(manager).of(OutageStarted)
+
+
+async def test_one_backend_terminated_costs_that_one_operation_only(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*alone, max_size=4)
+    await manager.wait()
+    conns = await hold(manager, 4)
+    pids = [conn.info.backend_pid for conn in conns]
+
+    await alone[0].sql("select pg_terminate_backend(%s)", pids[0])
+    with pytest.raises(psycopg.OperationalError):
+        await conns[0].execute("select pg_sleep(5)")
+    for conn in conns[1:]:
+        await conn.execute("select 1")
+        await conn.commit()
+    for conn in conns:
+        await manager.putconn(conn)
+    again = await hold(manager, 4)
+
+    assert {conn.info.backend_pid for conn in again} > set(pids[1:])
+    assert not recorder(manager).of(HostDown)
+    for conn in again:
+        await manager.putconn(conn)
+
+
+async def test_restart_under_ten_idle_connections_fails_nobody(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*alone, min_size=10, max_size=10)
+    await fill(manager, 10)
+    await alone[0].stop()
+    await alone[0].start()
+    began = monotonic()
+    async with manager.connection() as conn:
+        taken = monotonic() - began
+        await conn.execute("select 1")
+
+    assert taken < 1.5, taken  # 50 ms wanted where the restart was quicker than a probe
+
+
+async def test_a_short_freeze_is_no_false_alarm(alone: Cluster, moor: Callable[..., Any]) -> None:
+    manager = await moor(*alone, health_interval=0.1, health_timeout=0.2)
+    async with Workload(manager) as work:
+        await alone[0].freeze()
+        await recorder(manager).wait_for(Stalled)
+        assert (await manager.health()).ready  # a stall is not an outage
+        assert (await manager.health()).status == "warn"
+
+        await alone[0].thaw()
+        back = await work.back(monotonic())
+
+    assert back < 1.5, back
+    assert not work.failed, work.errors()
+    assert not recorder(manager).of(OutageStarted)
+    assert (await recorder(manager).wait_for(StallEnded)).seconds > 0
+
+
+async def test_a_freeze_beyond_stall_timeout_ends_the_queries_and_then_heals(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*alone, health_interval=0.1, health_timeout=0.2, stall_timeout=1.0)
+    async with Workload(manager) as work:
+        began = monotonic()
+        await alone[0].freeze()
+        await recorder(manager).wait_for(OutageStarted)
+        await until(lambda: len(work.failed) > 0)
+        assert all(0.5 < item.ended - began < 2.0 for item in work.failed)
+
+        await alone[0].thaw()
+        back = await work.back(monotonic())
+
+    assert back < 2.5, back  # 1 s wanted
+    assert len(work.failed) <= 8, work.errors()
+    assert all(isinstance(item.error, ConnectionAborted) for item in work.failed), work.errors()
+    assert recorder(manager).of(OutageEnded)
+
+
+async def test_silence_of_the_network_to_the_only_server_is_survived(
+    alone: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
+) -> None:
+    (door,) = proxies(alone)
+    manager = await moor(door, health_interval=0.1, health_timeout=0.2)
+    async with Workload(manager) as work:
+        door.silent()
+        await recorder(manager).wait_for(Stalled)
+        door.heal()
+        back = await work.back(monotonic())
+
+    assert back < 2.0, back
+    assert not work.failed, work.errors()
+
+
+async def test_connections_cut_without_a_word_are_found_by_the_next_checkout(
+    alone: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
+) -> None:
+    (door,) = proxies(alone)
+    manager = await moor(door, validate_after=0.0, health_timeout=0.3)
+    await fill(manager, 4)
+    door.silent(new=False)  # a NAT that forgot them
+    began = monotonic()
+    async with manager.connection() as conn:
+        taken = monotonic() - began
+        await conn.execute("select 1")
+
+    assert taken < 1.0, taken  # one ping, not four: it condemns all that was idle
+    assert not recorder(manager).of(OutageStarted)
+    assert not recorder(manager).of(Failover)
+
+
+async def test_flaky_dials_do_not_hold_up_the_callers(
+    alone: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
+) -> None:
+    (door,) = proxies(alone)
+    manager = await moor(door, min_size=2, max_size=4)
+    await manager.wait()
+    door.reset()
+    async with Workload(manager, tasks=4) as work:
+        for _ in range(5):
+            door.reset()
+            await work.flowing(monotonic())
+
+    assert all(isinstance(item.error, psycopg.OperationalError) for item in work.failed)
+
+
+async def test_giving_up_is_said_and_reconnect_starts_anew(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    await alone[0].stop()
+    manager = await moor(*alone, max_tries=3, backoff_base=0.01)
+    waiter = asyncio.create_task(manager.getconn())
+    event = await recorder(manager).wait_for(GaveUp)
+    assert event.tries == 3
+    with pytest.raises(NoHostAvailable, match="gave up"):
+        await waiter
+    with pytest.raises(NoHostAvailable, match="gave up"):
+        await manager.getconn()
+    assert (await manager.health()).state == "gave up"
+
+    await alone[0].start()
+    manager.reconnect()
+
+    async with manager.connection(timeout=5) as conn:
+        await conn.execute("select 1")
+
+
+async def test_max_time_ends_the_search(alone: Cluster, moor: Callable[..., Any]) -> None:
+    await alone[0].stop()
+    manager = await moor(*alone, max_time=0.2, backoff_base=0.01)
+
+    event = await recorder(manager).wait_for(GaveUp)
+
+    assert 0.1 < event.seconds < 2.0
+
+
+async def test_when_down_fail_refuses_at_once(alone: Cluster, moor: Callable[..., Any]) -> None:
+    manager = await moor(*alone, when_down="fail")
+    await manager.wait()
+    await alone[0].kill()
+    await recorder(manager).wait_for(OutageStarted)
+    began = monotonic()
+    with pytest.raises(NoHostAvailable):
+        await manager.getconn()
+
+    assert monotonic() - began < 0.1
+
+
+async def test_an_exhausted_pool_names_its_figures_and_the_longest_holders(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*alone, min_size=2, max_size=2)
+    conns = await hold(manager, 2)
+    with pytest.raises(PoolExhausted, match=r"size 2 of 2, used 2, idle 0, waiting \d.*held") as e:
+        await manager.getconn(timeout=0.1)
+    for conn in conns:
+        await manager.putconn(conn)
+
+    assert e.value.figures.used == 2
+    assert len(e.value.holders) == 2

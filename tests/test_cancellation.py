@@ -1,0 +1,257 @@
+"""Whatever is cancelled, and wherever: no connection is lost, and no healthy one is closed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import psycopg
+import pytest
+from support import hold, until
+
+from pgmoor import ConnectionAborted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pgmoor import ConnectionManager
+    from pgmoor.testing import Cluster
+
+
+TIMES = 10_000
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+async def everything_is_free(manager: ConnectionManager) -> None:
+    await until(lambda: manager._figures().used == 0)
+    await until(lambda: manager._figures().waiting == 0)
+
+
+async def pids(manager: ConnectionManager, count: int) -> set[int]:
+    conns = await hold(manager, count)
+    found = {conn.info.backend_pid for conn in conns}
+    for conn in conns:
+        await manager.putconn(conn)
+    return found
+
+
+async def one_task(manager: ConnectionManager) -> None:
+    """Do what an application does, with an await of every kind in it."""
+    async with manager.connection() as conn:
+        await conn.execute("select 1")
+        async with conn.transaction():
+            await conn.execute("insert into work (id) values ('c')")
+        await asyncio.sleep(0)
+
+
+async def cancelled_natively(manager: ConnectionManager, turns: int) -> bool:
+    """Cancel a task after it has had *turns* of the loop; return whether it was still at work."""
+    task = asyncio.create_task(one_task(manager))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    pending = task.cancel()
+    try:
+        await task
+    except asyncio.CancelledError:
+        return True
+    assert not pending, "CancelledError was swallowed"
+    return False
+
+
+async def cancelled_by_anyio(manager: ConnectionManager, turns: int) -> bool:
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as group:
+
+            async def cancel() -> None:
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                scope.cancel()
+
+            group.start_soon(cancel)
+            await one_task(manager)
+            group.cancel_scope.cancel()
+    return scope.cancelled_caught
+
+
+async def test_ten_thousand_cancellations_lose_and_close_nothing(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*alone, min_size=4, max_size=4)
+    before = await pids(manager, 4)
+    open_before = descriptors()
+    rng = random.Random(7)
+    caught = 0
+
+    async def canceller(how: Callable[..., Any]) -> None:
+        nonlocal caught
+        while caught < TIMES:
+            cut_short = await how(manager, rng.randrange(30))
+            caught += cut_short
+
+    await asyncio.gather(
+        *(canceller(how) for how in (cancelled_natively, cancelled_by_anyio) for _ in range(4))
+    )
+
+    await everything_is_free(manager)
+    assert await pids(manager, 4) == before  # the same sessions: none was closed
+    assert manager.get_stats()["returns_bad"] == 0
+    assert descriptors() <= open_before
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "pgmoor-settle"]
+
+
+async def test_a_lone_task_is_cancelled_at_each_turn_in_order(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*alone, min_size=2, max_size=2)
+    before = await pids(manager, 2)
+    for how in (cancelled_natively, cancelled_by_anyio):
+        turns = 0
+        while await how(manager, turns):
+            turns += 1
+        assert turns > 10, "the task ended before it could be cancelled"
+
+    await everything_is_free(manager)
+    assert await pids(manager, 2) == before
+
+
+@pytest.mark.parametrize("library", ["asyncio", "anyio"])
+async def test_a_connection_survives_a_time_out_around_a_slow_query(
+    library: str, alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*alone, min_size=1, max_size=1)
+    async with manager.connection() as conn:
+        pid = conn.info.backend_pid
+        for _ in range(3):
+            began = monotonic()
+            with pytest.raises(TimeoutError):
+                if library == "asyncio":
+                    async with asyncio.timeout(0.05):
+                        await conn.execute("select pg_sleep(10)")
+                else:
+                    with anyio.fail_after(0.05):
+                        await conn.execute("select pg_sleep(10)")
+            assert monotonic() - began < 1.0
+            await conn.rollback()
+        assert (await (await conn.execute("select 1")).fetchone()) == (1,)
+
+    assert await pids(manager, 1) == {pid}
+
+
+@pytest.mark.parametrize("library", ["asyncio", "anyio"])
+async def test_a_time_out_on_a_silent_server_costs_cancel_timeout_more(
+    library: str, alone: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
+) -> None:
+    (door,) = proxies(alone)
+    manager = await moor(door, min_size=1, max_size=1, cancel_timeout=0.3)
+    conn = await manager.getconn()
+    await conn.execute("select 1")
+    door.silent()
+    began = monotonic()
+    with pytest.raises(TimeoutError):
+        if library == "asyncio":
+            async with asyncio.timeout(0.1):
+                await conn.execute("select 1")
+        else:
+            with anyio.fail_after(0.1):
+                await conn.execute("select 1")
+    taken = monotonic() - began
+    await manager.putconn(conn)
+
+    assert 0.3 < taken < 1.0, taken
+    assert conn.closed
+
+
+async def test_a_copy_that_is_cancelled_leaves_a_usable_connection(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*alone, min_size=1, max_size=1)
+    before = await pids(manager, 1)
+
+    async def copy() -> None:
+        async with manager.connection() as conn:
+            cursor = conn.cursor()
+            async with cursor.copy("copy (select pg_sleep(10)) to stdout") as stream:
+                async for _ in stream:
+                    pass
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await copy()
+
+    await everything_is_free(manager)
+    assert await pids(manager, 1) == before
+
+
+async def test_a_waiter_that_is_cancelled_leaves_its_place(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*alone, min_size=1, max_size=1)
+    conn = await manager.getconn()
+    waiters = [asyncio.create_task(manager.getconn()) for _ in range(5)]
+    await until(lambda: manager._figures().waiting == 5)
+    for waiter in waiters[:4]:
+        waiter.cancel()
+    await asyncio.wait(waiters[:4])
+    await manager.putconn(conn)
+
+    again = await waiters[4]
+    assert again is conn
+    await manager.putconn(again)
+
+
+async def test_a_waiter_cancelled_as_it_is_served_passes_the_connection_on(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*alone, min_size=1, max_size=1)
+    conn = await manager.getconn()
+    first = asyncio.create_task(manager.getconn())
+    second = asyncio.create_task(manager.getconn())
+    await until(lambda: manager._figures().waiting == 2)
+
+    await manager.putconn(conn)  # handed to the first ...
+    first.cancel()  # ... which is cancelled before it has had its turn
+
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert await second is conn
+    await manager.putconn(conn)
+
+
+async def test_an_exception_rolls_back_and_a_cancelled_rollback_goes_on_by_itself(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*alone, min_size=1, max_size=1)
+    before = await pids(manager, 1)
+    with anyio.CancelScope() as scope:
+        async with manager.connection() as conn:
+            await conn.execute("insert into work (id) values ('never')")
+            scope.cancel()
+            await asyncio.sleep(1)
+
+    await everything_is_free(manager)
+    assert await pids(manager, 1) == before
+    assert await alone[0].sql("select id from work") == []
+
+
+async def test_an_abort_ends_a_query_with_host_and_reason(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*alone, min_size=1, max_size=1)
+    conn = await manager.getconn()
+    query = asyncio.create_task(conn.execute("select pg_sleep(10)"))
+    await alone[0].wait_for("select exists (select from pg_stat_activity where query ~ 'sleep\\(10')")
+    conn.abort("db1:5432", "the host was left")
+    with pytest.raises(ConnectionAborted, match="db1:5432 was aborted: the host was left") as error:
+        await query
+    await manager.putconn(conn)
+
+    assert isinstance(error.value, psycopg.OperationalError)
+    async with manager.connection() as other:
+        assert other is not conn
