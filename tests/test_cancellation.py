@@ -30,8 +30,8 @@ def descriptors() -> int:
 
 
 async def everything_is_free(manager: ConnectionManager) -> None:
-    await until(lambda: manager._figures().used == 0)
-    await until(lambda: manager._figures().waiting == 0)
+    await until(lambda: manager._machine.figures().used == 0)
+    await until(lambda: manager._machine.figures().waiting == 0)
 
 
 async def pids(manager: ConnectionManager, count: int) -> set[int]:
@@ -195,7 +195,7 @@ async def test_a_waiter_that_is_cancelled_leaves_its_place(
     manager = await moor(*alone, min_size=1, max_size=1)
     conn = await manager.getconn()
     waiters = [asyncio.create_task(manager.getconn()) for _ in range(5)]
-    await until(lambda: manager._figures().waiting == 5)
+    await until(lambda: manager._machine.figures().waiting == 5)
     for waiter in waiters[:4]:
         waiter.cancel()
     await asyncio.wait(waiters[:4])
@@ -213,7 +213,7 @@ async def test_a_waiter_cancelled_as_it_is_served_passes_the_connection_on(
     conn = await manager.getconn()
     first = asyncio.create_task(manager.getconn())
     second = asyncio.create_task(manager.getconn())
-    await until(lambda: manager._figures().waiting == 2)
+    await until(lambda: manager._machine.figures().waiting == 2)
 
     await manager.putconn(conn)  # handed to the first ...
     first.cancel()  # ... which is cancelled before it has had its turn

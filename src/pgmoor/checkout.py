@@ -73,6 +73,10 @@ class Desk:
 
     # -- taking --------------------------------------------------------------------------------
 
+    def lend(self, timeout: float | None) -> Checkout:
+        """Return a context manager that lends one connection."""
+        return Checkout(self, timeout)
+
     async def take(self, timeout: float | None) -> ManagedConnection:
         """Return a connection that works, within *timeout* seconds.
 

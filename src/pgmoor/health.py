@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal
 
-from .hosts import Status
+from .errors import PoolFigures
+from .hosts import Host, HostState, Status
 
 if TYPE_CHECKING:
-    from .errors import PoolFigures
-    from .hosts import HostState
+    from collections.abc import Sequence
 
 
 class State(Enum):
@@ -113,3 +113,17 @@ def grade(
     if pool.waiting and not pool.idle and pool.used >= pool.max_size:
         return "warn", "all connections are in use and callers wait"
     return "pass", "connected"
+
+
+def unopened(hosts: Sequence[Host], state: State) -> Health:
+    """Return the report of a manager that is not open: nothing is known, nothing runs."""
+    return Health(
+        live=False,
+        ready=False,
+        status="fail",
+        state=state.value,
+        reason=state.value,
+        since=0.0,
+        pool=PoolFigures(),
+        hosts=tuple(host_health(HostState(host), current=False, stale=False) for host in hosts),
+    )

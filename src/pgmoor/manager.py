@@ -1,32 +1,29 @@
-"""`ConnectionManager`: the facade over the desk, the steering and the monitor; their lifecycle."""
+"""`ConnectionManager`: the facade; what it holds open is a `Machine`."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import logging
-from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 from psycopg import AsyncConnection
 
-from .checkout import Checkout, Desk
 from .config import Failback, WhenDown, make_settings
 from .connection import ManagedConnection
-from .errors import ManagerClosed, NoHostAvailable, PoolFigures
-from .events import Event, EventStream, Listeners
-from .health import Health, grade, host_health
-from .monitor import Monitor
-from .pool import Hooks, HostPool
-from .steering import Steering
+from .errors import ManagerClosed, NoHostAvailable
+from .health import Health, State, unopened
+from .listeners import EventStream, Listeners
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from types import TracebackType
 
-    from .hosts import Host
+    from .checkout import Checkout
+    from .events import Event
+    from .machine import Machine
 
 logger = logging.getLogger("pgmoor.manager")
 
@@ -105,33 +102,15 @@ class ConnectionManager:
         self._connection_class = connection_class
         self._configure = configure
         self._reset = reset
+        self._listeners = Listeners()
         self._on_event = on_event
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._opened = self._closed = False
-        self._listeners = Listeners()
-        self._desk = Desk(
-            self._settings,
-            figures=self._figures,
-            unavailable=self._unavailable,
-            refusal=self._refusal,
-            timed_out=lambda: self._steering.nudge("a caller waited in vain"),
-        )
-        self._steering = Steering(
-            self._settings, self._desk, make_pool=self._make_pool, emit=self._emit
-        )
-        self._hooks = Hooks(
-            observe=self._steering.observe,
-            accepts=self._steering.accepts,
-            dial_failed=self._steering.dial_failed,
-            trouble=self._steering.trouble,
-            give_back=self.putconn,
-            changed=self._steering.signal.notify,
-        )
+        self._machine: Machine | None = None
+        self._closed = False
 
     def __repr__(self) -> str:
         hosts = ",".join(host.label for host in self._settings.hosts)
-        return f"<ConnectionManager {self.name!r} {self._steering.state.value} [{hosts}]>"
+        return f"<ConnectionManager {self.name!r} {self._state.value} [{hosts}]>"
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -144,18 +123,29 @@ class ConnectionManager:
         """
         if self._closed:
             raise ManagerClosed(f"{self.name!r} was closed; make a new ConnectionManager")
-        if not self._opened:
-            self._opened = True
+        if self._machine is None:
             self._loop = asyncio.get_running_loop()
-            self._desk.open()
             if self._on_event is not None:
                 self._listeners.subscribe(self._on_event)
-            self._monitor = Monitor(self._settings, self._steering, self._desk, emit=self._emit)
-            self._steering.start()
-            self._task = asyncio.create_task(self._monitor.run(), name=f"{self.name}-monitor")
-        self._check_usable()
+            self._machine = self._build()
+            self._machine.start()
+        self._usable()
         if wait:
             await self.wait(timeout)
+
+    def _build(self) -> Machine:
+        # Imported when it is needed: `import pgmoor` is to cost what `import psycopg_pool` does.
+        from .machine import Machine  # noqa: PLC0415
+
+        return Machine(
+            self._settings,
+            self._listeners,
+            connection_class=self._connection_class,
+            configure=self._configure,
+            reset=self._reset,
+            refusal=self._why_unusable,
+            give_back=self.putconn,
+        )
 
     async def close(self, timeout: float | None = None) -> None:
         """Stop: callers who wait meet `ManagerClosed`; idle connections close at once.
@@ -164,36 +154,17 @@ class ConnectionManager:
         are cut, so that nothing hangs on a silent server. Not waited for: connections that the
         calling task holds itself. Returns within *timeout* and a moment. Closing twice is harmless.
         """
-        if self._closed or not self._opened:
+        machine = self._machine
+        if self._closed or machine is None:
             self._closed = True
             return
         self._closed = True
         limit = self._settings.close_timeout if timeout is None else timeout
         deadline = monotonic() + limit
-        self._desk.fail_all(lambda: ManagerClosed(f"{self.name!r} was closed"))
-        assert self._task is not None
-        self._task.cancel()
-        await asyncio.wait([self._task], timeout=limit)
-        self._steering.stop()
-        await self._await_returns(deadline)
-        for pool in self._steering.left_pools:
-            pool.leave("the manager is closed", abort=True)
-            await pool.aclose()
+        machine.desk.fail_all(lambda: ManagerClosed(f"{self.name!r} was closed"))
+        await machine.stop(deadline)
         await self._listeners.aclose(max(deadline - monotonic(), 0.1))
         logger.info("%r is closed", self.name)
-
-    async def _await_returns(self, deadline: float) -> None:
-        """Wait until all connections that others hold have come back, or until *deadline*."""
-        me = asyncio.current_task()
-        pools = self._steering.left_pools
-        with anyio.move_on_after(max(deadline - monotonic(), 0.0)):
-            await self._steering.signal.until(
-                lambda: (
-                    not any(
-                        conn.holder not in (None, me) for pool in pools for conn in pool.connections
-                    )
-                )
-            )
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -217,11 +188,11 @@ class ConnectionManager:
         manager). Raises `PoolExhausted`, `NoHostAvailable`, `TooManyRequests`, `ManagerClosed`, and
         `CommitOutcomeUnknown` when the connection is lost during the commit.
         """
-        return Checkout(self._desk, timeout)
+        return self._usable().desk.lend(timeout)
 
     async def getconn(self, timeout: float | None = None) -> ManagedConnection:
         """Take a connection; give it back with `putconn()`. Prefer `connection()`."""
-        return await self._desk.take(timeout)
+        return await self._usable().desk.take(timeout)
 
     async def putconn(self, conn: AsyncConnection[Any]) -> None:
         """Give back what `getconn()` gave; an open transaction is rolled back.
@@ -234,13 +205,14 @@ class ConnectionManager:
         assert isinstance(conn, ManagedConnection)
         if conn.holder is None:
             raise ValueError("the connection has been given back already")
-        await self._desk.give(conn)
+        assert self._machine is not None
+        await self._machine.desk.give(conn)
 
     async def drain(self) -> None:
         """Renew every connection: idle ones now, held ones when they come back."""
-        self._check_usable()
-        if self._desk.pool is not None:
-            await self._desk.pool.drain()
+        pool = self._usable().desk.pool
+        if pool is not None:
+            await pool.drain()
 
     # -- waiting and asking --------------------------------------------------------------------
 
@@ -250,30 +222,28 @@ class ConnectionManager:
         Raises `NoHostAvailable` after *timeout* seconds. Unlike `AsyncConnectionPool.wait()` it
         leaves the manager open.
         """
-        await self._wait_until(self._filled, timeout)
+        await self._wait_until(self._usable().filled, timeout)
 
     async def wait_ready(self, timeout: float = 30.0) -> None:
         """Wait until a host is in use; raise `NoHostAvailable` after *timeout* seconds."""
-        await self._wait_until(lambda: self._steering.serving, timeout)
-
-    def _filled(self) -> bool:
-        pool = self._desk.pool
-        return pool is not None and len(pool.connections) >= self._settings.min_size
+        steering = self._usable().steering
+        await self._wait_until(lambda: steering.serving, timeout)
 
     async def _wait_until(self, condition: Callable[[], bool], timeout: float) -> None:
+        steering = self._usable().steering
         refused: Exception | None = None
 
         def settled() -> bool:
             nonlocal refused
-            refused = self._refusal()
+            refused = self._why_unusable() or steering.refusal()
             return refused is not None or condition()
 
         with anyio.move_on_after(timeout):
-            await self._steering.signal.until(settled)
+            await steering.signal.until(settled)
         if refused is not None:
             raise refused
         if not condition():
-            raise NoHostAvailable(f"not ready within {timeout:.2f} s", tuple(self._steering.table))
+            raise NoHostAvailable(f"not ready within {timeout:.2f} s", tuple(steering.table))
 
     async def health(self, *, fresh: bool = False, timeout: float | None = None) -> Health:
         """Return the manager's condition, from memory.
@@ -281,56 +251,25 @@ class ConnectionManager:
         With *fresh* every host is probed first, for *timeout* seconds at most (default
         `health_timeout`).
         """
-        if fresh and self._task is not None and not self._closed:
-            await self._monitor.probe_all(
-                self._settings.health_timeout if timeout is None else timeout
-            )
-        steering = self._steering
-        table = steering.table
-        pool = self._figures()
-        hosts = tuple(
-            host_health(
-                state,
-                current=state.host.index == steering.current,
-                stale=table.is_stale(state),
-            )
-            for state in table
-        )
-        status, reason = grade(steering.state, pool, hosts)
-        return Health(
-            live=self._task is not None and not self._task.done(),
-            ready=steering.serving,
-            status=status,
-            state=steering.state.value,
-            reason=reason,
-            since=monotonic() - steering.state_since,
-            pool=pool,
-            hosts=hosts,
-        )
+        machine = self._machine
+        if machine is None:
+            return unopened(self._settings.hosts, self._state)
+        if fresh and not self._closed:
+            limit = self._settings.health_timeout if timeout is None else timeout
+            await machine.monitor.probe_all(limit)
+        return machine.health()
 
     def get_stats(self) -> dict[str, int]:
         """Return figures and counters under the names that `AsyncConnectionPool` uses."""
-        pool = self._desk.pool
-        inner = pool.inner.get_stats() if pool is not None else {}
-        figures = self._figures()
-        return {
-            **inner,
-            **self._desk.snapshot(),
-            "pool_min": figures.min_size,
-            "pool_max": figures.max_size,
-            "pool_size": figures.size,
-            "pool_available": figures.idle,
-        }
+        return {} if self._machine is None else self._machine.stats()
 
     def reconnect(self) -> None:
         """Start to search anew after the manager has given up (`max_tries`, `max_time`)."""
-        self._check_usable()
-        self._steering.restart()
+        self._usable().steering.restart()
 
     def failback(self) -> None:
         """Go back to a preferred host that qualifies, without waiting for `failback_after`."""
-        self._check_usable()
-        self._steering.failback()
+        self._usable().steering.failback()
 
     # -- events --------------------------------------------------------------------------------
 
@@ -356,7 +295,7 @@ class ConnectionManager:
     @property
     def closed(self) -> bool:
         """Whether the manager is closed, or not open yet."""
-        return self._closed or not self._opened
+        return self._closed or self._machine is None
 
     @property
     def min_size(self) -> int:
@@ -375,49 +314,23 @@ class ConnectionManager:
 
     # -- inside --------------------------------------------------------------------------------
 
-    def _figures(self) -> PoolFigures:
-        pool = self._desk.pool
-        size = len(pool.connections) if pool is not None else 0
-        used = pool.used if pool is not None else 0
-        return PoolFigures(
-            size=size,
-            used=used,
-            idle=max(size - used, 0),
-            waiting=self._desk.queued,
-            min_size=self._settings.min_size,
-            max_size=self._settings.max_size,
-        )
+    @property
+    def _state(self) -> State:
+        if self._machine is not None:
+            return self._machine.steering.state
+        return State.CLOSED if self._closed else State.NEW
 
-    def _make_pool(self, host: Host) -> HostPool:
-        return HostPool(
-            self._settings,
-            host,
-            self._hooks,
-            connection_class=self._connection_class,
-            configure=self._configure,
-            reset=self._reset,
-            sizes=(self._settings.min_size, self._settings.max_size),
-        )
-
-    def _emit(self, event: Event) -> None:
-        self._listeners.emit(replace(event, name=self.name))
-
-    def _unavailable(self, timeout: float) -> NoHostAvailable | None:
-        return self._steering.unavailable(timeout)
-
-    def _refusal(self) -> Exception | None:
-        if self._closed or not self._opened:
-            return self._why_unusable()
-        return self._steering.refusal()
-
-    def _check_usable(self) -> None:
-        if (error := self._why_unusable()) is not None:
-            raise error
+    def _usable(self) -> Machine:
+        """Return the machine; raise `ManagerClosed` when there is none to use here."""
+        machine = self._machine
+        if machine is None or self._closed:
+            raise self._why_unusable() or ManagerClosed(f"{self.name!r} is not open")
+        return machine
 
     def _why_unusable(self) -> ManagerClosed | None:
         if self._closed:
             return ManagerClosed(f"{self.name!r} is closed")
-        if not self._opened:
+        if self._machine is None:
             return ManagerClosed(f"{self.name!r} is not open yet; use 'async with' or open()")
         if self._loop is not asyncio.get_running_loop():
             return ManagerClosed(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from .hosts import HostState, HostTable, Role, Status
 
@@ -69,8 +69,7 @@ class Rules:
     expiry: float = 6.0  # an observation older than this proves nothing
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What to do now, why, and when to ask again even if nothing is learnt meanwhile."""
 
     action: Action
@@ -213,8 +212,7 @@ def _failback(
     return Decision(Action.STAY, state.host.index, Reason.FINE, recheck_at=min(due))
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
+class Situation(NamedTuple):
     """What the manager is about, as far as the pace of probing depends on it."""
 
     searching: bool = False  # no host is in use

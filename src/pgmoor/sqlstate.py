@@ -63,77 +63,74 @@ _BY_CLASS: dict[str, FailureKind] = {
 # C library are not translated unless the program calls setlocale(); the server's are written in
 # its lc_messages, so each row that depends on them names more than one anchor where it can.
 # Checked against the messages of PostgreSQL 16 and 18 in tests/test_sqlstate.py.
-_BY_TEXT: tuple[tuple[FailureKind, re.Pattern[str]], ...] = tuple(
-    (kind, re.compile(pattern, re.IGNORECASE))
-    for kind, pattern in (
+_BY_TEXT: tuple[tuple[FailureKind, str], ...] = (
+    (
+        FailureKind.CREDENTIALS,
         (
-            FailureKind.CREDENTIALS,
-            (
-                r"password authentication failed|no password supplied|authentication failed"
-                r"|no pg_hba\.conf entry|role \".*\" (does not exist|is not permitted to log in)"
-                r"|SASL authentication|SCRAM authentication|server requested a hashed password"
-                r"|authentication method .* requirement"
-            ),
+            r"password authentication failed|no password supplied|authentication failed"
+            r"|no pg_hba\.conf entry|role \".*\" (does not exist|is not permitted to log in)"
+            r"|SASL authentication|SCRAM authentication|server requested a hashed password"
+            r"|authentication method .* requirement"
         ),
+    ),
+    (
+        FailureKind.STARTING,
         (
-            FailureKind.STARTING,
-            (
-                r"the database system is (starting up|shutting down|in recovery mode"
-                r"|not yet accepting connections|not accepting connections)"
-            ),
+            r"the database system is (starting up|shutting down|in recovery mode"
+            r"|not yet accepting connections|not accepting connections)"
         ),
+    ),
+    (
+        FailureKind.SATURATED,
         (
-            FailureKind.SATURATED,
-            (
-                r"too many clients already|remaining connection slots are reserved"
-                r"|too many connections for (role|database)|no more connections allowed"
-            ),
+            r"too many clients already|remaining connection slots are reserved"
+            r"|too many connections for (role|database)|no more connections allowed"
         ),
+    ),
+    (
+        FailureKind.CONFIGURATION,
         (
-            FailureKind.CONFIGURATION,
-            (
-                r"database \".*\" does not exist|certificate verify failed|server certificate for"
-                r"|root certificate file|certificate file|private key file"
-                r"|server does not support SSL|sslmode value|permission denied for database"
-                r"|is not currently accepting connections"
-            ),
+            r"database \".*\" does not exist|certificate verify failed|server certificate for"
+            r"|root certificate file|certificate file|private key file"
+            r"|server does not support SSL|sslmode value|permission denied for database"
+            r"|is not currently accepting connections"
         ),
+    ),
+    (
+        FailureKind.NAME,
         (
-            FailureKind.NAME,
-            (
-                r"failed to resolve host|could not translate host name|Name or service not known"
-                r"|nodename nor servname"
-            ),
+            r"failed to resolve host|could not translate host name|Name or service not known"
+            r"|nodename nor servname"
         ),
+    ),
+    (
+        FailureKind.REFUSED,
         (
-            FailureKind.REFUSED,
-            (
-                r"Connection refused|No such file or directory|No route to host|Network is unreachable"
-                r"|Host is down"
-            ),
+            r"Connection refused|No such file or directory|No route to host|Network is unreachable"
+            r"|Host is down"
         ),
+    ),
+    (
+        FailureKind.PROTOCOL,
         (
-            FailureKind.PROTOCOL,
-            (
-                r"received invalid response|expected authentication request|invalid message"
-                r"|unsupported frontend protocol|message contents do not agree"
-                r"|received an unencrypted data|lost synchronization"
-            ),
+            r"received invalid response|expected authentication request|invalid message"
+            r"|unsupported frontend protocol|message contents do not agree"
+            r"|received an unencrypted data|lost synchronization"
         ),
+    ),
+    (
+        FailureKind.TIMEOUT,
+        r"timeout expired|Connection timed out|Operation timed out",
+    ),
+    (
+        FailureKind.RESET,
         (
-            FailureKind.TIMEOUT,
-            r"timeout expired|Connection timed out|Operation timed out",
+            r"Connection reset by peer|server closed the connection unexpectedly|Broken pipe"
+            r"|SSL connection has been closed|SSL SYSCALL error|connection socket closed"
+            r"|terminating connection|connection is closed|could not (send|receive) data"
+            r"|connection pointer is NULL|no connection to the server"
         ),
-        (
-            FailureKind.RESET,
-            (
-                r"Connection reset by peer|server closed the connection unexpectedly|Broken pipe"
-                r"|SSL connection has been closed|SSL SYSCALL error|connection socket closed"
-                r"|terminating connection|connection is closed|could not (send|receive) data"
-                r"|connection pointer is NULL|no connection to the server"
-            ),
-        ),
-    )
+    ),
 )
 
 
@@ -146,7 +143,7 @@ def kind_of_sqlstate(sqlstate: str) -> FailureKind:
 def kind_of_text(text: str) -> FailureKind:
     """Return the kind of failure that the text of a failed connect stands for."""
     for kind, pattern in _BY_TEXT:
-        if pattern.search(text):
+        if re.search(pattern, text, re.IGNORECASE):
             return kind
     return FailureKind.OTHER
 

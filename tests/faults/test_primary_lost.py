@@ -174,7 +174,7 @@ async def test_a_second_failover_follows_the_first(
         await pair[1].promote()
         await work.back(monotonic())
         await pair[0].rejoin(pair[1])
-        await until(lambda: manager._steering.table[0].role.value == "standby")
+        await until(lambda: manager._machine.steering.table[0].role.value == "standby")
 
         await pair[1].kill()
         await pair[0].promote()

@@ -124,7 +124,7 @@ async def _watched(board: Board, manager: ConnectionManager) -> AsyncIterator[No
 
 
 def _start_refresh(display: Display) -> asyncio.Task[None]:
-    """Let it show the board from now on. A display that fails, on a closed pipe say, ends the demo."""
+    """Let it show the board. One that fails, on a closed pipe say, ends the demo."""
     performer = asyncio.current_task()
     assert performer is not None
 

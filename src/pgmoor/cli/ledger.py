@@ -6,8 +6,8 @@ Independent of pgmoor: it keeps what was acknowledged and reads it back over a p
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,6 @@ CREATE = (
     "CREATE INDEX ON pgmoor_demo (id)"
 )
 COUNT = "SELECT id, count(*) FROM pgmoor_demo GROUP BY id"
-BIN = 0.25  # seconds for each figure of the history
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ class Ledger:
         # For each writer, when its operations began and when they were acknowledged; both rise.
         self._begun: list[list[float]] = [[] for _ in range(writers)]
         self._ended: list[list[float]] = [[] for _ in range(writers)]
-        self._bins: Counter[int] = Counter()
+        self._commits: list[float] = []
 
     def acknowledge(self, row: int, writer: int, begun: float) -> None:
         """Note that a row is known to be committed, by an operation that began at *begun*."""
@@ -67,7 +66,7 @@ class Ledger:
         self.acknowledged.add(row)
         self._begun[writer].append(begun)
         self._ended[writer].append(now)
-        self._bins[int(now / BIN)] += 1
+        self._commits.append(now)
 
     def fail(self, writer: int, error: BaseException) -> None:
         """Note that an operation raised."""
@@ -97,17 +96,13 @@ class Ledger:
 
     def rate(self) -> float:
         """Return the commits a second, over the last second."""
-        last = int(monotonic() / BIN)
-        count = round(1 / BIN)
-        return sum(self._bins[last - back] for back in range(1, count + 1)) / (count * BIN)
+        (rate,) = self.rates(monotonic() - 1, 1, 1)
+        return rate
 
     def rates(self, start: float, step: float, count: int) -> list[float]:
-        """Return the commits a second in *count* steps of *step* seconds, multiples of `BIN`."""
-        first, bins = int(start / BIN), round(step / BIN)
-        return [
-            sum(self._bins[first + column * bins + place] for place in range(bins)) / step
-            for column in range(count)
-        ]
+        """Return the commits a second in each of *count* steps of *step* seconds from *start*."""
+        places = [bisect_left(self._commits, start + step * n) for n in range(count + 1)]
+        return [(after - before) / step for before, after in pairwise(places)]
 
 
 def audit(conninfo: str, acknowledged: AbstractSet[int]) -> Audit:

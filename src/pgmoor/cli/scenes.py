@@ -159,8 +159,8 @@ DEMOTION = Scene(
     _finish_and_promote,
     _nothing,
 )
-TERMINATION = Scene("termination: all sessions", lambda s: s.end_sessions(), _nothing, _nothing)
-RESTART = Scene("restart: primary shut down", lambda s: s.restart_primary(), _nothing, _nothing)
+CUT = Scene("cut: every session terminated", lambda s: s.end_sessions(), _nothing, _nothing)
+RESTART = Scene("restart: shut down, started", lambda s: s.restart_primary(), _nothing, _nothing)
 OUTAGE_OF_ALL = Scene(
     f"outage: nothing runs for {OUTAGE:g} s",
     lambda stage: stage.kill_all(),
@@ -168,5 +168,5 @@ OUTAGE_OF_ALL = Scene(
     _nothing,
 )
 
-ALL = (CRASH, FREEZE, DEMOTION, TERMINATION, RESTART, OUTAGE_OF_ALL)
+ALL = (CRASH, FREEZE, DEMOTION, CUT, RESTART, OUTAGE_OF_ALL)
 QUICK = (CRASH, FREEZE)

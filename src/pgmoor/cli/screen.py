@@ -6,7 +6,6 @@ Only the look is known here; what there is to show is on the board.
 from __future__ import annotations
 
 import io
-import math
 from time import monotonic
 from typing import TYPE_CHECKING, Self
 
@@ -14,13 +13,14 @@ from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.layout import Layout
 from rich.live import Live
+from rich.padding import Padding
 from rich.panel import Panel
+from rich.rule import Rule
 from rich.table import Table
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
 from .graph import LABEL, draw
-from .ledger import BIN
 from .story import Tone, Voice
 from .tables import ACCENT, BAD, GOOD, QUIET, host_table, result_table
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 FRAME = 4  # columns of a panel's border and padding
 TALL = 34  # rows from which on the graph has more than one
+STEP = 0.25  # seconds for each column of the graph
 OVERVIEW = 4  # rows of the graph of the whole run
 SVG_WIDTH = 100
 SVG_THEME = TerminalTheme(
@@ -100,18 +101,19 @@ def save_svg(board: Board, path: Path) -> None:
 
 
 def _whole(board: Board, width: int, height: int) -> RenderableType:
-    bars = 4 if height >= TALL else 1
+    tall = height >= TALL
+    frame, borders, bars = (_boxed, 2, 4) if tall else (_ruled, 1, 1)
     fixed = Group(
         _header(board),
-        _panel("hosts", _hosts(board)),
-        _panel("commits a second", _graph(board, width - FRAME, bars)),
-        _panel("faults", result_table(board.scenes, board.outcomes, board.scene or 0)),
+        frame("hosts", _hosts(board)),
+        frame("commits a second", _graph(board, width - FRAME, bars)),
+        frame("faults", result_table(board.scenes, board.outcomes, board.scene or 0)),
     )
-    rows = 1 + (3 + 3) + (bars + 1 + 2) + (len(board.scenes) + 2 + 2)
+    rows = 1 + (4 + borders) + (bars + 1 + borders) + (len(board.scenes) + 2 + borders)
     layout = Layout()
     layout.split_column(
         Layout(fixed, size=rows),
-        Layout(_panel("events", _events(board, height - rows - 2)), minimum_size=3),
+        Layout(frame("events", _events(board, height - rows - borders)), minimum_size=1),
     )
     return layout
 
@@ -119,15 +121,15 @@ def _whole(board: Board, width: int, height: int) -> RenderableType:
 def _results(board: Board, width: int) -> RenderableType:
     return Group(
         _header(board),
-        _panel("hosts", _hosts(board)),
-        _panel("commits a second", _overview(board, width - FRAME)),
-        _panel(
+        _boxed("hosts", _hosts(board)),
+        _boxed("commits a second", _overview(board, width - FRAME)),
+        _boxed(
             "faults", Group(result_table(board.scenes, board.outcomes, -1), "", _verdict(board))
         ),
     )
 
 
-def _panel(title: str, body: RenderableType) -> Panel:
+def _boxed(title: str, body: RenderableType) -> RenderableType:
     return Panel(
         body,
         title=Text(title, style=QUIET),
@@ -136,6 +138,12 @@ def _panel(title: str, body: RenderableType) -> Panel:
         border_style=QUIET,
         padding=(0, 1),
     )
+
+
+def _ruled(title: str, body: RenderableType) -> RenderableType:
+    """Take a row less than a box does."""
+    rule = Rule(Text(title, style=QUIET), align="left", style=QUIET)
+    return Group(rule, Padding(body, (0, 2)))
 
 
 def _header(board: Board) -> Table:
@@ -148,7 +156,9 @@ def _header(board: Board) -> Table:
     left.append(f"  {board.writers} writers", style=QUIET)
     if board.health is not None:
         pool = board.health.pool
-        left.append(f", pool {pool.used} of {pool.size} in use, {pool.waiting} wait", style=QUIET)
+        left.append(
+            f", pool {pool.used} of {pool.size} in use, {pool.waiting} waiting", style=QUIET
+        )
     grid.add_row(left, Text(f"{board.elapsed:.0f} s ", style=QUIET))
     return grid
 
@@ -160,19 +170,22 @@ def _hosts(board: Board) -> RenderableType:
 
 
 def _graph(board: Board, width: int, height: int) -> Text:
-    """Draw the last seconds, or before the end all that there is room for."""
+    """Draw the last seconds."""
     columns = width - LABEL
-    last = monotonic()
-    start = max(board.writing_since or last, last - columns * BIN)
-    return _bars(board, start, BIN, min(int((last - start) / BIN), columns), height)
+    now = monotonic()
+    # The grid stands still while the seconds pass, or the bars would tremble.
+    last = now // STEP * STEP
+    start = max(board.writing_since or now, last - columns * STEP)
+    return _bars(board, start, STEP, max(int((last - start) / STEP), 0), height)
 
 
 def _overview(board: Board, width: int) -> Text:
     """Draw the whole run."""
-    start = board.writing_since or monotonic()
-    last = max(board.writing_until or start, start)
-    step = BIN * max(1, math.ceil((last - start) / BIN / (width - LABEL)))
-    return _bars(board, start, step, int((last - start) / step), OVERVIEW)
+    start, end = board.writing_since, board.writing_until
+    if start is None or end is None:
+        return Text("")
+    columns = width - LABEL
+    return _bars(board, start, (end - start) / columns, columns, OVERVIEW)
 
 
 def _bars(board: Board, start: float, step: float, columns: int, height: int) -> Text:

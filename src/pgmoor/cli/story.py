@@ -12,10 +12,11 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from pgmoor import events as ev
-from pgmoor.events import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from pgmoor.events import Event
 
 
 COMMON = frozenset({"event", "name", "at"})

@@ -27,7 +27,7 @@ DOUBT = "yellow"
 NEVER = "never"
 
 
-def host_table(hosts: Sequence[tuple[str, HostHealth]], *, failures: bool = True) -> Table:
+def host_table(hosts: Sequence[tuple[str, HostHealth]]) -> Table:
     """Return a table of hosts, each with the name to show for it."""
     table = Table(box=None, expand=True, pad_edge=False, header_style=QUIET, padding=(0, 2, 0, 0))
     table.add_column("host", no_wrap=True)
@@ -36,14 +36,17 @@ def host_table(hosts: Sequence[tuple[str, HostHealth]], *, failures: bool = True
     table.add_column("timeline", justify="right", no_wrap=True)
     table.add_column("latency", justify="right", no_wrap=True)
     table.add_column("lag", justify="right", no_wrap=True)
-    table.add_column("failure" if failures else "", ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column("note", ratio=1, no_wrap=True, overflow="ellipsis")
     for name, host in hosts:
         up = host.status == "up"
         table.add_row(
             Text(name, style="bold" if host.current else ""),
             Text(host.status, style=status_style(host)),
             Text(role_of(host), style=_role_style(host)) if up else Text("-", style=QUIET),
-            _figure(str(host.timeline) if host.timeline and up else None),
+            # A standby only knows the one of its last checkpoint.
+            _figure(
+                str(host.timeline) if host.timeline and up and host.role == "primary" else None
+            ),
             _figure(_milliseconds(host.latency) if up else None),
             _figure(_milliseconds(host.lag) if up else None),
             _remark(host),

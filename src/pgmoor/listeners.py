@@ -1,0 +1,145 @@
+"""Who hears of events: callbacks and streams, each with a queue of its own.
+
+One that is slow, fails or hangs delays nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .events import Event
+
+logger = logging.getLogger("pgmoor.events")
+
+BACKLOG = 1000  # events kept for a listener that has fallen behind; then the oldest are dropped
+
+
+class Listener:
+    """One subscriber: a bounded queue and, for a callback, the task that feeds it."""
+
+    def __init__(self, callback: Callable[[Event], Any] | None = None) -> None:
+        self._callback = callback
+        self._queue: deque[Event] = deque(maxlen=BACKLOG)
+        self._ready = asyncio.Event()
+        self._closed = False
+        self._task: asyncio.Task[None] | None = None
+        self.dropped = 0
+
+    def push(self, event: Event) -> None:
+        """Queue an event; drop the oldest when the listener is too far behind."""
+        if len(self._queue) == BACKLOG:
+            self.dropped += 1
+            if self.dropped == 1:
+                logger.warning("a listener is %d events behind; dropping the oldest", BACKLOG)
+        self._queue.append(event)
+        self._ready.set()
+        if self._callback and self._task is None:
+            self._task = asyncio.create_task(self._deliver(), name="pgmoor-listener")
+
+    async def next(self) -> Event | None:
+        """Return the next event, or None when the manager is closed and all were delivered."""
+        while not self._queue:
+            if self._closed:
+                return None
+            self._ready.clear()
+            await self._ready.wait()
+        return self._queue.popleft()
+
+    def end(self) -> None:
+        """Let the listener finish what is queued, and no more."""
+        self._closed = True
+        self._ready.set()
+
+    async def aclose(self, timeout: float) -> None:
+        """Wait up to *timeout* seconds for the callback to catch up, then stop it."""
+        self.end()
+        if self._task is None or self._task is asyncio.current_task():
+            return
+        await asyncio.wait([self._task], timeout=timeout)
+        if not self._task.done():
+            logger.warning("a listener did not finish within %.1f s; stopped", timeout)
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=timeout)
+
+    async def _deliver(self) -> None:
+        assert self._callback is not None
+        while event := await self.next():
+            try:
+                result = self._callback(event)
+                if inspect.isawaitable(result):
+                    await result
+            except Exception:
+                logger.exception("a listener failed on %s", type(event).__name__)
+
+
+class EventStream:
+    """The events since it was made, for `async for`; ends when the manager is closed."""
+
+    def __init__(self) -> None:
+        self.listener = Listener()
+
+    def __aiter__(self) -> EventStream:
+        return self
+
+    async def __anext__(self) -> Event:
+        event = await self.listener.next()
+        if event is None:
+            raise StopAsyncIteration
+        return event
+
+
+class Listeners:
+    """All subscribers of one manager."""
+
+    def __init__(self) -> None:
+        self._all: list[Listener] = []
+        # Weak: a stream that nobody iterates any more needs no farewell.
+        self._streams: WeakSet[EventStream] = WeakSet()
+        self._closed = False
+
+    def emit(self, event: Event) -> None:
+        """Hand an event to every listener's queue; never waits, never raises."""
+        for listener in self._all:
+            listener.push(event)
+        for stream in self._streams:
+            stream.listener.push(event)
+
+    def subscribe(self, callback: Callable[[Event], Any]) -> Callable[[], None]:
+        """Call *callback* with every event from now on; return what ends that."""
+        listener = self._add(Listener(callback))
+        return lambda: self._remove(listener)
+
+    def stream(self) -> EventStream:
+        """Return an iterator over every event from now on, until the manager is closed."""
+        stream = EventStream()
+        self._streams.add(stream)
+        if self._closed:
+            stream.listener.end()
+        return stream
+
+    async def aclose(self, timeout: float) -> None:
+        """End all listeners; callbacks get up to *timeout* seconds together to catch up."""
+        self._closed = True
+        for stream in self._streams:
+            stream.listener.end()
+        if self._all:
+            await asyncio.gather(*(listener.aclose(timeout) for listener in list(self._all)))
+
+    def _add(self, listener: Listener) -> Listener:
+        if self._closed:
+            listener.end()
+        self._all.append(listener)
+        return listener
+
+    def _remove(self, listener: Listener) -> None:
+        if listener in self._all:
+            self._all.remove(listener)
+        listener.end()

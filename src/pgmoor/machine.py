@@ -1,0 +1,183 @@
+"""What runs while a manager is open: the desk, the steering and the monitor, put together."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from .checkout import Desk
+from .errors import PoolFigures
+from .health import Health, grade, host_health
+from .monitor import Monitor
+from .pool import Hooks, HostPool
+from .steering import Steering
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from psycopg import AsyncConnection
+
+    from .config import Settings
+    from .connection import ManagedConnection
+    from .errors import NoHostAvailable
+    from .events import Event
+    from .hosts import Host
+    from .listeners import Listeners
+
+
+class Machine:
+    """The moving parts of one manager, from `open()` to `close()`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        listeners: Listeners,
+        *,
+        connection_class: type[AsyncConnection[Any]],
+        configure: Callable[[Any], Awaitable[None]] | None,
+        reset: Callable[[Any], Awaitable[None]] | None,
+        refusal: Callable[[], Exception | None],
+        give_back: Callable[[ManagedConnection], Awaitable[None]],
+    ) -> None:
+        self._settings = settings
+        self._listeners = listeners
+        self._connection_class = connection_class
+        self._configure = configure
+        self._reset = reset
+        self._refusal = refusal
+        self.desk = Desk(
+            settings,
+            figures=self.figures,
+            unavailable=self._unavailable,
+            refusal=self._refuse,
+            timed_out=self._timed_out,
+        )
+        self.steering = Steering(settings, self.desk, make_pool=self._make_pool, emit=self._emit)
+        self.monitor = Monitor(settings, self.steering, self.desk, emit=self._emit)
+        self._hooks = Hooks(
+            observe=self.steering.observe,
+            accepts=self.steering.accepts,
+            dial_failed=self.steering.dial_failed,
+            trouble=self.steering.trouble,
+            give_back=give_back,
+            changed=self.steering.signal.notify,
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the background tasks run."""
+        return self._task is not None and not self._task.done()
+
+    def start(self) -> None:
+        """Begin to look for a host, in the background."""
+        self.desk.open()
+        self.steering.start()
+        self._task = asyncio.create_task(self.monitor.run(), name=f"{self._settings.name}-monitor")
+
+    async def stop(self, deadline: float) -> None:
+        """End everything; connections that are held get until *deadline* to come back."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=max(deadline - monotonic(), 0.1))
+        self.steering.stop()
+        await self._await_returns(deadline)
+        for pool in self.steering.left_pools:
+            pool.leave("the manager is closed", abort=True)
+            await pool.aclose()
+
+    async def _await_returns(self, deadline: float) -> None:
+        """Wait until all connections that others hold have come back, or until *deadline*."""
+        me = asyncio.current_task()
+        pools = self.steering.left_pools
+        with anyio.move_on_after(max(deadline - monotonic(), 0.0)):
+            await self.steering.signal.until(
+                lambda: (
+                    not any(
+                        conn.holder not in (None, me) for pool in pools for conn in pool.connections
+                    )
+                )
+            )
+
+    def filled(self) -> bool:
+        """Return whether the pool holds `min_size` connections."""
+        pool = self.desk.pool
+        return pool is not None and len(pool.connections) >= self._settings.min_size
+
+    def figures(self) -> PoolFigures:
+        """Return the pool's figures as they are now."""
+        pool = self.desk.pool
+        size = len(pool.connections) if pool is not None else 0
+        used = pool.used if pool is not None else 0
+        return PoolFigures(
+            size=size,
+            used=used,
+            idle=max(size - used, 0),
+            waiting=self.desk.queued,
+            min_size=self._settings.min_size,
+            max_size=self._settings.max_size,
+        )
+
+    def stats(self) -> dict[str, int]:
+        """Return figures and counters under psycopg_pool's names."""
+        pool = self.desk.pool
+        figures = self.figures()
+        return {
+            **(pool.inner.get_stats() if pool is not None else {}),
+            **self.desk.snapshot(),
+            "pool_min": figures.min_size,
+            "pool_max": figures.max_size,
+            "pool_size": figures.size,
+            "pool_available": figures.idle,
+        }
+
+    def health(self) -> Health:
+        """Return the report, from memory."""
+        steering, table = self.steering, self.steering.table
+        pool = self.figures()
+        hosts = tuple(
+            host_health(
+                state,
+                current=state.host.index == steering.current,
+                stale=table.is_stale(state),
+            )
+            for state in table
+        )
+        status, reason = grade(steering.state, pool, hosts)
+        return Health(
+            live=self.alive,
+            ready=steering.serving,
+            status=status,
+            state=steering.state.value,
+            reason=reason,
+            since=monotonic() - steering.state_since,
+            pool=pool,
+            hosts=hosts,
+        )
+
+    def _make_pool(self, host: Host) -> HostPool:
+        return HostPool(
+            self._settings,
+            host,
+            self._hooks,
+            connection_class=self._connection_class,
+            configure=self._configure,
+            reset=self._reset,
+            sizes=(self._settings.min_size, self._settings.max_size),
+        )
+
+    def _emit(self, event: Event) -> None:
+        self._listeners.emit(replace(event, name=self._settings.name))
+
+    def _unavailable(self, timeout: float) -> NoHostAvailable | None:
+        return self.steering.unavailable(timeout)
+
+    def _refuse(self) -> Exception | None:
+        return self._refusal() or self.steering.refusal()
+
+    def _timed_out(self) -> None:
+        self.steering.nudge("a caller waited in vain")

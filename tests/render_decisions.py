@@ -1,0 +1,75 @@
+"""Renders the cases of test_policy.py as the tables of docs/decisions.md.
+
+`python tests/render_decisions.py` prints them; with `--write` it puts them into the page.
+"""
+
+from __future__ import annotations
+
+import sys
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pgmoor.policy import Action
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from test_policy import Case
+
+PAGE = Path(__file__).parent.parent / "docs" / "decisions.md"
+BEGIN = "<!-- The cases: written by tests/render_decisions.py from tests/test_policy.py. -->\n"
+END = "<!-- End of the cases. -->\n"
+
+
+def render(cases: Sequence[Case]) -> str:
+    """Return one section with one table for each topic."""
+    parts = []
+    for topic, members in groupby(cases, key=lambda case: case.topic):
+        rows = [_row(case) for case in members]
+        head = ["| the case | what is known of the hosts | in use | decision | because |"]
+        parts.append("\n".join([f"### {topic}\n", *head, "|---|---|---|---|---|", *rows]))
+    return "\n\n".join(parts) + "\n"
+
+
+def shown_on(page: str) -> str:
+    """Return what the page has between the two marks."""
+    return page.partition(BEGIN)[2].partition(END)[0].strip("\n") + "\n"
+
+
+def _row(case: Case) -> str:
+    hosts = "<br>".join(f"db{index}: {seen}" for index, seen in enumerate(case.hosts, start=1))
+    given = f"{case.name} ({', '.join(case.settings)})" if case.settings else case.name
+    in_use = f"searched for {case.searching:g} s"
+    if case.current is not None:
+        in_use = f"db{case.current + 1}"
+    return f"| {given} | {hosts} | {in_use} | {_decision(case)} | {case.then.reason.value} |"
+
+
+def _decision(case: Case) -> str:
+    then = case.then
+    words = f"**{then.action.value}**"
+    if then.action is Action.SWITCH and then.host is not None:
+        words += f" to db{then.host + 1}"
+    if then.abort:
+        words += ", cut its connections"
+    if then.again is not None:
+        words += f"; look again in {then.again:g} s"
+    return words
+
+
+def main() -> None:
+    """Print the tables, or put them into the page."""
+    from test_policy import CASES
+
+    tables = render(CASES)
+    if "--write" not in sys.argv:
+        sys.stdout.write(tables)
+        return
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    PAGE.write_text(f"{before}{BEGIN}\n{tables}\n{END}{after}")
+
+
+if __name__ == "__main__":
+    main()
