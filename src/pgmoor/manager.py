@@ -31,7 +31,48 @@ _numbers = itertools.count(1)
 
 
 class ConnectionManager:
-    """Keeps an asyncio program connected to PostgreSQL. All durations are in seconds."""
+    """Keeps an asyncio program connected to PostgreSQL. All durations are in seconds.
+
+    Nothing is dialled before `open()` or `async with`. Settings that can't be used raise
+    `ConfigError`, which names the setting and the remedy.
+
+    The servers:
+        conninfo: a libpq connection string or URI; may list several hosts. What it leaves out
+            comes from a service file and the PG* variables, as in libpq.
+        hosts: addresses (`"db1"`, `"db2:5433"`, `"[::1]:5432"`, `"/run/postgresql"`) instead of
+            hosts in the conninfo. The order is the order of preference.
+        target: which servers will do, in libpq's words for `target_session_attrs`: any,
+            read-write, read-only, primary, standby, prefer-standby. Default: what the conninfo
+            says, else primary for several hosts and any for one.
+
+    The pool, as in `psycopg_pool.AsyncConnectionPool`:
+        connection_class, kwargs, configure, reset, name, min_size, max_size, timeout, max_waiting,
+        max_lifetime, max_idle, close_returns.
+
+    Watching the hosts:
+        health_interval: the time between two probes of a host while all is well.
+        health_timeout: an answer later than this is a miss; two misses in a row mean silent.
+        keepalive_interval: an idle connection is pinged when it has been idle for so long.
+        validate_after: a connection idle for longer is pinged before it is handed out; one idle
+            for less is tested by a look at its socket.
+        held_warning: a connection held for longer is reported, once; None reports none.
+
+    Leaving a host, and coming back:
+        settle: how long a choice waits for hosts that have not answered yet.
+        stall_timeout: how long a silent host is kept when no other qualifies.
+        failback: "auto" or "manual", see `failback()`.
+        failback_after: how long a preferred host must be stable before everyone goes back to it.
+        when_down: "wait" until `timeout`, or "fail" at once while no host qualifies.
+        backoff_base, backoff_cap: the delays between attempts to reconnect double from the first
+            to the second; each is drawn at random between 0 and that value (full jitter).
+        max_tries, max_time: when to give up; None is never. `reconnect()` starts anew.
+
+    Limits:
+        cancel_timeout: for the server to confirm a cancelled query, and for a rollback on return.
+        close_timeout: for `close()`.
+
+    on_event: a function or coroutine function called with each event, as by `subscribe()`.
+    """
 
     def __init__(
         self,

@@ -72,7 +72,10 @@ class Outcome:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        return asdict(self)
+        return {
+            key: round(value, 3) if isinstance(value, float) else value
+            for key, value in asdict(self).items()
+        }
 
 
 async def play(scene: Scene, stage: Stage, board: Board) -> None:

@@ -146,11 +146,11 @@ def _ruled(title: str, body: RenderableType) -> RenderableType:
     return Group(rule, Padding(body, (0, 2)))
 
 
-def _header(board: Board) -> Table:
+def _header(board: Board) -> RenderableType:
     grid = Table.grid(expand=True, padding=(0, 1))
     grid.add_column(no_wrap=True, ratio=1, overflow="ellipsis")
     grid.add_column(justify="right", no_wrap=True)
-    left = Text(" ")
+    left = Text()
     left.append("pgmoor", style="bold " + ACCENT)
     left.append(f" demo on PostgreSQL {board.pg_version}", style="bold")
     left.append(f"  {board.writers} writers", style=QUIET)
@@ -159,8 +159,8 @@ def _header(board: Board) -> Table:
         left.append(
             f", pool {pool.used} of {pool.size} in use, {pool.waiting} waiting", style=QUIET
         )
-    grid.add_row(left, Text(f"{board.elapsed:.0f} s ", style=QUIET))
-    return grid
+    grid.add_row(left, Text(f"{board.elapsed:.0f} s", style=QUIET))
+    return Padding(grid, (0, 1))
 
 
 def _hosts(board: Board) -> RenderableType:
