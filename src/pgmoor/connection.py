@@ -254,13 +254,19 @@ class ManagedConnection(AsyncConnection[Any]):
     async def ask(self, statement: bytes, timeout: float, why: str) -> list[PGresult]:
         """Send a statement outside any transaction, and return its results.
 
-        Raises `ConnectionAborted` after *timeout* seconds, and psycopg's error when the server
-        reports one. Never hangs: the socket is cut by a timer.
+        Raises `TimeoutError` after *timeout* seconds, with the connection cut, and psycopg's error
+        when the server reports one. Never hangs: the socket is cut by a timer.
         """
-        with Fuse(self, timeout, why):
-            async with self.lock:
-                self.pgconn.send_query(statement)
-                results: list[PGresult] = await self.wait(generators.execute(self.pgconn))
+        fuse = Fuse(self, timeout, why)
+        try:
+            with fuse:
+                async with self.lock:
+                    self.pgconn.send_query(statement)
+                    results: list[PGresult] = await self.wait(generators.execute(self.pgconn))
+        except errors.Error:
+            if fuse.burnt:
+                raise TimeoutError(why) from None
+            raise
         for result in results:
             if result.status == FATAL:
                 raise errors.error_from_result(result, encoding=self.info.encoding)

@@ -56,23 +56,16 @@ class Prober:
     async def _ask(self, limit: float) -> Facts:
         if self._conn is not None:
             try:
-                return await self._asker.ask(self._conn, limit)
+                return await self._ask_over(self._conn, limit)
             except errors.Error:
-                timed_out = self._conn.abort_reason is not None
-                self.close()
-                if timed_out:
-                    raise TimeoutError from None
-                # The server may have ended this one session only: a new one tells.
+                pass  # the server may have ended this one session only: a new one tells
         began = monotonic()
-        self._conn = await connect(ManagedConnection, self._settings, self.host, limit)
+        conn = self._conn = await connect(ManagedConnection, self._settings, self.host, limit)
+        return await self._ask_over(conn, max(limit - (monotonic() - began), 0.05))
+
+    async def _ask_over(self, conn: ManagedConnection, limit: float) -> Facts:
         try:
-            return await self._asker.ask(self._conn, max(limit - (monotonic() - began), 0.05))
-        except errors.Error:
-            timed_out = self._conn.abort_reason is not None
-            self.close()
-            if timed_out:
-                raise TimeoutError from None
-            raise
+            return await self._asker.ask(conn, limit)
         except BaseException:
             self.close()
             raise

@@ -228,11 +228,13 @@ class HostPool:
         """
         try:
             await conn.ping(self.settings.health_timeout)
-        except errors.Error:
-            if conn.abort_reason is not None and self.left is None:
+        except TimeoutError:
+            conn.discard()
+            if self.left is None:
                 logger.info("a connection to %s does not answer; renewing all idle ones", self.host)
-                conn.discard()
                 await self.drain()
+            return False
+        except errors.Error:
             return False
         finally:
             if conn.pgconn.transaction_status != IDLE:
