@@ -40,8 +40,9 @@ def shown_on(page: str) -> str:
 def _row(case: Case) -> str:
     hosts = "<br>".join(f"db{index}: {seen}" for index, seen in enumerate(case.hosts, start=1))
     given = f"{case.name} ({', '.join(case.settings)})" if case.settings else case.name
-    in_use = f"searched for {case.searching:g} s"
-    if case.current is not None:
+    if case.current is None:
+        in_use = f"searched for {case.searching or 0:g} s"
+    else:
         in_use = f"db{case.current + 1}"
     return f"| {given} | {hosts} | {in_use} | {_decision(case)} | {case.then.reason.value} |"
 

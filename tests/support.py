@@ -69,7 +69,7 @@ class Workload:
         self, manager: ConnectionManager, *, tasks: int = 16, pause: float = 0.02
     ) -> None:
         self.failed: list[Failed] = []
-        self.acknowledged: set[str] = set()
+        self.acknowledged: dict[str, float] = {}  # what was committed, and when it began
         self._manager = manager
         self._pause = pause
         self._count = tasks
@@ -107,7 +107,7 @@ class Workload:
             except Exception as error:  # noqa: BLE001  whatever it is, the test looks at it
                 self.failed.append(Failed(began, monotonic(), error))
             else:
-                self.acknowledged.add(key)
+                self.acknowledged[key] = began
                 self._last_good[index] = began
             self._progress.set()
             await asyncio.sleep(self._pause)
@@ -129,6 +129,10 @@ class Workload:
             await self.flowing(monotonic(), timeout)
             if len(self.failed) == failures:
                 return end - since
+
+    def acknowledged_since(self, since: float) -> set[str]:
+        """Return what was committed by operations that began after *since*."""
+        return {key for key, began in self.acknowledged.items() if began > since}
 
     def errors(self) -> list[str]:
         """Return what failed, in words, for the message of an assertion."""

@@ -16,7 +16,7 @@ from support import hold, until
 from pgmoor import ConnectionAborted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine, Generator
 
     from pgmoor import ConnectionManager
     from pgmoor.testing import Cluster
@@ -51,32 +51,56 @@ async def one_task(manager: ConnectionManager) -> None:
         await asyncio.sleep(0)
 
 
-async def cancelled_natively(manager: ConnectionManager, turns: int) -> bool:
-    """Cancel a task after it has had *turns* of the loop; return whether it was still at work."""
-    task = asyncio.create_task(one_task(manager))
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    pending = task.cancel()
+class CancelAt:
+    """Awaits a coroutine and calls *cancel* when it has been suspended for the *at*-th time."""
+
+    def __init__(self, work: Coroutine[Any, Any, None], at: int, cancel: Callable[[], Any]) -> None:
+        self._work = work
+        self._at = at
+        self._cancel = cancel
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        steps = self._work.__await__()
+        suspensions = 0
+        try:
+            waits_for = steps.send(None)
+            while True:
+                suspensions += 1
+                if suspensions == self._at:
+                    asyncio.get_running_loop().call_soon(self._cancel)
+                try:
+                    yield waits_for
+                except BaseException as error:  # noqa: BLE001  it is passed on
+                    waits_for = steps.throw(error)
+                else:
+                    waits_for = steps.send(None)
+        except StopIteration:
+            return
+
+
+async def cancelled_natively(manager: ConnectionManager, at: int) -> bool:
+    """Cancel a task at its *at*-th await; return False when it ends before."""
+    asked = False
+
+    def cancel() -> None:
+        nonlocal asked
+        asked = task.cancel()
+
+    async def work() -> None:
+        await CancelAt(one_task(manager), at, cancel)
+
+    task = asyncio.create_task(work())
     try:
         await task
     except asyncio.CancelledError:
         return True
-    assert not pending, "CancelledError was swallowed"
+    assert not asked, "CancelledError was swallowed"
     return False
 
 
-async def cancelled_by_anyio(manager: ConnectionManager, turns: int) -> bool:
+async def cancelled_by_anyio(manager: ConnectionManager, at: int) -> bool:
     with anyio.CancelScope() as scope:
-        async with anyio.create_task_group() as group:
-
-            async def cancel() -> None:
-                for _ in range(turns):
-                    await asyncio.sleep(0)
-                scope.cancel()
-
-            group.start_soon(cancel)
-            await one_task(manager)
-            group.cancel_scope.cancel()
+        await CancelAt(one_task(manager), at, scope.cancel)
     return scope.cancelled_caught
 
 
@@ -92,7 +116,7 @@ async def test_ten_thousand_cancellations_lose_and_close_nothing(
     async def canceller(how: Callable[..., Any]) -> None:
         nonlocal caught
         while caught < TIMES:
-            cut_short = await how(manager, rng.randrange(30))
+            cut_short = await how(manager, rng.randrange(1, 15))
             caught += cut_short
 
     await asyncio.gather(
@@ -106,16 +130,16 @@ async def test_ten_thousand_cancellations_lose_and_close_nothing(
     assert not [task for task in asyncio.all_tasks() if task.get_name() == "pgmoor-settle"]
 
 
-async def test_a_lone_task_is_cancelled_at_each_turn_in_order(
+async def test_a_lone_task_is_cancelled_at_each_of_its_awaits_in_order(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
     manager = await moor(*alone, min_size=2, max_size=2)
     before = await pids(manager, 2)
     for how in (cancelled_natively, cancelled_by_anyio):
-        turns = 0
-        while await how(manager, turns):
-            turns += 1
-        assert turns > 10, "the task ended before it could be cancelled"
+        at = 1
+        while await how(manager, at):
+            at += 1
+        assert at > 5, "the task has more awaits than that"
 
     await everything_is_free(manager)
     assert await pids(manager, 2) == before

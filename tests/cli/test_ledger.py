@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from pgmoor import ConnectionManager
+from pgmoor.cli.board import Board
+from pgmoor.cli.ledger import CREATE, Audit, Ledger, audit
+from pgmoor.cli.scenes import QUICK, Outcome
+from pgmoor.cli.story import Story
+from pgmoor.cli.writers import Writers
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from pgmoor.testing import Cluster, Node
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return when it holds; the ledger tells nobody of its changes."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def server(alone: Cluster) -> AsyncIterator[Node]:
+    """One server with the demo's table, empty."""
+    await alone[0].sql("DROP TABLE IF EXISTS pgmoor_demo")
+    await alone[0].sql(CREATE)
+    yield alone[0]
+    await alone[0].sql("DROP TABLE pgmoor_demo")
+
+
+async def test_an_audit_finds_what_is_lost_and_what_is_written_twice(server: Node) -> None:
+    await server.sql("INSERT INTO pgmoor_demo VALUES (1, 0, 1), (2, 0, 2), (2, 0, 2), (3, 0, 3)")
+
+    found = await asyncio.to_thread(audit, server.conninfo(), {1, 2, 4})
+
+    assert found == Audit(rows=4, lost=frozenset({4}), twice=frozenset({2}))
+    assert not found.clean
+
+
+async def test_writers_and_table_agree_although_sessions_are_ended(server: Node) -> None:
+    ledger = Ledger(4)
+    async with (
+        ConnectionManager(server.conninfo()) as manager,
+        Writers(manager, ledger, 4) as writers,
+    ):
+        for _ in range(5):
+            await asyncio.sleep(0.1)
+            await server.sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+            )
+        ended = monotonic()
+        await until(lambda: ledger.recovered_at(ended) is not None)
+        await writers.finish()
+
+    found = await asyncio.to_thread(audit, server.conninfo(), ledger.acknowledged)
+
+    assert found.clean
+    assert found.rows == len(ledger.acknowledged) > 50
+
+
+async def test_a_row_that_was_written_after_all_is_not_repeated(
+    server: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger(1)
+    async with ConnectionManager(server.conninfo()) as manager:
+        inner = manager.connection
+        calls = 0
+
+        class AnswerLost:
+            async def __aenter__(self) -> object:
+                self.checkout = inner()
+                return await self.checkout.__aenter__()
+
+            async def __aexit__(self, *_: object) -> None:
+                await self.checkout.__aexit__(None, None, None)
+                raise psycopg.OperationalError("the answer to COMMIT was lost")
+
+        def connection() -> object:
+            nonlocal calls
+            calls += 1
+            return AnswerLost() if calls == 1 else inner()
+
+        monkeypatch.setattr(manager, "connection", connection)
+        async with Writers(manager, ledger, 1) as writers:
+            await until(lambda: len(ledger.acknowledged) > 2)
+            await writers.finish()
+
+    found = await asyncio.to_thread(audit, server.conninfo(), ledger.acknowledged)
+
+    assert [failure.error for failure in ledger.failures] == ["OperationalError"]
+    assert found.clean
+    assert found.rows == len(ledger.acknowledged)
+
+
+def test_all_flow_again_when_the_last_writer_does() -> None:
+    ledger = Ledger(2)
+    fault = monotonic()
+    ledger.acknowledge(1, 0, fault - 1)
+    ledger.acknowledge(2, 0, fault + 1)
+    assert ledger.flowed_at(fault) is None
+
+    ledger.acknowledge(3, 1, fault + 2)
+
+    assert ledger.flowed_at(fault) is not None
+
+
+def test_an_operation_begun_before_the_fault_proves_nothing() -> None:
+    ledger = Ledger(1)
+    fault = monotonic()
+
+    ledger.acknowledge(1, 0, fault - 0.001)
+
+    assert ledger.flowed_at(fault) is None
+
+
+def test_an_error_that_follows_ends_the_recovery() -> None:
+    ledger = Ledger(1)
+    fault = monotonic()
+    ledger.acknowledge(1, 0, fault)
+    assert ledger.recovered_at(fault) is not None
+
+    ledger.fail(0, psycopg.OperationalError())
+
+    assert ledger.recovered_at(fault) is None
+
+
+def test_rates_count_the_commits_of_each_step() -> None:
+    ledger = Ledger(1)
+    now = monotonic()
+    for row in range(3):
+        ledger.acknowledge(row, 0, now)
+
+    assert ledger.rates(now - 1, 1.0, 3) == [0, 3, 0]
+
+
+@pytest.mark.parametrize(
+    ("back", "lost", "twice", "good"),
+    [(0.1, 0, 0, True), (None, 0, 0, False), (0.1, 1, 0, False), (0.1, 0, 1, False)],
+)
+def test_the_demo_is_good_only_if_all_came_back_and_nothing_is_missing_or_doubled(
+    back: float | None, lost: int, twice: int, good: bool
+) -> None:
+    fine = Outcome("a", 0.1, 0.1, failed=3, lost=0, twice=0)
+    other = Outcome("b", back, back, failed=3, lost=lost, twice=twice)
+    found = Audit(rows=9, lost=frozenset(range(lost)), twice=frozenset(range(twice)))
+
+    board = Board(Story(), Ledger(1), QUICK, 1, 18, outcomes=[fine, other], audit=found)
+
+    assert board.good is good
