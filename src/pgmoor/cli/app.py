@@ -9,8 +9,9 @@ import json
 import logging
 import signal
 from collections.abc import Coroutine, Iterator
+from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -29,12 +30,20 @@ T = TypeVar("T")
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
+    rich_markup_mode="markdown",
     # Local variables in a traceback could hold a password.
     pretty_exceptions_enable=False,
 )
 
 INTERRUPTED = 130
 TERMINATED = 143
+
+
+class PgVersion(Enum):
+    """The servers that come with the extra."""
+
+    V16 = "16"
+    V18 = "18"
 
 
 def _print_version(asked: bool) -> None:
@@ -47,7 +56,9 @@ def _print_version(asked: bool) -> None:
 def pgmoor(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print it, exit."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Keep an asyncio program connected to PostgreSQL."""
@@ -59,8 +70,8 @@ def demo(  # noqa: PLR0917 - typer makes them options
         bool, typer.Option("--plain", help="Print lines; so it does without a terminal, too.")
     ] = False,
     pg_version: Annotated[
-        Literal["16", "18"], typer.Option(help="Which of the bundled PostgreSQL servers.")
-    ] = "18",
+        PgVersion, typer.Option(help="Which of the bundled PostgreSQL servers.")
+    ] = PgVersion.V18,
     writers: Annotated[int, typer.Option(min=1, max=1000, help="Tasks that write.")] = 16,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the results there.")
@@ -79,7 +90,7 @@ def demo(  # noqa: PLR0917 - typer makes them options
     restarts them while tasks write through pgmoor; proves that no acknowledged row was lost or
     doubled. Takes about half a minute. Exit status: 0 only if so, and all flowed again each time.
     """
-    board = make_board(Options(int(pg_version), writers, quick))
+    board = make_board(Options(int(pg_version.value), writers, quick))
     console = Console()
     lines = plain or not console.is_terminal or console.is_dumb_terminal
     display = Plain(board) if lines else Screen(board, console)
@@ -103,7 +114,7 @@ def check(
     ] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait.")] = 10.0,
 ) -> None:
-    """Show the hosts behind a conninfo, and whether pgmoor would work with them.
+    """Show the hosts behind a conninfo, and whether pgmoor can work with them.
 
     Exit status: 0 when a connection was made, 1 when not, 2 when the settings can't be used.
     """

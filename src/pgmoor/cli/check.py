@@ -12,7 +12,7 @@ from rich.text import Text
 
 from pgmoor import ConnectionManager, NoHostAvailable, PoolExhausted
 
-from .tables import BAD, GOOD, QUIET, host_table, role_of
+from .tables import BAD, GOOD, host_table, role_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,14 +46,11 @@ async def check(conninfo: str, target: str | None, timeout: float, console: Cons
 
 
 def _show(health: Health, timeout: float, console: Console, *, ready: bool) -> None:
-    console.print(host_table([(host.host, host) for host in health.hosts]))
+    console.print(host_table([(host.host, host) for host in health.hosts], fold=True))
     console.print()
-    for host in health.hosts:
-        # Failures are cut off in the table.
-        if host.failure:
-            console.print(Text(f"{host.host}: {host.failure}", style=QUIET))
     used = next((host for host in health.hosts if host.current), None)
     if ready and used is not None:
         console.print(Text(f"ready: {used.host}, {role_of(used)}", style=GOOD))
     else:
-        console.print(Text(f"not ready within {timeout:g} s: {health.state}", style=BAD))
+        why = "no host satisfies the target" if health.state == "outage" else health.reason
+        console.print(Text(f"not ready within {timeout:g} s: {why}", style=BAD))

@@ -92,19 +92,32 @@ async def _perform(board: Board, cluster: Cluster) -> None:
     async with manager, _watched(board, manager):
         await manager.wait(TIMEOUT)
         async with Writers(manager, board.ledger, board.writers) as writers:
-            board.writing_since = monotonic()
-            for number, scene in enumerate(board.scenes):
-                board.scene = number
-                story.say(Voice.SCENE, scene.title)
-                await play(scene, stage, board)
+            try:
+                await _play_all(board, stage)
+            except BaseException:
+                # Whoever waits for a server that is gone waits no longer: Ctrl-C takes no time-out.
+                await cluster.close()
+                raise
             await writers.finish()
             board.writing_until = monotonic()
-        board.audit = await asyncio.to_thread(
-            audit, stage.primary.conninfo(), board.ledger.acknowledged
-        )
-        board.scene = None
-        story.say(Voice.DEMO, board.verdict, Tone.GOOD if board.good else Tone.BAD)
+        await _conclude(board, stage)
         board.health = await manager.health(fresh=True)
+
+
+async def _play_all(board: Board, stage: Stage) -> None:
+    board.writing_since = monotonic()
+    for number, scene in enumerate(board.scenes):
+        board.scene = number
+        board.story.say(Voice.SCENE, scene.title)
+        await play(scene, stage, board)
+
+
+async def _conclude(board: Board, stage: Stage) -> None:
+    """Read everything back, after the last word of the writers."""
+    last = stage.primary.conninfo()
+    board.audit = await asyncio.to_thread(audit, last, board.ledger.acknowledged)
+    board.scene = None
+    board.story.say(Voice.DEMO, board.verdict, Tone.GOOD if board.good else Tone.BAD)
 
 
 @contextlib.asynccontextmanager

@@ -26,7 +26,7 @@ class Plain:
     def __init__(self, board: Board) -> None:
         self._board = board
         self._last = 0.0
-        board.story.listeners.append(self._print_line)
+        self._printed = 0
 
     def __enter__(self) -> Self:
         return self
@@ -35,8 +35,11 @@ class Plain:
         pass
 
     def update(self) -> None:
-        """Print the figures when it is time."""
+        """Print what is new, and the figures when it is time."""
         board = self._board
+        for line in board.story.lines[self._printed :]:
+            self._printed += 1
+            self._print_line(line)
         if board.health is None or board.elapsed - self._last < REPORT_EVERY:
             return
         self._last = board.elapsed
@@ -54,6 +57,7 @@ class Plain:
 
     def finish(self) -> None:
         """Print the results."""
+        self.update()
         board = self._board
         console = Console(no_color=True, highlight=False, width=80, emoji=False)
         console.print()

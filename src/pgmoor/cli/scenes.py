@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from pgmoor.testing import NodeState
+
 from .ledger import Audit, audit
 
 if TYPE_CHECKING:
@@ -143,7 +145,7 @@ async def _stay_away(stage: Stage) -> None:
 async def _thaw(stage: Stage) -> None:
     """Let the frozen primary go on for a while: it is writable, on the timeline that was left."""
     for node in stage.cluster:
-        if node.state.value == "frozen":
+        if node.state is NodeState.FROZEN:
             stage.say(f"{node.name}: SIGCONT; it is a writable primary still")
             await node.thaw()
     await asyncio.sleep(SPLIT)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pgmoor import events as ev
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from pgmoor.events import Event
 
@@ -51,14 +51,13 @@ class Line:
 
 
 class Story:
-    """The lines so far, and who wants to hear of new ones."""
+    """The lines so far."""
 
     def __init__(self) -> None:
         self.began = monotonic()
         self.lines: list[Line] = []
         self.names: Mapping[str, str] = {}
         """What each `host:port` is called."""
-        self.listeners: list[Callable[[Line], None]] = []
 
     @property
     def elapsed(self) -> float:
@@ -67,10 +66,7 @@ class Story:
 
     def say(self, voice: Voice, text: str, tone: Tone = Tone.PLAIN) -> None:
         """Add a line."""
-        line = Line(self.elapsed, voice, self.rename(text), tone)
-        self.lines.append(line)
-        for listener in self.listeners:
-            listener(line)
+        self.lines.append(Line(self.elapsed, voice, self.rename(text), tone))
 
     def hear(self, event: Event) -> None:
         """Add what pgmoor says happened."""

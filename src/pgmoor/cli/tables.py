@@ -27,8 +27,11 @@ DOUBT = "yellow"
 NEVER = "never"
 
 
-def host_table(hosts: Sequence[tuple[str, HostHealth]]) -> Table:
-    """Return a table of hosts, each with the name to show for it."""
+def host_table(hosts: Sequence[tuple[str, HostHealth]], *, fold: bool = False) -> Table:
+    """Return a table of hosts, each with the name to show for it.
+
+    With *fold* a long failure takes several lines; without it, it is cut off.
+    """
     table = Table(box=None, expand=True, pad_edge=False, header_style=QUIET, padding=(0, 2, 0, 0))
     table.add_column("host", no_wrap=True)
     table.add_column("status", no_wrap=True)
@@ -36,7 +39,7 @@ def host_table(hosts: Sequence[tuple[str, HostHealth]]) -> Table:
     table.add_column("timeline", justify="right", no_wrap=True)
     table.add_column("latency", justify="right", no_wrap=True)
     table.add_column("lag", justify="right", no_wrap=True)
-    table.add_column("note", ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column("note", ratio=1, no_wrap=not fold, overflow="fold" if fold else "ellipsis")
     for name, host in hosts:
         up = host.status == "up"
         table.add_row(
