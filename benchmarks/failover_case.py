@@ -1,0 +1,122 @@
+"""One library and one fault: what the application saw. Prints one line of JSON.
+
+Started by `failover.py` in a process of its own, because a library that hangs may hang for good.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import uvloop
+from contestants import CONTESTANTS, Contestant
+from scenarios import FAULTS, Instants, Scene
+from workload import TABLE, Workload
+
+from pgmoor.testing import Cluster, FaultProxy
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+MIN_SIZE, MAX_SIZE = 4, 8
+
+
+async def bounded(work: Coroutine[Any, Any, Any], seconds: float) -> None:
+    """Wait for *work* no longer than this, even if it does not heed its cancellation."""
+    task = asyncio.ensure_future(work)
+    await asyncio.wait([task], timeout=seconds)
+    task.cancel()
+    if task.done() and not task.cancelled():
+        task.exception()  # so that nobody complains that it was not looked at
+
+
+def summary(work: Workload, instants: Instants, recovered: float | None) -> dict[str, Any]:
+    errors = work.errors(instants.began)
+    back = after = None
+    if recovered is not None:
+        back = recovered - instants.counts_from
+        after = max(recovered - instants.writable, 0.0)
+    return {
+        "back": back,
+        "after_writable": after,
+        "writable": instants.writable - instants.began,
+        "failed": errors.total(),
+        "errors": dict(errors.most_common(4)),
+        "hanging": work.hanging(),
+        "lost": instants.lost,
+        "written": work.written(instants.began),
+    }
+
+
+async def play(args: argparse.Namespace, scene: Scene, contestant: Contestant) -> dict[str, Any]:
+    await contestant.open()
+    work = Workload(contestant)
+    scene.flows = work.flow
+    work.start()
+    try:
+        if not await work.flow(10.0):
+            return {"problem": f"did not flow before the fault: {dict(work.errors(0.0))}"}
+        instants = await FAULTS[args.fault](scene)
+        recovered = await work.recover(instants.effective, instants.writable + args.limit)
+        result = summary(work, instants, recovered)
+    finally:
+        alive = await work.stop()
+        await bounded(contestant.close(), 3.0)
+    return {**result, "not_cancelled": alive}
+
+
+async def run(args: argparse.Namespace) -> dict[str, Any]:
+    count = 1 if args.fault == "outage" else 2
+    async with Cluster(count - 1) as cluster:
+        await cluster[0].sql(TABLE)
+        if count == 2:
+            await cluster[1].wait_for("SELECT to_regclass('written') IS NOT NULL")
+        with contextlib.ExitStack() as stack:
+            proxies = [stack.enter_context(FaultProxy(n.host, n.port)) for n in cluster]
+            servers = [(proxy.host, proxy.port) for proxy in proxies]
+            contestant = CONTESTANTS[args.library](servers, min_size=MIN_SIZE, max_size=MAX_SIZE)
+            scene = Scene(cluster, proxies, args.outage, args.stale, args.promote_after, _never)
+            began = monotonic()
+            result = await play(args, scene, contestant)
+            return {**result, "took": monotonic() - began}
+
+
+async def _never(_: float) -> bool:
+    return False
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--library", required=True, choices=list(CONTESTANTS))
+    parser.add_argument("--fault", required=True, choices=list(FAULTS))
+    parser.add_argument("--limit", type=float, default=20.0, help="seconds until 'never'")
+    parser.add_argument("--outage", type=float, default=8.0, help="seconds")
+    parser.add_argument("--stale", type=float, default=8.0, help="seconds")
+    parser.add_argument("--promote-after", type=float, default=0.0, help="seconds")
+    parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
+    parser.add_argument("--verbose", action="store_true", help="show what the libraries log")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse()
+    # A SystemExit runs the exit handler that ends the servers.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    if not args.verbose:
+        logging.disable()
+    loop = uvloop.new_event_loop() if args.loop == "uvloop" else asyncio.new_event_loop()
+    print(json.dumps(loop.run_until_complete(run(args))), flush=True)
+    # The servers are gone; a library's task that does not end must not keep the process.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

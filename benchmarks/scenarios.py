@@ -1,0 +1,143 @@
+"""The faults, each on a primary and a streaming standby; every client connects through a proxy.
+
+A fault returns the instants that matter, as `monotonic()`: when it began, and when there was again
+a server that takes writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import psycopg
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from pgmoor.testing import Cluster, FaultProxy
+
+OTHERS = "backend_type = 'client backend' AND pid <> pg_backend_pid()"
+RENEWAL = 0.2  # seconds between two connections of the application that come to their end
+
+
+@dataclass
+class Scene:
+    """The servers, how the clients reach them, and how long an outage lasts."""
+
+    cluster: Cluster
+    proxies: Sequence[FaultProxy]
+    outage: float
+    stale: float
+    promote_after: float
+    flows: Callable[[float], Awaitable[bool]]
+    """Whether the application flows within so many seconds."""
+
+
+@dataclass
+class Instants:
+    began: float
+    effective: float
+    """From when no operation could succeed by getting ahead of the fault."""
+    writable: float
+    """When a server that takes writes was there again; `began` if one always was."""
+    counts_from: float
+    """From when *back* is counted."""
+    lost: int | None = None
+    """Rows that the application wrote to a server that is no longer the primary."""
+
+
+async def _promoted(scene: Scene, began: float) -> Instants:
+    effective = monotonic()
+    await asyncio.sleep(scene.promote_after)
+    await scene.cluster[1].promote()
+    return Instants(began, effective, monotonic(), began)
+
+
+async def crash(scene: Scene) -> Instants:
+    """The primary is killed, the standby promoted."""
+    began = monotonic()
+    await scene.cluster[0].kill()
+    return await _promoted(scene, began)
+
+
+async def silence(scene: Scene) -> Instants:
+    """Nothing passes to and from the primary any more, the standby is promoted."""
+    began = monotonic()
+    scene.proxies[0].silent()
+    return await _promoted(scene, began)
+
+
+async def freeze(scene: Scene) -> Instants:
+    """Every process of the primary is stopped where it stands, the standby is promoted."""
+    began = monotonic()
+    await scene.cluster[0].freeze()
+    return await _promoted(scene, began)
+
+
+async def demotion(scene: Scene) -> Instants:
+    """The primary turns read-only and keeps its connections, the standby is promoted."""
+    began = monotonic()
+    await scene.cluster[0].demote()
+    return await _promoted(scene, began)
+
+
+async def outage(scene: Scene) -> Instants:
+    """The only server is killed, and started again some seconds later."""
+    began = monotonic()
+    await scene.cluster[0].kill()
+    await asyncio.sleep(scene.outage)
+    await scene.cluster[0].start()
+    back = monotonic()
+    return Instants(began, back, back, back)
+
+
+async def terminate(scene: Scene) -> Instants:
+    """Every backend of the primary is terminated at once; the server lives."""
+    began = monotonic()
+    await scene.cluster[0].sql(
+        f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {OTHERS}"
+    )
+    return Instants(began, monotonic(), began, began)
+
+
+async def stale(scene: Scene) -> Instants:
+    """The killed primary comes back, writable, after the promotion; connections are renewed.
+
+    One connection of the application to the new primary ends every fifth of a second, as those do
+    that are old. Counted are the rows that end up on the stale server.
+    """
+    await scene.cluster[0].kill()
+    await scene.cluster[1].promote()
+    await scene.flows(5.0)
+    await scene.cluster[0].start()
+    began = monotonic()
+    while monotonic() < began + scene.stale:
+        await asyncio.sleep(RENEWAL)
+        await scene.cluster[1].sql(
+            "SELECT count(pg_terminate_backend(pid)) FROM (SELECT pid FROM pg_stat_activity"
+            f" WHERE {OTHERS} ORDER BY backend_start LIMIT 1) oldest"
+        )
+    ended = monotonic()
+    return Instants(began, ended, ended, ended, lost=await rows_of_stale(scene))
+
+
+async def rows_of_stale(scene: Scene) -> int:
+    """Return how many rows the old primary has taken since it was started again."""
+    query = "SELECT count(*) FROM written WHERE at > pg_postmaster_start_time()"
+    try:
+        return int((await scene.cluster[0].sql(query))[0][0])
+    except psycopg.Error:
+        return -1
+
+
+FAULTS: dict[str, Callable[[Scene], Awaitable[Instants]]] = {
+    "crash": crash,
+    "silence": silence,
+    "freeze": freeze,
+    "demotion": demotion,
+    "outage": outage,
+    "terminate": terminate,
+    "stale": stale,
+}

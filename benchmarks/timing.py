@@ -1,0 +1,103 @@
+"""Times contestants against each other: short slices, taken in turns, in a new order each round.
+
+A machine that slows down for a while then slows down everyone. What is compared is the ratio to the
+reference within each round; the figure shown is the median over the rounds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+from dataclasses import dataclass, field
+from statistics import median
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from contestants import Contestant
+
+    Slice = Callable[[Contestant, float], Awaitable[float]]
+
+BATCH = 50
+
+
+@dataclass
+class Series:
+    """Microseconds for one operation, one figure a round."""
+
+    micros: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        return median(self.micros)
+
+    def ratio(self, reference: Series) -> float:
+        """Return the median of the ratios round by round."""
+        return median(a / b for a, b in zip(self.micros, reference.micros, strict=True))
+
+
+async def idle_checkouts(contestant: Contestant, seconds: float) -> float:
+    """One task takes a connection and gives it back; return the microseconds it takes."""
+    acquire = contestant.acquire
+    done = 0
+    began = perf_counter()
+    deadline = began + seconds
+    while (now := perf_counter()) < deadline:
+        for _ in range(BATCH):
+            async with acquire():
+                pass
+        done += BATCH
+    return (now - began) / done * 1e6
+
+
+async def crowded_selects(
+    contestant: Contestant, seconds: float, *, tasks: int = 64, statement: str = "SELECT 1"
+) -> float:
+    """Many tasks share the pool; return the microseconds for one checkout with its statement."""
+    acquire, execute = contestant.acquire, contestant.executor(statement)
+    done = 0
+    deadline = perf_counter() + seconds
+
+    async def work() -> None:
+        nonlocal done
+        while perf_counter() < deadline:
+            async with acquire() as conn:
+                await execute(conn)
+            done += 1
+
+    began = perf_counter()
+    await asyncio.gather(*(work() for _ in range(tasks)))
+    return (perf_counter() - began) / done * 1e6
+
+
+async def compare(
+    contestants: Mapping[str, Contestant], measure: Slice, *, rounds: int, seconds: float
+) -> dict[str, Series]:
+    """Run every contestant once a round. The collector starts from the same state each time."""
+    for contestant in contestants.values():
+        await measure(contestant, seconds / 2)
+    series = {name: Series() for name in contestants}
+    gc.collect()
+    gc.freeze()  # what all of them have built so far weighs on nobody's collections
+    try:
+        for _ in range(rounds):
+            for name in random.sample(list(contestants), len(contestants)):
+                gc.collect()
+                series[name].micros.append(await measure(contestants[name], seconds))
+    finally:
+        gc.unfreeze()
+    return series
+
+
+async def time_call(call: Callable[[], Awaitable[Any]], times: int) -> float:
+    """Return the microseconds that one awaited call takes, as the median of ten batches."""
+    figures = []
+    for _ in range(10):
+        began = perf_counter()
+        for _ in range(times):
+            await call()
+        figures.append((perf_counter() - began) / times * 1e6)
+    return median(figures)
