@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from asyncio import current_task, get_running_loop
-from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from psycopg_pool import PoolClosed, PoolTimeout
 
 from .connection import BAD, ManagedConnection
 from .errors import NoHostAvailable, PoolExhausted, TooManyRequests
+from .line import Line, Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +58,8 @@ class Desk:
     ) -> None:
         self.pool: HostPool | None = None
         self.counters = Counters()
-        self.waiting: deque[asyncio.Future[ManagedConnection]] = deque()
+        self.waiting = Line()
+        self._places = self.waiting.places  # empty while nobody waits
         self._loop: asyncio.AbstractEventLoop | None = None
         self._settings = settings
         self._validate_after = settings.validate_after
@@ -86,7 +87,7 @@ class Desk:
             timeout = self._settings.timeout
         self.counters.requests_num += 1
         pool = self.pool
-        if pool is None or not pool.idle or self.waiting or get_running_loop() is not self._loop:
+        if pool is None or not pool.idle or self._places or get_running_loop() is not self._loop:
             return await self._take_slowly(timeout, None)
         # While `idle` is not 0 this neither suspends nor fails.
         conn: ManagedConnection = await pool.inner.getconn(timeout)
@@ -142,14 +143,12 @@ class Desk:
         if refusal := self._refusal():
             raise refusal
         limit = self._settings.max_waiting
-        if limit and self.queued >= limit:
+        if limit and len(self.waiting) >= limit:
             raise TooManyRequests(self._figures())
-        loop = asyncio.get_running_loop()
-        place: asyncio.Future[ManagedConnection] = loop.create_future()
-        self.waiting.append(place)
+        place = self.waiting.join()
         self.counters.requests_queued += 1
         began = monotonic()
-        timer = loop.call_later(deadline - began, self._expire, place, timeout)
+        timer = place.get_loop().call_later(deadline - began, self._expire, place, timeout)
         self.feed()
         try:
             return await place
@@ -163,15 +162,10 @@ class Desk:
         finally:
             timer.cancel()
             if not place.done() or place.cancelled() or place.exception() is not None:
-                self._strike(place)
+                self.waiting.quit(place)
             self.counters.requests_wait += monotonic() - began
 
-    def _strike(self, place: asyncio.Future[ManagedConnection]) -> None:
-        place.cancel()
-        if place in self.waiting:
-            self.waiting.remove(place)
-
-    def _expire(self, place: asyncio.Future[ManagedConnection], timeout: float) -> None:
+    def _expire(self, place: Place, timeout: float) -> None:
         if place.done():
             return
         self._timed_out()
@@ -181,18 +175,6 @@ class Desk:
             place.set_exception(PoolExhausted(timeout, self._figures(), holders))
         else:
             place.set_exception(error)
-
-    @property
-    def queued(self) -> int:
-        """How many callers wait."""
-        return sum(not place.done() for place in self.waiting)
-
-    def fail_all(self, make: Callable[[], Exception]) -> None:
-        """Let every caller who waits meet an exception now."""
-        while self.waiting:
-            place = self.waiting.popleft()
-            if not place.done():
-                place.set_exception(make())
 
     # -- giving back ---------------------------------------------------------------------------
 
@@ -209,7 +191,7 @@ class Desk:
         if conn.pgconn.transaction_status == IDLE and not pool.needs_reset:
             pool.used -= 1
             conn.holder = None
-            if self.waiting or pool.left is not None or pool.feeder is not None:
+            if self._places or pool.left is not None or pool.feeder is not None:
                 await self.restock(pool, conn)
                 return
             conn.idle_since = now
@@ -235,18 +217,9 @@ class Desk:
 
     async def restock(self, pool: HostPool, conn: ManagedConnection) -> None:
         """Hand a connection to the first who waits, or put it into its pool. Never suspends."""
-        if self.waiting and pool is self.pool and pool.reusable(conn) and self._offer(conn):
+        if self._places and pool is self.pool and pool.reusable(conn) and self.waiting.offer(conn):
             return
         await pool.give(conn)
-
-    def _offer(self, conn: ManagedConnection) -> bool:
-        while self.waiting:
-            place = self.waiting.popleft()
-            if not place.done():
-                conn.idle_since = monotonic()
-                place.set_result(conn)
-                return True
-        return False
 
     # -- feeding -------------------------------------------------------------------------------
 
@@ -258,20 +231,20 @@ class Desk:
     def feed(self) -> None:
         """See to it that somebody brings connections to those who wait."""
         pool = self.pool
-        if pool is not None and self.waiting and pool.feeder is None and pool.left is None:
+        if pool is not None and self._places and pool.feeder is None and pool.left is None:
             pool.feeder = pool.spawn(self._bring(pool), "feeder")
 
     async def _bring(self, pool: HostPool) -> None:
         """Take connections out of the pool for those who wait; let the pool grow meanwhile."""
         try:
-            while self.waiting and pool is self.pool:
+            while self._places and pool is self.pool:
                 try:
                     conn = await pool.take(FEEDER_PATIENCE)
                 except PoolTimeout:
                     continue
                 except PoolClosed:
                     return
-                if pool is not self.pool or not self._offer(conn):
+                if pool is not self.pool or not self.waiting.offer(conn):
                     pool.feeder = None
                     await pool.give(conn)
         finally:
@@ -286,7 +259,7 @@ class Desk:
             "requests_queued": c.requests_queued,
             "requests_errors": c.requests_errors,
             "requests_wait_ms": int(c.requests_wait * 1000),
-            "requests_waiting": self.queued,
+            "requests_waiting": len(self.waiting),
             "usage_ms": int(c.usage * 1000),
             "returns_bad": c.returns_bad,
         }

@@ -9,20 +9,19 @@ import asyncio
 import logging
 import select
 import socket
-import threading
 from contextlib import asynccontextmanager
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import anyio
-from psycopg import AsyncConnection, capabilities, errors, generators, pq, waiting
+from psycopg import AsyncConnection, errors, generators, pq, waiting
 
 from .errors import CommitOutcomeUnknown, ConnectionAborted
+from .fuse import Fuse
+from .settle import settle
 from .sqlstate import OUTCOME_UNKNOWN, READ_ONLY_SQL_TRANSACTION
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from types import TracebackType
 
     from psycopg import AsyncTransaction
     from psycopg.abc import PQGen
@@ -39,10 +38,6 @@ IDLE = pq.TransactionStatus.IDLE
 INTRANS = pq.TransactionStatus.INTRANS
 BAD = pq.ConnStatus.BAD
 FATAL = pq.ExecStatus.FATAL_ERROR
-
-# A timer that fires this late means that the loop was busy or the process was stopped: what looks
-# like a silent peer may be an answer that waits to be read.
-LATE = 0.05
 
 
 class ManagedConnection(AsyncConnection[Any]):
@@ -130,7 +125,7 @@ class ManagedConnection(AsyncConnection[Any]):
             )
         except asyncio.CancelledError:
             if self.pgconn.transaction_status == ACTIVE:
-                await self._settle(gen)
+                await settle(self, gen)
             raise
         except (KeyboardInterrupt, SystemExit):
             self.discard()
@@ -142,80 +137,6 @@ class ManagedConnection(AsyncConnection[Any]):
             if broken and self.abort_reason:
                 raise ConnectionAborted(*self.abort_reason) from error
             raise
-
-    async def _settle(self, gen: PQGen[Any]) -> None:
-        """Bring a cancelled query to its end where further cancellation does not reach it.
-
-        anyio delivers a cancellation again on every turn of the loop, and psycopg takes the second
-        one as an order to close the connection. So the work is done by a task of its own, and this
-        one only waits; for `cancel_timeout` at most, after which the socket is cut.
-        """
-        task = asyncio.create_task(self._finish_cancelled(gen), name="pgmoor-settle")
-        with anyio.CancelScope(shield=True):
-            while not task.done():
-                try:
-                    await asyncio.wait([task])
-                except asyncio.CancelledError:  # the caller raises the first one
-                    continue
-
-    async def _finish_cancelled(self, gen: PQGen[Any]) -> None:
-        try:
-            with Fuse(self, self.cancel_timeout, "its server did not confirm a cancelled query"):
-                await self._request_cancel()
-                try:
-                    await waiting.wait_async(gen, self.pgconn.socket, interval=0.1)
-                except errors.DatabaseError as error:  # QueryCanceled, as asked for, or the like
-                    logger.debug("cancelled query ended: %s", type(error).__name__)
-                await self._drain()
-        except Exception as error:  # noqa: BLE001  the status of the connection says the rest
-            logger.debug("settling a cancelled query: %s", type(error).__name__)
-        finally:
-            if self.pgconn.transaction_status == ACTIVE:
-                self.discard()
-
-    async def _drain(self) -> None:
-        """Read what a cancelled COPY or a query read row by row still has to say."""
-        while self.pgconn.transaction_status == ACTIVE:
-            fd = self.pgconn.socket
-            result = await waiting.wait_async(generators.fetch(self.pgconn), fd, interval=0.1)
-            if result is None:
-                return
-            if result.status == pq.ExecStatus.COPY_OUT:
-                while isinstance(
-                    await waiting.wait_async(generators.copy_from(self.pgconn), fd, interval=0.1),
-                    memoryview,
-                ):
-                    pass
-            elif result.status == pq.ExecStatus.COPY_IN:
-                self.pgconn.put_copy_end(b"cancelled")
-
-    async def _request_cancel(self) -> None:
-        try:
-            if capabilities.has_cancel_safe():
-                await self.cancel_safe(timeout=self.cancel_timeout)
-            else:
-                await self._request_cancel_in_thread()
-        except errors.Error as error:  # the query may end by itself before the fuse burns
-            logger.debug("cancel request failed: %s", type(error).__name__)
-
-    async def _request_cancel_in_thread(self) -> None:
-        """Do what libpq below 17 can only do blocking, and without a limit.
-
-        A daemon thread rather than the loop's executor, which would be waited for at exit.
-        """
-        loop = asyncio.get_running_loop()
-        done = asyncio.Event()
-
-        def request() -> None:
-            self.cancel()
-            loop.call_soon_threadsafe(done.set)
-
-        threading.Thread(target=request, name="pgmoor-cancel", daemon=True).start()
-        try:
-            async with asyncio.timeout(self.cancel_timeout):
-                await done.wait()
-        except TimeoutError:
-            logger.debug("cancel request not answered within %.1f s", self.cancel_timeout)
 
     # -- commit ------------------------------------------------------------------------------
 
@@ -291,44 +212,3 @@ def managed(connection_class: type[AsyncConnection[Any]]) -> type[ManagedConnect
         return ManagedConnection
     name = f"Managed{connection_class.__name__}"
     return type(name, (ManagedConnection, connection_class), {})
-
-
-class Fuse:
-    """Cuts a connection when what it guards is not done in time; a context manager."""
-
-    __slots__ = ("_conn", "_due", "_extended", "_loop", "_seconds", "_timer", "_why", "burnt")
-
-    def __init__(self, conn: ManagedConnection, seconds: float, why: str) -> None:
-        self._conn = conn
-        self._seconds = seconds
-        self._why = why
-        self._extended = False
-        self.burnt = False
-
-    def __enter__(self) -> Self:
-        self._loop = asyncio.get_running_loop()
-        self._due = self._loop.time() + self._seconds
-        self._timer = self._loop.call_at(self._due, self._burn)
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._timer.cancel()
-
-    def _burn(self) -> None:
-        conn = self._conn
-        if conn.pgconn.status == BAD:
-            return
-        late = self._loop.time() - self._due > LATE
-        if not self._extended and (late or not conn.quiet()):
-            self._extended = True  # let what has arrived be read first
-            self._due = self._loop.time() + LATE
-            self._timer = self._loop.call_at(self._due, self._burn)
-            return
-        self.burnt = True
-        pool = conn.host_pool
-        conn.abort(pool.host.label if pool else conn.info.host, self._why)

@@ -117,7 +117,7 @@ class Machine:
             size=size,
             used=used,
             idle=max(size - used, 0),
-            waiting=self.desk.queued,
+            waiting=len(self.desk.waiting),
             min_size=self._settings.min_size,
             max_size=self._settings.max_size,
         )

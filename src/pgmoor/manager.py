@@ -202,7 +202,7 @@ class ConnectionManager:
         self._closed = True
         limit = self._settings.close_timeout if timeout is None else timeout
         deadline = monotonic() + limit
-        machine.desk.fail_all(lambda: ManagerClosed(f"{self.name!r} was closed"))
+        machine.desk.waiting.fail_all(lambda: ManagerClosed(f"{self.name!r} was closed"))
         await machine.stop(deadline)
         await self._listeners.aclose(max(deadline - monotonic(), 0.1))
         logger.info("%r is closed", self.name)

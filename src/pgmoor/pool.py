@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from psycopg import errors
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
-from .connection import BAD, IDLE, Fuse, ManagedConnection, managed
+from .connection import BAD, IDLE, ManagedConnection, managed
 from .dial import Dialler
 from .errors import Holder
+from .fuse import Fuse
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine

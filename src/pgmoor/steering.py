@@ -16,6 +16,7 @@ from .doubt import Doubt
 from .errors import NoHostAvailable
 from .health import SERVING, State
 from .hosts import Host, HostTable, Observation, Status
+from .left import LeftPools
 from .policy import Action, Decision, Reason, Situation, Target, decide, rank
 from .report import Reporter
 from .signal import Signal
@@ -52,7 +53,7 @@ class Steering:
         self.current: int | None = None
         self.state = State.NEW
         self.state_since = monotonic()
-        self.left_pools: set[HostPool] = set()
+        self.left_pools = LeftPools()
         self.signal = Signal()
         self.searching = asyncio.Event()
         self.found = asyncio.Event()
@@ -130,7 +131,7 @@ class Steering:
         recovered = before.failure is not None and after.status is Status.UP
         if recovered and pool is not None and pool.host.index == seen.host:
             pool.hurry()
-        self._cut_left_pools()
+        self.left_pools.cut(self.table, serving=self.current is not None)
         self._changed.set()
         self.signal.notify()
 
@@ -189,7 +190,7 @@ class Steering:
         self._desk.serve_from(None)
         self.current = None
         if pool is not None:
-            self._let_go(pool, "the manager is closed", abort=False)
+            self.left_pools.add(pool, "the manager is closed", abort=False)
         self._enter(State.CLOSED)
 
     # -- deciding ------------------------------------------------------------------------------
@@ -274,7 +275,7 @@ class Steering:
             self._fail_waiting()
 
     def _fail_waiting(self) -> None:
-        self._desk.fail_all(lambda: self.refusal() or NoHostAvailable("no host available"))
+        self._desk.waiting.fail_all(lambda: self.refusal() or NoHostAvailable("no host available"))
 
     def _search(self, state: State) -> None:
         self._search_since = monotonic()
@@ -297,7 +298,7 @@ class Steering:
         self._outage_announced = False
         self._desk.serve_from(None)
         if pool is not None:
-            self._let_go(pool, why, abort=decision.abort)
+            self.left_pools.add(pool, why, abort=decision.abort)
         self._search(State.SEARCHING)
         self.wake_probers()
 
@@ -315,7 +316,7 @@ class Steering:
         self._desk.serve_from(pool)
         if old is not None:
             why = f"the host was left for {host}: {decision.reason.value}"
-            self._let_go(old, why, abort=decision.abort)
+            self.left_pools.add(old, why, abort=decision.abort)
         self._announce_switch(host, None if before is None else self.table[before].host, decision)
         self._search_since = None
         self._left = None
@@ -336,7 +337,7 @@ class Steering:
                 break
         if len(pool.connections) >= wanted and self._decide().host == decision.host:
             return True
-        self._let_go(pool, "it could not take over", abort=True)
+        self.left_pools.add(pool, "it could not take over", abort=True)
         self._no_failback_until = monotonic() + max(WARM_LIMIT, self._settings.failback_after)
         return False
 
@@ -354,22 +355,6 @@ class Steering:
             self._report.failover(left[0], host, left[1].value, seconds)
         if self._outage_announced:
             self._report.outage_ended(host, seconds)
-
-    def _let_go(self, pool: HostPool, why: str, *, abort: bool) -> None:
-        self.left_pools.add(pool)
-        pool.leave(why, abort=abort)
-
-    def _cut_left_pools(self) -> None:
-        """Abort what is still held on a host that has since turned out stale or dead."""
-        for pool in tuple(self.left_pools):
-            if not pool.connections and not pool.busy:
-                self.left_pools.discard(pool)
-                continue
-            state = self.table[pool.host.index]
-            if self.table.is_stale(state):
-                pool.leave(Reason.STALE.value, abort=True)
-            elif state.status in (Status.SILENT, Status.DOWN) and self.current is not None:
-                pool.leave("the host was left, and does not answer", abort=True)
 
     def _enter(self, state: State) -> None:
         if state is not self.state:
