@@ -47,7 +47,7 @@ class ManagedConnection(AsyncConnection[Any]):
     the server before `CancelledError` goes on, so that the connection can be used further.
     """
 
-    cancel_timeout: float = 1.0
+    cancel_timeout: float = 0.0  # seconds; set when a pool adopts the connection
     host_pool: HostPool | None = None
 
     def __init__(self, pgconn: PGconn, *args: Any, **kwargs: Any) -> None:

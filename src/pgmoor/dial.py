@@ -33,15 +33,18 @@ SLOW_DELAY = 5.0  # seconds between attempts that only a person can make succeed
 
 # One row of one statement, in one round trip, open to every role. The control file's timeline lags
 # until a checkpoint: on a primary the one in use is read from the name of the current WAL file.
-# An idle primary makes the replay timestamp grow old, so a standby that has replayed all that it
-# received has no lag.
+# A standby's is the walreceiver's, which only members of pg_read_all_stats may see, else the
+# control file's. An idle primary makes the replay timestamp grow old, so a standby that has
+# replayed all that it received has no lag (after a restart it has replayed more: receiving begins
+# at a segment's start).
 FULL_QUESTION = b"""
 select r.r, current_setting('transaction_read_only'),
- case when r.r then (select timeline_id::text from pg_catalog.pg_control_checkpoint())
+ case when r.r then greatest((select received_tli from pg_catalog.pg_stat_wal_receiver),
+  (select timeline_id from pg_catalog.pg_control_checkpoint()))::text
  else ('x' || substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::bit(32)
   ::int::text end,
  (select system_identifier::text from pg_catalog.pg_control_system()),
- case when not r.r or pg_catalog.pg_last_wal_receive_lsn() = pg_catalog.pg_last_wal_replay_lsn()
+ case when not r.r or pg_catalog.pg_last_wal_receive_lsn() <= pg_catalog.pg_last_wal_replay_lsn()
  then null else extract(epoch from
   pg_catalog.clock_timestamp() - pg_catalog.pg_last_xact_replay_timestamp()) end
 from (select pg_catalog.pg_is_in_recovery()) r(r)
@@ -51,8 +54,12 @@ PLAIN_QUESTION = b"show transaction_read_only"
 
 # The address stands in the host's label already; libpq's hints fill further lines.
 _PREFIX = re.compile(
-    r"^connection (failed|is bad): |connection to server (at|on) .*? failed: |^FATAL: +"
+    r"^(connection (failed|is bad): )?(connection to server (at|on) .*? failed: )?(FATAL: +)?"
 )
+
+
+class HostLeft(PoolClosed):
+    """The host was left while a connection to it was being made."""
 
 
 class Asker:
@@ -96,9 +103,7 @@ async def connect(
     params = {**settings.params_of(host), **settings.connect_args}
     with anyio.fail_after(timeout):
         # Past this point only our own limit counts.
-        conn = await cls.connect(**params, connect_timeout=3600)
-    conn.cancel_timeout = settings.cancel_timeout
-    return conn
+        return await cls.connect(**params, connect_timeout=3600)
 
 
 def failure_of(error: BaseException, settings: Settings, timeout: float) -> Failure:
@@ -151,7 +156,7 @@ class Dialler:
             scope.cancel()
 
     async def dial(self, cls: type[ManagedConnection]) -> ManagedConnection:
-        """Return a tested connection; raise `PoolClosed` once the pool is left."""
+        """Return a tested connection; raise `HostLeft` once the pool is left."""
         waits = delays(self._settings.backoff_base, self._settings.backoff_cap)
         while not self._left:
             with anyio.CancelScope() as scope:
@@ -165,7 +170,7 @@ class Dialler:
                     await asyncio.sleep(max(next(waits), _least_delay(outcome)))
                 finally:
                     self._scopes.discard(scope)
-        raise PoolClosed(f"{self._host} was left")
+        raise HostLeft(f"{self._host} was left")
 
     async def _attempt(self, cls: type[ManagedConnection]) -> ManagedConnection | Failure:
         limit = self._settings.connect_timeout

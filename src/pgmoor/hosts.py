@@ -92,6 +92,7 @@ class HostState:
     latency: float | None = None  # seconds the newest answer took
     asked_at: float = float("-inf")  # of the newest observation
     since: float = float("-inf")  # the status has held since
+    down_since: float | None = None  # when it stopped being up, if it ever was
     steady_since: float | None = None  # it has answered every time, and the same, since
     misses: int = 0  # unanswered in a row
     silent_since: float | None = None  # when the first of these was asked
@@ -199,6 +200,7 @@ def _answered(before: HostState, seen: Observation, facts: Facts) -> HostState:
         latency=seen.answered_at - seen.asked_at,
         asked_at=seen.asked_at,
         since=before.since if before.status is Status.UP else seen.answered_at,
+        down_since=None,
         steady_since=before.steady_since
         if same and before.steady_since is not None
         else seen.answered_at,
@@ -224,6 +226,9 @@ def _failed(before: HostState, seen: Observation) -> HostState:
         status=status,
         asked_at=seen.asked_at,
         since=before.since if status is before.status else seen.answered_at,
+        down_since=seen.answered_at
+        if before.status is Status.UP and status is not Status.UP
+        else before.down_since,
         steady_since=before.steady_since if failure.kind in _KEEPS_STATUS else None,
         misses=misses,
         silent_since=silent_since,

@@ -229,8 +229,8 @@ def pace(state: HostState, situation: Situation, interval: float, now: float) ->
     """Return the seconds until a host's next probe, or None: not before it is asked for.
 
     While something is in doubt the probes come in a burst that begins 10 ms apart and slows to
-    100 ms. In an outage the hosts that are down are left to the reconnect coroutine with its
-    backoff; those that answer go on in the burst, as one may be promoted at any moment.
+    100 ms within 2 s. In an outage the hosts that are down are left to the reconnect coroutine
+    with its backoff; those that answer go on in the burst, as one may be promoted at any moment.
     """
     if situation.given_up:
         return None
@@ -240,5 +240,5 @@ def pace(state: HostState, situation: Situation, interval: float, now: float) ->
         return None
     if situation.unsure_since is not None:
         unsure_for = now - situation.unsure_since
-        return min(max(unsure_for / 2, BURST_FIRST), BURST_LAST, interval)
+        return min(max(unsure_for / 20, BURST_FIRST), BURST_LAST, interval)
     return interval

@@ -14,7 +14,7 @@ from psycopg import errors
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from .connection import BAD, IDLE, ManagedConnection, managed
-from .dial import Dialler
+from .dial import Dialler, HostLeft
 from .errors import Holder
 from .fuse import Fuse
 
@@ -28,6 +28,21 @@ if TYPE_CHECKING:
     from .sqlstate import Failure
 
 logger = logging.getLogger("pgmoor.pool")
+
+
+class _SaidElsewhere(logging.Filter):
+    """Keeps psycopg_pool from warning of each connection that breaks or is given up.
+
+    When a host fails that is a dozen lines; pgmoor says it in one, with the host and the reason.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        args = record.args if isinstance(record.args, tuple) else ()
+        ours = any(isinstance(arg, ManagedConnection | HostLeft) for arg in args)
+        return not (ours and record.levelno == logging.WARNING)
+
+
+logging.getLogger("psycopg.pool").addFilter(_SaidElsewhere())
 
 
 class Hooks:
@@ -285,6 +300,7 @@ class HostPool:
         conn.generation = self._generation
         # A little after the pool's own limit, so that the pool agrees when it gets it back.
         conn.expires_at = monotonic() + self.settings.max_lifetime
+        conn.cancel_timeout = self.settings.cancel_timeout
         conn.on_trouble = self._hooks.trouble
         self.connections.add(conn)
         self._hooks.changed()

@@ -58,9 +58,8 @@ class Reporter:
         self._watch_split(table, after)
 
     def _up(self, before: HostState, after: HostState) -> None:
-        first = before.status is Status.UNKNOWN
-        down_for = None if first else monotonic() - before.since
-        if first:
+        down_for = None if before.down_since is None else monotonic() - before.down_since
+        if down_for is None:
             logger.info("%s is up: %s", after.host, nature(after))
         else:
             logger.info("%s is up again after %.2f s: %s", after.host, down_for, nature(after))
@@ -87,15 +86,18 @@ class Reporter:
     def _watch_split(self, table: HostTable, state: HostState) -> None:
         """Report a claim to be primary on a timeline that was left, once, when it is made.
 
-        A dead primary's last claim is not one: the host itself has to answer so.
+        A dead primary's last claim is not one: the host itself has to answer so, and to accept
+        writes.
         """
-        if state.status is not Status.UP or not table.is_stale(state):
-            if state.status is Status.UP:
-                self._split.discard(state.host.index)
+        if state.status is not Status.UP:
             return
-        if state.host.index in self._split:
+        index = state.host.index
+        if not table.is_stale(state) or state.writable is False:
+            self._split.discard(index)
             return
-        self._split.add(state.host.index)
+        if index in self._split:
+            return
+        self._split.add(index)
         newest = table.newest_timeline(state.system_id)
         logger.error(
             "split brain: %s claims to be primary on timeline %s, but %d is newer; it is not used",

@@ -25,10 +25,15 @@ ACTIVE = pq.TransactionStatus.ACTIVE
 async def settle(conn: ManagedConnection, gen: PQGen[Any]) -> None:
     """Bring a cancelled query to its end where further cancellation does not reach it.
 
+    A connection without a `cancel_timeout` (a probe's, or one that is still being made) is dropped.
+
     anyio delivers a cancellation again on every turn of the loop, and psycopg takes the second
     one as an order to close the connection. So the work is done by a task of its own, and this
     one only waits; for `cancel_timeout` at most, after which the socket is cut.
     """
+    if conn.cancel_timeout <= 0:
+        conn.discard()
+        return
     task = asyncio.create_task(_finish_cancelled(conn, gen), name="pgmoor-settle")
     with anyio.CancelScope(shield=True):
         while not task.done():

@@ -259,10 +259,10 @@ class Steering:
 
     def _wait(self, decision: Decision) -> float | None:
         assert self._search_since is not None
-        due = self._search_since + self._settings.settle
-        answered = all(state.asked_at >= self._search_since for state in self.table)
         if decision.reason is Reason.NONE and not self._outage_announced:
-            if not answered and monotonic() < due:
+            # A failover that takes no longer than that is not worth the word.
+            due = self._search_since + self._settings.settle
+            if monotonic() < due:
                 return due
             self._announce_outage()
         return decision.recheck_at
