@@ -19,7 +19,11 @@ FULL = PoolFigures(size=8, used=8, idle=0, waiting=3, min_size=4, max_size=8)
 
 
 def host(
-    status: Status = Status.UP, *, name: str = "db1:5432", current: bool = False, stale: bool = False
+    status: Status = Status.UP,
+    *,
+    name: str = "db1:5432",
+    current: bool = False,
+    stale: bool = False,
 ) -> HostHealth:
     return HostHealth(
         host=name,
@@ -71,9 +75,7 @@ def test_a_stalled_manager_serves_and_warns() -> None:
     assert (status, reason) == ("warn", "the host in use does not answer")
 
 
-@pytest.mark.parametrize(
-    "status", [Status.DOWN, Status.SILENT, Status.STARTING, Status.REJECTED]
-)
+@pytest.mark.parametrize("status", [Status.DOWN, Status.SILENT, Status.STARTING, Status.REJECTED])
 def test_a_host_that_cannot_be_used_is_worth_a_warning(status: Status) -> None:
     other = host(status, name="db2:5432")
 

@@ -76,7 +76,11 @@ class Connected(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failover(Event):
-    """Everyone was moved from one host to another, *seconds* after the first was left."""
+    """Everyone was moved from one host to another.
+
+    *seconds* counts from the first sign of trouble, or from the last answer of the host that was
+    left where another was found before it was missed.
+    """
 
     before: str
     after: str

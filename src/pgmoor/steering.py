@@ -341,13 +341,20 @@ class Steering:
         self._no_failback_until = monotonic() + max(WARM_LIMIT, self._settings.failback_after)
         return False
 
+    def _trouble_began(self, before: Host | None, now: float) -> float:
+        """Return the first sign of trouble with the host that is left, or else its last answer."""
+        if self._search_since is not None:
+            return self._search_since
+        if self._doubt.since is not None:
+            return self._doubt.arose
+        return now if before is None else self.table[before.index].asked_at
+
     def _announce_switch(self, host: Host, before: Host | None, decision: Decision) -> None:
         now = monotonic()
         if decision.reason is Reason.PREFERRED:
             self._report.failback(before, host)
             return
-        began = self._doubt.arose if self._doubt.since is not None else now
-        seconds = now - (began if self._search_since is None else self._search_since)
+        seconds = now - self._trouble_began(before, now)
         left = (before, decision.reason) if before is not None else self._left
         if left is None:
             self._report.connected(host, now - self._opened_at)
