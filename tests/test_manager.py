@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support import Workload, fill, hold, recorder, until
 
-from pgmoor import ConnectionAborted, ConnectionManager, ManagerClosed, NoHostAvailable
+from pgmoor import ConfigError, ConnectionAborted, ConnectionManager, ManagerClosed, NoHostAvailable
 from pgmoor.events import Connected, HeldTooLong
 from pgmoor.testing import FaultProxy
 
@@ -253,6 +253,43 @@ async def test_statistics_carry_psycopg_pools_names(
     assert (stats["pool_min"], stats["pool_max"]) == (2, 2)
     assert (stats["pool_size"], stats["pool_available"]) == (2, 2)
     assert stats["requests_waiting"] == 0
+
+
+async def test_pop_stats_counts_anew(alone: Cluster, moor: Callable[..., Any]) -> None:
+    manager = await moor(*alone, min_size=1)
+    await fill(manager, 1)
+
+    assert manager.pop_stats()["requests_num"] == 1
+    assert manager.get_stats()["requests_num"] == 0
+
+
+async def test_resize_changes_the_limits_of_the_pool_in_use(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*alone, min_size=1, max_size=1)
+    await manager.resize(2, 3)
+    await manager.wait()
+    conns = await hold(manager, 3)
+    for conn in conns:
+        await manager.putconn(conn)
+
+    assert (manager.min_size, manager.max_size) == (2, 3)
+    with pytest.raises(ConfigError, match="max_size"):
+        await manager.resize(2, 1)
+
+
+async def test_check_replaces_broken_connections_and_keeps_the_others(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*alone, min_size=3, max_size=3)
+    broken, *sound = await fill(manager, 3)
+    broken.abort("test", "cut by the test")
+    await manager.check()
+    await manager.wait()
+    again = await fill(manager, 3)
+
+    assert set(sound) < set(again)
+    assert broken not in again
 
 
 async def test_a_loop_that_was_blocked_for_long_raises_no_alarm(

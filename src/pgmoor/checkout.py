@@ -251,6 +251,10 @@ class Desk:
             pool.feeder = None
             self.feed()
 
+    def reset_counters(self) -> None:
+        """Begin to count anew."""
+        self.counters = Counters()
+
     def snapshot(self) -> dict[str, Any]:
         """Return the counters under psycopg_pool's names."""
         c = self.counters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -11,7 +12,7 @@ from .errors import ConfigError
 from .policy import Rules, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from .hosts import Host
 
@@ -110,7 +111,9 @@ class Settings:
 
     def params_of(self, host: Host) -> dict[str, Any]:
         """Return libpq's parameters for one host, secrets included."""
-        params: dict[str, Any] = {**TCP_DEFAULTS, **self.secrets.reveal(), "port": host.port}
+        # Said here, as libpq would read PGTARGETSESSIONATTRS: the roles are our business.
+        own = {"port": host.port, "target_session_attrs": "any"}
+        params: dict[str, Any] = {**TCP_DEFAULTS, **self.secrets.reveal(), **own}
         if host.host:
             params["host"] = host.host
         if host.hostaddr:
@@ -128,18 +131,17 @@ def make_settings(
     **values: Any,
 ) -> Settings:
     """Parse and validate everything; raise `ConfigError` with the setting and the remedy."""
-    given = dict(kwargs or {})
+    given = _keywords(kwargs)
     connect_args = {key: given.pop(key) for key in CONNECT_ARGUMENTS & given.keys()}
-    params = _conninfo.parse(_text(conninfo), given)
+    params = _conninfo.parse(_text(conninfo), given, with_hosts=hosts is None)
     if hosts is None:
         found = _conninfo.hosts_of(params)
     else:
-        if params.get("host") or params.get("hostaddr"):
+        if params.pop("host", None) or params.pop("hostaddr", None):
             raise ConfigError(
                 "hosts", "the conninfo names hosts too", "name the hosts in one place only"
             )
-        params.pop("port", None)
-        found = _conninfo.hosts_from(hosts)
+        found = _conninfo.hosts_from(hosts, params.pop("port", ""))
     if len({(host.host, host.hostaddr, host.port) for host in found}) < len(found):
         raise ConfigError("hosts", "one address stands twice", "name each server once")
     wanted = params.pop("target_session_attrs", None)
@@ -163,6 +165,14 @@ def make_settings(
         connect_timeout=connect_timeout,
         **values,
     )
+
+
+def _keywords(kwargs: object) -> dict[str, Any]:
+    if kwargs is None:
+        return {}
+    if isinstance(kwargs, Mapping) and all(isinstance(key, str) for key in kwargs):
+        return dict(kwargs)
+    raise ConfigError("kwargs", "it is not a mapping of names to values", "give a dict, or None")
 
 
 def _text(conninfo: object) -> str:
@@ -223,7 +233,7 @@ def _validate(values: Mapping[str, Any]) -> None:
         bad = not _is_number(value) or value < 0 or (value == 0 and name not in _NOT_NEGATIVE)
         if bad:
             raise ConfigError(name, "it is not a fitting duration", f"give seconds, {least}")
-    _validate_sizes(values["min_size"], values["max_size"], values["max_waiting"])
+    validate_sizes(values["min_size"], values["max_size"], values["max_waiting"])
     tries = values["max_tries"]
     if tries is not None and not (_is_count(tries) and tries > 0):
         raise ConfigError("max_tries", "it is not a count", "give 1 or more, or None for no limit")
@@ -233,7 +243,8 @@ def _validate(values: Mapping[str, Any]) -> None:
             raise ConfigError(name, "unknown value", f"give {words}")
 
 
-def _validate_sizes(min_size: object, max_size: object, max_waiting: object) -> None:
+def validate_sizes(min_size: object, max_size: object, max_waiting: object = 0) -> None:
+    """Raise `ConfigError` unless a pool can have these limits."""
     most = min_size if max_size is None else max_size
     for name, value in (("min_size", min_size), ("max_size", most), ("max_waiting", max_waiting)):
         if not _is_count(value):

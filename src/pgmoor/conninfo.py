@@ -20,29 +20,54 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 5432
 
 
-def parse(conninfo: str, overrides: Mapping[str, Any]) -> dict[str, str]:
+def parse(
+    conninfo: str, overrides: Mapping[str, Any], *, with_hosts: bool = True
+) -> dict[str, str]:
     """Return the parameters of *conninfo*, with *overrides*, a service file and PG* variables.
 
     The order of precedence is libpq's: given, then the service, then the environment. Raises
-    `ConfigError` on anything that libpq does not take; its text never quotes the input.
+    `ConfigError` on anything that libpq does not take; its text never quotes the input. Without
+    *with_hosts* the environment's hosts do not count: the program names them itself.
     """
-    given = _options("conninfo", conninfo)
+    _check_uri(conninfo)
+    given = _options(conninfo)
     for key, value in overrides.items():
         if value is not None:
-            given[key] = str(value)
-    _check_names(given)
+            given[key] = _parameter(key, value)
+    _check_names("kwargs", given)
     service = given.get("service") or os.environ.get("PGSERVICE")
     if service:
-        for key, value in _read_service(service, given.get("servicefile")).items():
+        found = _read_service(service, given.get("servicefile"))
+        _check_names("service", found)
+        given = {**found, **given}
+    for key, variable in _ENVIRONMENT.items():
+        value = os.environ.get(variable)
+        if value and (with_hosts or key not in _ADDRESS):
             given.setdefault(key, value)
-    for key in ("host", "hostaddr", "port", "target_session_attrs", "connect_timeout"):
-        if variable := os.environ.get(_ENVIRONMENT[key]):
-            given.setdefault(key, variable)
     given.pop("service", None)
     given.pop("servicefile", None)
     return given
 
 
+def _check_uri(conninfo: str) -> None:
+    """Refuse a URI in which libpq would take a part of the password for something else.
+
+    An unescaped @ or / in the password moves the rest of it into the host's or the database's
+    name, which are shown. Both leave an @ where none belongs.
+    """
+    scheme, found, rest = conninfo.partition("://")
+    if not found or scheme not in ("postgresql", "postgres"):
+        return
+    authority, _, path = rest.partition("?")[0].partition("/")
+    if authority.count("@") > 1 or "@" in path:
+        raise ConfigError(
+            "conninfo",
+            "the URI holds an @ where none belongs",
+            "percent-encode the user name, the password and the database in it: @ is %40, / is %2F",
+        )
+
+
+_ADDRESS = ("host", "hostaddr", "port")
 _ENVIRONMENT = {
     "host": "PGHOST",
     "hostaddr": "PGHOSTADDR",
@@ -84,9 +109,9 @@ def hosts_of(params: dict[str, str]) -> tuple[Host, ...]:
     )
 
 
-def hosts_from(addresses: Sequence[str]) -> tuple[Host, ...]:
+def hosts_from(addresses: Sequence[str], default_port: str = "") -> tuple[Host, ...]:
     """Return the hosts of `hosts=["db1", "db2:5433", "[::1]:5432", "/run/postgresql"]`."""
-    if isinstance(addresses, str) or not addresses:
+    if not isinstance(addresses, list | tuple) or not addresses:
         raise ConfigError("hosts", "it is not a list of addresses", 'give hosts=["db1", "db2"]')
     found = []
     for index, address in enumerate(addresses):
@@ -95,12 +120,12 @@ def hosts_from(addresses: Sequence[str]) -> tuple[Host, ...]:
         name, port = address, ""
         if address.startswith("["):
             name, _, rest = address[1:].partition("]")
-            port = rest.removeprefix(":")
+            port = rest.removeprefix(":") if rest.startswith(":") or not rest else "none"
         elif address.count(":") == 1:
             name, _, port = address.partition(":")
         if not name:
             raise ConfigError("hosts", "an address is empty", 'give each as "host" or "host:port"')
-        found.append(Host(index, _host_name(name), _port(port)))
+        found.append(Host(index, _host_name(name), _port(port or default_port)))
     return tuple(found)
 
 
@@ -110,7 +135,11 @@ def _split(value: str) -> list[str]:
 
 def _host_name(name: str) -> str:
     # An unescaped "@" in a URI's password leaves half of the password in the host's name.
-    if "@" in name[1:] or any(letter.isspace() for letter in name):
+    if name.startswith(("/", "@")):
+        return name  # the directory of a Unix socket, or one in the abstract namespace
+    if any(letter in "@,/?#\0" or letter.isspace() for letter in name) or any(
+        not 0 < len(label) < 64 for label in name.removesuffix(".").split(".")
+    ):
         raise ConfigError(
             "host",
             "a host name holds a character that no host name can have",
@@ -122,31 +151,41 @@ def _host_name(name: str) -> str:
 def _port(text: str) -> int:
     if not text:
         return DEFAULT_PORT
-    if text.isascii() and text.isdigit() and 1 <= int(text) <= 65535:
+    if text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535:
         return int(text)
     raise ConfigError("port", "it is not a number from 1 to 65535", "give the server's port")
 
 
-def _options(setting: str, conninfo: str) -> dict[str, str]:
+def _parameter(name: str, value: object) -> str:
+    text = str(value)
+    if "\0" in text:
+        raise ConfigError("kwargs", f"{name!r} holds a NUL character", "remove it")
+    return text
+
+
+def _options(conninfo: str) -> dict[str, str]:
     try:
-        parsed = pq.Conninfo.parse(conninfo.encode())
-        return {item.keyword.decode(): item.val.decode() for item in parsed if item.val is not None}
-    except (Error, UnicodeError, AttributeError):
+        if "\0" not in conninfo:  # C would take the text to end there
+            parsed = pq.Conninfo.parse(conninfo.encode())
+            return {
+                item.keyword.decode(): item.val.decode() for item in parsed if item.val is not None
+            }
+    except (Error, UnicodeError):
         pass  # what they say may quote the password
     raise ConfigError(
-        setting,
+        "conninfo",
         "libpq can't read it",
         "check its quoting and the names of its parameters, and percent-encode the password in a"
         " URI; see https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING",
     )
 
 
-def _check_names(params: Mapping[str, str]) -> None:
+def _check_names(setting: str, params: Mapping[str, str]) -> None:
     known = {item.keyword.decode() for item in pq.Conninfo.get_defaults()} | {"servicefile"}
     for name in params:
         if name not in known:
             raise ConfigError(
-                "kwargs",
+                setting,
                 f"{name!r} is not a connection parameter of this libpq",
                 "correct its spelling, or remove it",
             )
@@ -159,7 +198,7 @@ def _read_service(service: str, path: str | None) -> dict[str, str]:
         places.append(str(Path(directory) / "pg_service.conf"))
     for place in places:
         try:
-            lines = Path(place).read_text(encoding="utf-8").splitlines()
+            lines = Path(place).read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
             continue
         if (found := _section(lines, service)) is not None:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pgmoor.dial")
 
-CONCURRENT_DIALS = 3  # of one pool: a server that has just come back is not to be trampled
 SLOW_DELAY = 5.0  # seconds between attempts that only a person can make succeed
 
 # One row of one statement, in one round trip, open to every role. The control file's timeline lags
@@ -138,7 +137,6 @@ class Dialler:
         self._failed = failed
         self._configure = configure
         self._asker = Asker()
-        self._slots = asyncio.Semaphore(CONCURRENT_DIALS)
         self._scopes: set[anyio.CancelScope] = set()
         self._left = False
 
@@ -162,8 +160,7 @@ class Dialler:
             with anyio.CancelScope() as scope:
                 self._scopes.add(scope)
                 try:
-                    async with self._slots:
-                        outcome = await self._attempt(cls)
+                    outcome = await self._attempt(cls)
                     if not isinstance(outcome, Failure):
                         return outcome
                     self._failed(self._host, outcome)

@@ -105,7 +105,7 @@ def grade(
     if state is State.STALLED:
         return "warn", "the host in use does not answer"
     for host in hosts:
-        if host.stale:
+        if host.stale and host.status == Status.UP.value:
             return "warn", f"{host.host} claims to be primary on a timeline that was left"
     for host in hosts:
         if host.status not in (Status.UP.value, Status.UNKNOWN.value):

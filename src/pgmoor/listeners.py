@@ -33,6 +33,11 @@ class Listener:
         self._task: asyncio.Task[None] | None = None
         self.dropped = 0
 
+    @property
+    def busy(self) -> bool:
+        """Whether the callback is still at work."""
+        return self._task is not None and not self._task.done()
+
     def push(self, event: Event) -> None:
         """Queue an event; drop the oldest when the listener is too far behind."""
         if len(self._queue) == BACKLOG:
@@ -58,10 +63,13 @@ class Listener:
         self._closed = True
         self._ready.set()
 
-    async def aclose(self, timeout: float) -> None:
-        """Wait up to *timeout* seconds for the callback to catch up, then stop it."""
+    async def aclose(self, timeout: float, caller: asyncio.Task[Any] | None) -> None:
+        """Wait up to *timeout* seconds for the callback to catch up, then stop it.
+
+        Not when *caller*, the task that closes, is the callback itself.
+        """
         self.end()
-        if self._task is None or self._task is asyncio.current_task():
+        if self._task is None or self._task is caller:
             return
         await asyncio.wait([self._task], timeout=timeout)
         if not self._task.done():
@@ -76,6 +84,11 @@ class Listener:
                 result = self._callback(event)
                 if inspect.isawaitable(result):
                     await result
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                logger.warning("a listener's own work on %s was cancelled", type(event).__name__)
             except Exception:
                 logger.exception("a listener failed on %s", type(event).__name__)
 
@@ -101,6 +114,7 @@ class Listeners:
 
     def __init__(self) -> None:
         self._all: list[Listener] = []
+        self._ended: list[Listener] = []  # unsubscribed, and perhaps still at work
         # Weak: a stream that nobody iterates any more needs no farewell.
         self._streams: WeakSet[EventStream] = WeakSet()
         self._closed = False
@@ -130,8 +144,10 @@ class Listeners:
         self._closed = True
         for stream in self._streams:
             stream.listener.end()
-        if self._all:
-            await asyncio.gather(*(listener.aclose(timeout) for listener in list(self._all)))
+        caller = asyncio.current_task()
+        mine = [*self._all, *self._ended]
+        if mine:
+            await asyncio.gather(*(listener.aclose(timeout, caller) for listener in mine))
 
     def _add(self, listener: Listener) -> Listener:
         if self._closed:
@@ -142,4 +158,6 @@ class Listeners:
     def _remove(self, listener: Listener) -> None:
         if listener in self._all:
             self._all.remove(listener)
+            self._ended = [other for other in self._ended if other.busy]
+            self._ended.append(listener)
         listener.end()

@@ -45,6 +45,7 @@ class Machine:
     ) -> None:
         self._settings = settings
         self._listeners = listeners
+        self.sizes = (settings.min_size, settings.max_size)
         self._connection_class = connection_class
         self._configure = configure
         self._reset = reset
@@ -106,7 +107,7 @@ class Machine:
     def filled(self) -> bool:
         """Return whether the pool holds `min_size` connections."""
         pool = self.desk.pool
-        return pool is not None and len(pool.connections) >= self._settings.min_size
+        return pool is not None and len(pool.connections) >= self.sizes[0]
 
     def figures(self) -> PoolFigures:
         """Return the pool's figures as they are now."""
@@ -118,17 +119,30 @@ class Machine:
             used=used,
             idle=max(size - used, 0),
             waiting=len(self.desk.waiting),
-            min_size=self._settings.min_size,
-            max_size=self._settings.max_size,
+            min_size=self.sizes[0],
+            max_size=self.sizes[1],
         )
 
-    def stats(self) -> dict[str, int]:
-        """Return figures and counters under psycopg_pool's names."""
+    async def resize(self, sizes: tuple[int, int]) -> None:
+        """Change the limits of the pool in use, and of those to come."""
+        self.sizes = sizes
+        pool = self.desk.pool
+        if pool is not None:
+            await pool.inner.resize(*sizes)
+
+    def stats(self, *, anew: bool = False) -> dict[str, int]:
+        """Return figures and counters under psycopg_pool's names; *anew* resets the counters."""
         pool = self.desk.pool
         figures = self.figures()
+        inner: dict[str, int] = {}
+        if pool is not None:
+            inner = pool.inner.pop_stats() if anew else pool.inner.get_stats()
+        counters = self.desk.snapshot()
+        if anew:
+            self.desk.reset_counters()
         return {
-            **(pool.inner.get_stats() if pool is not None else {}),
-            **self.desk.snapshot(),
+            **inner,
+            **counters,
             "pool_min": figures.min_size,
             "pool_max": figures.max_size,
             "pool_size": figures.size,
@@ -167,7 +181,7 @@ class Machine:
             connection_class=self._connection_class,
             configure=self._configure,
             reset=self._reset,
-            sizes=(self._settings.min_size, self._settings.max_size),
+            sizes=self.sizes,
         )
 
     def _emit(self, event: Event) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import anyio
 from psycopg import AsyncConnection
 
-from .config import Failback, WhenDown, make_settings
+from .config import Failback, WhenDown, make_settings, validate_sizes
 from .connection import ManagedConnection
 from .errors import ManagerClosed, NoHostAvailable
 from .health import Health, State, unopened
@@ -255,6 +255,18 @@ class ConnectionManager:
         if pool is not None:
             await pool.drain()
 
+    async def check(self) -> None:
+        """Ping every idle connection, one at a time; broken ones are replaced."""
+        pool = self._usable().desk.pool
+        if pool is not None:
+            await pool.check()
+
+    async def resize(self, min_size: int, max_size: int | None = None) -> None:
+        """Change the limits of the pool; raise `ConfigError` for sizes that can't be."""
+        most = min_size if max_size is None else max_size
+        validate_sizes(min_size, most)
+        await self._usable().resize((min_size, most))
+
     # -- waiting and asking --------------------------------------------------------------------
 
     async def wait(self, timeout: float = 30.0) -> None:
@@ -304,6 +316,10 @@ class ConnectionManager:
         """Return figures and counters under the names that `AsyncConnectionPool` uses."""
         return {} if self._machine is None else self._machine.stats()
 
+    def pop_stats(self) -> dict[str, int]:
+        """Return what `get_stats()` does, and begin to count anew."""
+        return {} if self._machine is None else self._machine.stats(anew=True)
+
     def reconnect(self) -> None:
         """Start to search anew after the manager has given up (`max_tries`, `max_time`)."""
         self._usable().steering.restart()
@@ -341,12 +357,12 @@ class ConnectionManager:
     @property
     def min_size(self) -> int:
         """The least number of connections that the pool keeps."""
-        return self._settings.min_size
+        return self._settings.min_size if self._machine is None else self._machine.sizes[0]
 
     @property
     def max_size(self) -> int:
         """The greatest number of connections that the pool makes."""
-        return self._settings.max_size
+        return self._settings.max_size if self._machine is None else self._machine.sizes[1]
 
     @property
     def timeout(self) -> float:

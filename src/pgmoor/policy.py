@@ -96,7 +96,10 @@ def rank(target: Target, state: HostState) -> int | None:
 
 
 def candidates(table: HostTable, rules: Rules, now: float) -> list[HostState]:
-    """Return the hosts that qualify by fresh evidence, the best first."""
+    """Return the hosts that qualify by fresh evidence, the best first.
+
+    One that missed its newest question is among them, but is not one to move to.
+    """
     found = []
     for state in table:
         if state.status is not Status.UP or now - state.asked_at > rules.expiry:
@@ -125,13 +128,14 @@ def decide(
     preferred host without waiting for `failback_after`.
     """
     found = candidates(table, rules, now)
+    others = [state for state in found if state.misses == 0 and state.host.index != current]
     if current is None:
         since = now if searching_since is None else searching_since
-        return _choose(table, rules, found, since, now)
+        return _choose(table, rules, others, since, now)
     state = table[current]
-    if fault := _disqualified(table, rules, state, found, now):
+    if fault := _disqualified(table, rules, state, others, now):
         reason, abort = fault
-        better = found[0] if found else None
+        better = others[0] if others else None
         if better and _is_newer(better, state):
             return Decision(Action.SWITCH, better.host.index, Reason.NEWER_TIMELINE, abort=abort)
         return Decision(Action.LEAVE, current, reason, abort=abort)
@@ -140,19 +144,21 @@ def decide(
             until = state.silent_since + rules.stall_timeout
             return Decision(Action.STAY, current, Reason.ONLY_ONE_LEFT, recheck_at=until)
         return Decision(Action.STAY, current, Reason.UNVERIFIED)
-    return _failback(rules, found, state, now, at_once=failback_now)
+    preferred = [other for other in others if found.index(other) < found.index(state)]
+    return _failback(rules, preferred, state, now, at_once=failback_now)
 
 
 def _disqualified(
-    table: HostTable, rules: Rules, state: HostState, found: Sequence[HostState], now: float
+    table: HostTable, rules: Rules, state: HostState, others: Sequence[HostState], now: float
 ) -> tuple[Reason, bool] | None:
     """Return why the current host must be left, and whether to cut its connections."""
     if table.is_stale(state):
         return Reason.STALE, True
     if table.is_foreign(state):
         return Reason.FOREIGN, True
-    alone = all(other.host.index == state.host.index for other in found)
     since = state.since if state.silent_since is None else state.silent_since
+    # Another host has to have answered in the same silence, or it is the network that is silent.
+    alone = not any(other.asked_at > since for other in others)
     fault: tuple[Reason, bool] | None = None
     match state.status:
         case Status.DOWN:
@@ -186,19 +192,21 @@ def _choose(
     """
     if not found:
         return Decision(Action.WAIT, None, Reason.NONE)
+    due = since + rules.settle
     fresh = [state for state in found if state.asked_at >= since]
-    settled = all(state.asked_at >= since for state in table) or now >= since + rules.settle
-    if fresh and settled:
+    if fresh and (now >= due or all(state.asked_at >= since for state in table)):
         return Decision(Action.SWITCH, fresh[0].host.index, Reason.FIRST)
-    return Decision(Action.WAIT, None, Reason.SETTLING, recheck_at=since + rules.settle)
+    if fresh and any(_is_newer(fresh[0], other) and table.is_stale(other) for other in table):
+        return Decision(Action.SWITCH, fresh[0].host.index, Reason.NEWER_TIMELINE)
+    recheck_at = due if due > now else None
+    return Decision(Action.WAIT, None, Reason.SETTLING, recheck_at=recheck_at)
 
 
 def _failback(
-    rules: Rules, found: Sequence[HostState], state: HostState, now: float, *, at_once: bool
+    rules: Rules, preferred: Sequence[HostState], state: HostState, now: float, *, at_once: bool
 ) -> Decision:
     """Decide whether to go back from a working host to a preferred one."""
     stay = Decision(Action.STAY, state.host.index, Reason.FINE)
-    preferred = found[: found.index(state)]
     if not preferred:
         return stay
     if at_once:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pgmoor.pool")
 
+CONCURRENT_DIALS = 3  # of one pool: a server that has just come back is not to be trampled
+
 
 class _SaidElsewhere(logging.Filter):
     """Keeps psycopg_pool from warning of each connection that breaks or is given up.
@@ -113,9 +115,9 @@ class HostPool:
             timeout=settings.timeout,
             max_lifetime=settings.max_lifetime,
             max_idle=settings.max_idle,
-            # Each connection that is being made occupies one worker until it is made, and returns
-            # go through workers too: with fewer, an outage of dials would hold up the returns.
-            num_workers=max_size + 2,
+            # A worker makes one connection at a time, for as long as it takes, and does little
+            # else: returns don't need it, as rolling back and `reset` are done here.
+            num_workers=CONCURRENT_DIALS,
         )
 
     # -- life ----------------------------------------------------------------------------------
@@ -261,6 +263,15 @@ class HostPool:
         """Renew all connections: idle ones now, held ones when they come back."""
         self._generation += 1
         await self.inner.drain()
+
+    async def check(self) -> None:
+        """Ping every connection that lies idle, one at a time; broken ones are replaced."""
+        began = monotonic()
+        while (conn := await self.take_idle_since(began)) is not None:
+            try:
+                await self.verify(conn)
+            finally:
+                await self.give(conn)
 
     def hurry(self) -> None:
         """Begin pending dials anew: the host has just answered again."""

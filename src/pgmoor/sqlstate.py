@@ -68,7 +68,8 @@ _BY_TEXT: tuple[tuple[FailureKind, str], ...] = (
         FailureKind.CREDENTIALS,
         (
             r"password authentication failed|no password supplied|authentication failed"
-            r"|no pg_hba\.conf entry|role \".*\" (does not exist|is not permitted to log in)"
+            r"|no pg_hba\.conf entry|pg_hba\.conf rejects|valid client certificate"
+            r"|role \".*\" (does not exist|is not permitted to log in)"
             r"|SASL authentication|SCRAM authentication|server requested a hashed password"
             r"|authentication method .* requirement"
         ),
@@ -93,7 +94,8 @@ _BY_TEXT: tuple[tuple[FailureKind, str], ...] = (
             r"database \".*\" does not exist|certificate verify failed|server certificate for"
             r"|root certificate file|certificate file|private key file"
             r"|server does not support SSL|sslmode value|permission denied for database"
-            r"|is not currently accepting connections"
+            r"|is not currently accepting connections|unrecognized configuration parameter"
+            r"|invalid value for parameter|unknown ca|host name must be specified"
         ),
     ),
     (
@@ -113,7 +115,8 @@ _BY_TEXT: tuple[tuple[FailureKind, str], ...] = (
     (
         FailureKind.PROTOCOL,
         (
-            r"received invalid response|expected authentication request|invalid message"
+            r"received invalid response|wrong version number|unencrypted data after SSL"
+            r"|expected authentication request|invalid message"
             r"|unsupported frontend protocol|message contents do not agree"
             r"|received an unencrypted data|lost synchronization"
         ),
@@ -126,7 +129,8 @@ _BY_TEXT: tuple[tuple[FailureKind, str], ...] = (
         FailureKind.RESET,
         (
             r"Connection reset by peer|server closed the connection unexpectedly|Broken pipe"
-            r"|SSL connection has been closed|SSL SYSCALL error|connection socket closed"
+            r"|SSL connection has been closed|SSL SYSCALL error|unexpected eof while reading"
+            r"|connection socket closed"
             r"|terminating connection|connection is closed|could not (send|receive) data"
             r"|connection pointer is NULL|no connection to the server"
         ),

@@ -329,7 +329,7 @@ class Steering:
     async def _warm(self, pool: HostPool, decision: Decision) -> bool:
         """Fill a preferred host's pool before anyone is moved; return whether it may serve."""
         limit = monotonic() + WARM_LIMIT
-        wanted = self._settings.min_size
+        wanted = pool.inner.min_size
         while len(pool.connections) < wanted and monotonic() < limit:
             self._changed.clear()
             await self._pause(monotonic() + 0.02)
