@@ -187,16 +187,17 @@ def _choose(
     """Choose a host while none is in use.
 
     The first server that accepts may be an old primary that came back: a choice waits until every
-    host has answered or failed since the search began, for `settle` at most. A primary on a newer
-    timeline than was in use needs no such proof.
+    host has answered or failed since the search began, for `settle` at most. An old primary whose
+    timeline was left need not be heard.
     """
     if not found:
         return Decision(Action.WAIT, None, Reason.NONE)
     due = since + rules.settle
     fresh = [state for state in found if state.asked_at >= since]
-    if fresh and (now >= due or all(state.asked_at >= since for state in table)):
+    late = [state for state in table if state.asked_at < since]
+    if fresh and (now >= due or not late):
         return Decision(Action.SWITCH, fresh[0].host.index, Reason.FIRST)
-    if fresh and any(_is_newer(fresh[0], other) and table.is_stale(other) for other in table):
+    if fresh and all(table.is_stale(state) for state in late):
         return Decision(Action.SWITCH, fresh[0].host.index, Reason.NEWER_TIMELINE)
     recheck_at = due if due > now else None
     return Decision(Action.WAIT, None, Reason.SETTLING, recheck_at=recheck_at)
