@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
-from support import Recorder
 
 from pgmoor import ConnectionManager
 from pgmoor.testing import Cluster, FaultProxy
+from support import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

@@ -65,9 +65,7 @@ class Failed:
 class Workload:
     """Tasks that each acquire a connection, insert a row, commit and pause, for ever."""
 
-    def __init__(
-        self, manager: ConnectionManager, *, tasks: int = 16, pause: float = 0.02
-    ) -> None:
+    def __init__(self, manager: ConnectionManager, *, tasks: int = 16, pause: float = 0.02) -> None:
         self.failed: list[Failed] = []
         self.acknowledged: dict[str, float] = {}  # what was committed, and when it began
         self._manager = manager

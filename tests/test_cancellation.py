@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import psycopg
 import pytest
-from support import hold, until
 
 from pgmoor import ConnectionAborted
+from support import hold, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
@@ -270,7 +270,9 @@ async def test_an_abort_ends_a_query_with_host_and_reason(
     manager = await moor(*alone, min_size=1, max_size=1)
     conn = await manager.getconn()
     query = asyncio.create_task(conn.execute("select pg_sleep(10)"))
-    await alone[0].wait_for("select exists (select from pg_stat_activity where query ~ 'sleep\\(10')")
+    await alone[0].wait_for(
+        "select exists (select from pg_stat_activity where query ~ 'sleep\\(10')"
+    )
     conn.abort("db1:5432", "the host was left")
     with pytest.raises(ConnectionAborted, match="db1:5432 was aborted: the host was left") as error:
         await query

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from psycopg.rows import dict_row
-from support import fill, hold, until
 
 from pgmoor import CommitOutcomeUnknown, ManagedConnection, TooManyRequests
 from pgmoor.connection import managed
+from support import fill, hold, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

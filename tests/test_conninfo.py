@@ -276,6 +276,17 @@ def test_a_dial_takes_any_server_whatever_the_environment_says(
     assert found.params_of(found.hosts[0]).get("target_session_attrs") == "any"
 
 
+def test_a_dial_goes_to_the_host_that_was_named_whatever_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # libpq would take the address for that of every host. An empty one is no address to it.
+    monkeypatch.setenv("PGHOSTADDR", "10.0.0.1")
+
+    found = settings(hosts=["db1", "db2"])
+
+    assert found.params_of(found.hosts[0]).get("hostaddr") == ""
+
+
 # -- services -----------------------------------------------------------------------------------
 
 ORDERS = """

@@ -10,11 +10,11 @@ from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support import Workload, fill, hold, recorder, until
 
 from pgmoor import ConfigError, ConnectionAborted, ConnectionManager, ManagerClosed, NoHostAvailable
 from pgmoor.events import Connected, HeldTooLong
 from pgmoor.testing import FaultProxy
+from support import Workload, fill, hold, recorder, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

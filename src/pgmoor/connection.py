@@ -9,7 +9,7 @@ import asyncio
 import logging
 import select
 import socket
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -142,7 +142,7 @@ class ManagedConnection(AsyncConnection[Any]):
 
     async def commit(self) -> None:
         """Commit; raise `CommitOutcomeUnknown` when the connection dies on the way."""
-        pending = self.pgconn.transaction_status == INTRANS
+        pending = self._still_there() and self.pgconn.transaction_status == INTRANS
         try:
             await super().commit()
         except errors.OperationalError as error:
@@ -160,12 +160,22 @@ class ManagedConnection(AsyncConnection[Any]):
         try:
             async with super().transaction(savepoint_name, force_rollback) as transaction:
                 yield transaction
-                ended_well = not self.closed
+                ended_well = self._still_there()
         except errors.OperationalError as error:
             commits = ended_well and outermost and not force_rollback
             if commits and self._outcome_unknown(error):
                 raise _unknown(error) from error
             raise
+
+    def _still_there(self) -> bool:
+        """Return whether the session lives, as far as is known here; reads what has arrived.
+
+        A session that ended before COMMIT was sent has committed nothing, and that is known.
+        """
+        if not self.closed and not self.quiet():
+            with suppress(errors.OperationalError):
+                self.pgconn.consume_input()
+        return not self.closed
 
     def _outcome_unknown(self, error: errors.Error) -> bool:
         return self.closed or error.sqlstate in OUTCOME_UNKNOWN

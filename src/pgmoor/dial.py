@@ -30,22 +30,24 @@ logger = logging.getLogger("pgmoor.dial")
 
 SLOW_DELAY = 5.0  # seconds between attempts that only a person can make succeed
 
-# One row of one statement, in one round trip, open to every role. The control file's timeline lags
+# One row of one statement, in one round trip, open to every role. All names are qualified, so that
+# no search_path can put others in their place. The control file's timeline lags
 # until a checkpoint: on a primary the one in use is read from the name of the current WAL file.
 # A standby's is the walreceiver's, which only members of pg_read_all_stats may see, else the
 # control file's. An idle primary makes the replay timestamp grow old, so a standby that has
 # replayed all that it received has no lag (after a restart it has replayed more: receiving begins
 # at a segment's start).
 FULL_QUESTION = b"""
-select r.r, current_setting('transaction_read_only'),
+select r.r, pg_catalog.current_setting('transaction_read_only'),
  case when r.r then greatest((select received_tli from pg_catalog.pg_stat_wal_receiver),
-  (select timeline_id from pg_catalog.pg_control_checkpoint()))::text
- else ('x' || substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::bit(32)
-  ::int::text end,
- (select system_identifier::text from pg_catalog.pg_control_system()),
- case when not r.r or pg_catalog.pg_last_wal_receive_lsn() <= pg_catalog.pg_last_wal_replay_lsn()
- then null else extract(epoch from
-  pg_catalog.clock_timestamp() - pg_catalog.pg_last_xact_replay_timestamp()) end
+  (select timeline_id from pg_catalog.pg_control_checkpoint()))::pg_catalog.text
+ else ('x' operator(pg_catalog.||) pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8)
+  )::pg_catalog.bit(32)::pg_catalog.int4::pg_catalog.text end,
+ (select system_identifier::pg_catalog.text from pg_catalog.pg_control_system()),
+ case when not r.r or pg_catalog.pg_last_wal_receive_lsn()
+   operator(pg_catalog.<=) pg_catalog.pg_last_wal_replay_lsn()
+ then null else extract(epoch from pg_catalog.clock_timestamp()
+   operator(pg_catalog.-) pg_catalog.pg_last_xact_replay_timestamp()) end
 from (select pg_catalog.pg_is_in_recovery()) r(r)
 """
 # Poolers and databases that speak PostgreSQL's protocol without its functions.

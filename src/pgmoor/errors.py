@@ -6,13 +6,11 @@ Their texts carry host names, states and figures, never a password or the connin
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import psycopg
 import psycopg_pool
 
-if TYPE_CHECKING:
-    from .hosts import HostState
+from .hosts import HostState, Role
 
 __all__ = [
     "CommitOutcomeUnknown",
@@ -156,6 +154,7 @@ def describe(state: HostState) -> str:
     if state.failure:
         return f"{words} ({state.failure})"
     if state.role.value != "unknown":
-        writable = ", read-only" if state.writable is False else ""
+        read_only = state.writable is False and state.role is Role.PRIMARY
+        writable = ", read-only" if read_only else ""
         return f"{words} ({state.role.value}{writable})"
     return words

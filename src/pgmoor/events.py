@@ -9,9 +9,9 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened to the manager *name* at *at* (seconds since the epoch)."""
+    """Something that happened to a manager, named, at *at* (seconds since the epoch)."""
 
-    name: str = ""
+    manager: str = ""
     at: float = field(default_factory=time.time)
 
     def to_dict(self) -> dict[str, Any]:

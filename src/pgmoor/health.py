@@ -10,10 +10,10 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import PoolFigures
-from .hosts import Host, HostState, Status
+from .hosts import HostState, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from .config import Settings
 
 
 class State(Enum):
@@ -115,7 +115,7 @@ def grade(
     return "pass", "connected"
 
 
-def unopened(hosts: Sequence[Host], state: State) -> Health:
+def unopened(settings: Settings, state: State) -> Health:
     """Return the report of a manager that is not open: nothing is known, nothing runs."""
     return Health(
         live=False,
@@ -124,6 +124,8 @@ def unopened(hosts: Sequence[Host], state: State) -> Health:
         state=state.value,
         reason=state.value,
         since=0.0,
-        pool=PoolFigures(),
-        hosts=tuple(host_health(HostState(host), current=False, stale=False) for host in hosts),
+        pool=PoolFigures(min_size=settings.min_size, max_size=settings.max_size),
+        hosts=tuple(
+            host_health(HostState(host), current=False, stale=False) for host in settings.hosts
+        ),
     )

@@ -185,7 +185,7 @@ class Machine:
         )
 
     def _emit(self, event: Event) -> None:
-        self._listeners.emit(replace(event, name=self._settings.name))
+        self._listeners.emit(replace(event, manager=self._settings.name))
 
     def _unavailable(self, timeout: float) -> NoHostAvailable | None:
         return self.steering.unavailable(timeout)

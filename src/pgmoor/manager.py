@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 
 from .config import Failback, WhenDown, make_settings, validate_sizes
 from .connection import ManagedConnection
-from .errors import ManagerClosed, NoHostAvailable
+from .errors import ManagerClosed, NoHostAvailable, PoolExhausted
 from .health import Health, State, unopened
 from .listeners import EventStream, Listeners
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from types import TracebackType
 
-    from .checkout import Checkout
+    from .checkout import Checkout, Desk
     from .events import Event
     from .machine import Machine
 
@@ -33,45 +33,50 @@ _numbers = itertools.count(1)
 class ConnectionManager:
     """Keeps an asyncio program connected to PostgreSQL. All durations are in seconds.
 
-    Nothing is dialled before `open()` or `async with`. Settings that can't be used raise
-    `ConfigError`, which names the setting and the remedy.
+    Nothing is dialled before `open()` or `async with`. A connection to a server, for the pool, is
+    given `connect_timeout` of the conninfo (default 5).
 
-    The servers:
-        conninfo: a libpq connection string or URI; may list several hosts. What it leaves out
+    Args:
+        conninfo: A libpq connection string or URI; may list several hosts. What it leaves out
             comes from a service file and the PG* variables, as in libpq.
-        hosts: addresses (`"db1"`, `"db2:5433"`, `"[::1]:5432"`, `"/run/postgresql"`) instead of
+        hosts: Addresses (`"db1"`, `"db2:5433"`, `"[::1]:5432"`, `"/run/postgresql"`) instead of
             hosts in the conninfo. The order is the order of preference.
-        target: which servers will do, in libpq's words for `target_session_attrs`: any,
+        target: Which servers will do, in libpq's words for `target_session_attrs`: any,
             read-write, read-only, primary, standby, prefer-standby. Default: what the conninfo
             says, else primary for several hosts and any for one.
-
-    The pool, as in `psycopg_pool.AsyncConnectionPool`:
-        connection_class, kwargs, configure, reset, name, min_size, max_size, timeout, max_waiting,
-        max_lifetime, max_idle, close_returns.
-
-    Watching the hosts:
-        health_interval: the time between two probes of a host while all is well.
-        health_timeout: an answer later than this is a miss; two misses in a row mean silent.
-        keepalive_interval: an idle connection is pinged when it has been idle for so long.
-        validate_after: a connection idle for longer is pinged before it is handed out; one idle
+        connection_class: As in `AsyncConnectionPool`; connections are of a subclass of it.
+        kwargs: As in `AsyncConnectionPool`: parameters of libpq and of psycopg's `connect()`.
+        configure: A coroutine function called with each new connection; must leave it idle.
+        reset: A coroutine function called with each connection that comes back.
+        name: The name in logs, events and metrics.
+        min_size: The least number of connections that the pool keeps.
+        max_size: The greatest number of connections that the pool makes; default `min_size`.
+        timeout: How long a caller waits for a connection.
+        max_waiting: How many callers may wait; 0 for any number.
+        max_lifetime: A connection older than this is replaced when it comes back.
+        max_idle: Connections beyond `min_size` are closed when unused for so long.
+        close_returns: Whether `close()` of a connection gives it back instead.
+        health_interval: The time between two probes of a host while all is well.
+        health_timeout: An answer later than this is a miss; two misses in a row mean silent.
+        keepalive_interval: An idle connection is pinged when it has been idle for so long.
+        validate_after: A connection idle for longer is pinged before it is handed out; one idle
             for less is tested by a look at its socket.
-        held_warning: a connection held for longer is reported, once; None reports none.
-
-    Leaving a host, and coming back:
-        settle: how long a choice waits for hosts that have not answered yet.
-        stall_timeout: how long a silent host is kept when no other qualifies.
+        stall_timeout: How long a silent host is kept when no other qualifies.
+        settle: How long a choice waits for hosts that have not answered yet.
         failback: "auto" or "manual", see `failback()`.
-        failback_after: how long a preferred host must be stable before everyone goes back to it.
+        failback_after: How long a preferred host must be stable before everyone goes back to it.
+        cancel_timeout: For the server to confirm a cancelled query, and for a rollback on return.
+        close_timeout: For `close()`.
         when_down: "wait" until `timeout`, or "fail" at once while no host qualifies.
-        backoff_base, backoff_cap: the delays between attempts to reconnect double from the first
-            to the second; each is drawn at random between 0 and that value (full jitter).
-        max_tries, max_time: when to give up; None is never. `reconnect()` starts anew.
+        backoff_base: Delays between attempts to reconnect double from this ...
+        backoff_cap: ... to this; each is drawn at random between 0 and that value (full jitter).
+        max_tries: After how many attempts to give up; None for never. See `reconnect()`.
+        max_time: After how long to give up; None for never.
+        held_warning: A connection held for longer is reported, once; None reports none.
+        on_event: A function or coroutine function called with each event, as by `subscribe()`.
 
-    Limits:
-        cancel_timeout: for the server to confirm a cancelled query, and for a rollback on return.
-        close_timeout: for `close()`.
-
-    on_event: a function or coroutine function called with each event, as by `subscribe()`.
+    Raises:
+        ConfigError: A setting can't be used; it names the setting and the remedy.
     """
 
     def __init__(
@@ -229,11 +234,11 @@ class ConnectionManager:
         manager). Raises `PoolExhausted`, `NoHostAvailable`, `TooManyRequests`, `ManagerClosed`, and
         `CommitOutcomeUnknown` when the connection is lost during the commit.
         """
-        return self._usable().desk.lend(timeout)
+        return self._desk().lend(timeout)
 
     async def getconn(self, timeout: float | None = None) -> ManagedConnection:
         """Take a connection; give it back with `putconn()`. Prefer `connection()`."""
-        return await self._usable().desk.take(timeout)
+        return await self._desk().take(timeout)
 
     async def putconn(self, conn: AsyncConnection[Any]) -> None:
         """Give back what `getconn()` gave; an open transaction is rolled back.
@@ -272,7 +277,7 @@ class ConnectionManager:
     async def wait(self, timeout: float = 30.0) -> None:
         """Wait until the pool holds `min_size` connections.
 
-        Raises `NoHostAvailable` after *timeout* seconds. Unlike `AsyncConnectionPool.wait()` it
+        Raises `NoHostAvailable` or `PoolExhausted` after *timeout* seconds. Unlike `AsyncConnectionPool.wait()` it
         leaves the manager open.
         """
         await self._wait_until(self._usable().filled, timeout)
@@ -295,8 +300,11 @@ class ConnectionManager:
             await steering.signal.until(settled)
         if refused is not None:
             raise refused
-        if not condition():
-            raise NoHostAvailable(f"not ready within {timeout:.2f} s", tuple(steering.table))
+        if condition():
+            return
+        if steering.serving and self._machine is not None:
+            raise PoolExhausted(timeout, self._machine.figures())
+        raise NoHostAvailable(f"not ready within {timeout:.2f} s", tuple(steering.table))
 
     async def health(self, *, fresh: bool = False, timeout: float | None = None) -> Health:
         """Return the manager's condition, from memory.
@@ -306,8 +314,9 @@ class ConnectionManager:
         """
         machine = self._machine
         if machine is None:
-            return unopened(self._settings.hosts, self._state)
+            return unopened(self._settings, self._state)
         if fresh and not self._closed:
+            self._usable()
             limit = self._settings.health_timeout if timeout is None else timeout
             await machine.monitor.probe_all(limit)
         return machine.health()
@@ -377,12 +386,17 @@ class ConnectionManager:
             return self._machine.steering.state
         return State.CLOSED if self._closed else State.NEW
 
+    def _desk(self) -> Desk:
+        """Return what hands out connections; it looks at the event loop itself."""
+        machine = self._machine
+        return self._usable().desk if machine is None or self._closed else machine.desk
+
     def _usable(self) -> Machine:
         """Return the machine; raise `ManagerClosed` when there is none to use here."""
-        machine = self._machine
-        if machine is None or self._closed:
-            raise self._why_unusable() or ManagerClosed(f"{self.name!r} is not open")
-        return machine
+        if (error := self._why_unusable()) is not None:
+            raise error
+        assert self._machine is not None
+        return self._machine
 
     def _why_unusable(self) -> ManagerClosed | None:
         if self._closed:

@@ -41,6 +41,7 @@ class Prober:
         self._settings = settings
         self._asker = Asker()
         self._conn: ManagedConnection | None = None
+        self._patience = settings.health_timeout  # seconds for a new connection
 
     async def probe(self) -> Observation:
         """Return what was learnt, within about `health_timeout`; never raises psycopg's errors."""
@@ -59,9 +60,23 @@ class Prober:
                 return await self._ask_over(self._conn, limit)
             except errors.Error:
                 pass  # the server may have ended this one session only: a new one tells
+        self._conn = await self._dial(limit)
+        return await self._ask_over(self._conn, limit)
+
+    async def _dial(self, limit: float) -> ManagedConnection:
+        """Connect, within `health_timeout`; more where that was never enough.
+
+        A connection takes several round trips, which over a long way with TLS add up.
+        """
         began = monotonic()
-        conn = self._conn = await connect(ManagedConnection, self._settings, self.host, limit)
-        return await self._ask_over(conn, max(limit - (monotonic() - began), 0.05))
+        try:
+            conn = await connect(ManagedConnection, self._settings, self.host, self._patience)
+        except TimeoutError:
+            self._patience = min(self._patience * 2, self._settings.connect_timeout)
+            raise
+        took = monotonic() - began
+        self._patience = max(limit, min(3 * took, self._settings.connect_timeout))
+        return conn
 
     async def _ask_over(self, conn: ManagedConnection, limit: float) -> Facts:
         try:

@@ -143,10 +143,10 @@ class Reporter:
             ev.Failover(before=before.label, after=after.label, reason=reason, seconds=seconds)
         )
 
-    def failback(self, before: Host | None, after: Host) -> None:
+    def failback(self, before: Host, after: Host) -> None:
         """Say that everyone is moved back to a preferred host."""
         logger.info("going back from %s to the preferred %s", before, after)
-        self._emit(ev.Failback(before=str(before), after=after.label))
+        self._emit(ev.Failback(before=before.label, after=after.label))
 
     def outage_started(self, table: HostTable) -> None:
         """Say that no host qualifies."""

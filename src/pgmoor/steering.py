@@ -351,7 +351,7 @@ class Steering:
 
     def _announce_switch(self, host: Host, before: Host | None, decision: Decision) -> None:
         now = monotonic()
-        if decision.reason is Reason.PREFERRED:
+        if decision.reason is Reason.PREFERRED and before is not None:
             self._report.failback(before, host)
             return
         seconds = now - self._trouble_began(before, now)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from support import Workload, recorder
-
 from pgmoor import ConnectionManager
 from pgmoor.events import Connected, Failback, Failover, ForeignHost, SplitBrain
 from pgmoor.testing import Cluster, FaultProxy
+from support import Workload, recorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,8 +91,9 @@ async def test_a_preferred_host_that_is_back_is_used_again_after_failback_after(
     pair: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
 ) -> None:
     # Two ways to one server are equals: the same cluster, the same timeline.
-    preferred, other = FaultProxy(pair[0].host, pair[0].port), FaultProxy(
-        pair[0].host, pair[0].port
+    preferred, other = (
+        FaultProxy(pair[0].host, pair[0].port),
+        FaultProxy(pair[0].host, pair[0].port),
     )
     with preferred, other:
         manager = await moor(preferred, other, failback_after=0.5, health_interval=0.1)
@@ -116,11 +116,10 @@ async def test_a_preferred_host_that_is_back_is_used_again_after_failback_after(
     assert len(work.failed) == failed, work.errors()  # moved as they came back
 
 
-async def test_failback_by_hand_waits_for_the_word(
-    pair: Cluster, moor: Callable[..., Any]
-) -> None:
-    preferred, other = FaultProxy(pair[0].host, pair[0].port), FaultProxy(
-        pair[0].host, pair[0].port
+async def test_failback_by_hand_waits_for_the_word(pair: Cluster, moor: Callable[..., Any]) -> None:
+    preferred, other = (
+        FaultProxy(pair[0].host, pair[0].port),
+        FaultProxy(pair[0].host, pair[0].port),
     )
     with preferred, other:
         manager = await moor(
@@ -144,8 +143,9 @@ async def test_failback_by_hand_waits_for_the_word(
 async def test_a_flapping_host_causes_one_failover_for_each_failback_after(
     pair: Cluster, moor: Callable[..., Any]
 ) -> None:
-    preferred, other = FaultProxy(pair[0].host, pair[0].port), FaultProxy(
-        pair[0].host, pair[0].port
+    preferred, other = (
+        FaultProxy(pair[0].host, pair[0].port),
+        FaultProxy(pair[0].host, pair[0].port),
     )
     with preferred, other:
         manager = await moor(preferred, other, health_interval=0.05)

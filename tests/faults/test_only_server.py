@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from support import Workload, fill, hold, recorder, until
 
 from pgmoor import ConnectionAborted, NoHostAvailable, PoolExhausted
 from pgmoor.events import (
@@ -21,6 +20,7 @@ from pgmoor.events import (
     Stalled,
     StallEnded,
 )
+from support import Workload, fill, hold, recorder, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

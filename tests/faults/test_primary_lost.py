@@ -6,10 +6,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from support import Workload, recorder, until
 
 from pgmoor import ConnectionAborted
 from pgmoor.events import Failover, HostDown, OutageEnded, OutageStarted, RoleChanged, SplitBrain
+from support import Workload, recorder, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,9 +152,7 @@ async def test_all_standby_then_one_promoted(pair: Cluster, moor: Callable[..., 
     assert taken < 1.0, taken  # 0.2 s wanted
 
 
-async def test_a_standby_that_dies_disturbs_nobody(
-    pair: Cluster, moor: Callable[..., Any]
-) -> None:
+async def test_a_standby_that_dies_disturbs_nobody(pair: Cluster, moor: Callable[..., Any]) -> None:
     manager = await moor(*pair)
     async with Workload(manager) as work:
         await pair[1].kill()
@@ -167,9 +165,7 @@ async def test_a_standby_that_dies_disturbs_nobody(
     assert (health.ready, health.status) == (True, "warn")
 
 
-async def test_a_second_failover_follows_the_first(
-    pair: Cluster, moor: Callable[..., Any]
-) -> None:
+async def test_a_second_failover_follows_the_first(pair: Cluster, moor: Callable[..., Any]) -> None:
     manager = await moor(*pair)
     async with Workload(manager) as work:
         await pair[0].kill()
