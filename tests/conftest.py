@@ -1,9 +1,7 @@
-"""Clusters that are made once for the whole run and reset for each test, and what goes with them."""
+"""Clusters made once for the whole run and reset for each test, and what goes with them."""
 
 from __future__ import annotations
 
-import asyncio
-import importlib.util
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +14,6 @@ from support import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
-
-
-def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[..., Any]]:
-    """Run the fault and cancellation tests under asyncio's loop and under uvloop's."""
-    factories: dict[str, Callable[..., Any]] = {"asyncio": asyncio.new_event_loop}
-    on_both = item.path.parent.name == "faults" or item.path.name == "test_cancellation.py"
-    if on_both and importlib.util.find_spec("uvloop"):
-        import uvloop
-
-        factories["uvloop"] = uvloop.new_event_loop
-    return factories
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +76,7 @@ class Workload:
         self._tasks: list[asyncio.Task[None]] = []
         self._numbers = itertools.count()
 
-    async def __aenter__(self) -> Workload:
+    async def __aenter__(self) -> Self:
         self._tasks = [
             asyncio.create_task(self._work(index), name=f"writer-{index}")
             for index in range(self._count)

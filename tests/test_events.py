@@ -85,7 +85,7 @@ def sample(kind: type[Event]) -> Event:
     given = {
         item.name: values[str(item.type).partition(" ")[0]]
         for item in fields(kind)
-        if item.name not in ("name", "at")
+        if item.name not in ("manager", "at")
     }
     return kind(**given)
 
@@ -93,12 +93,12 @@ def sample(kind: type[Event]) -> Event:
 def test_an_event_is_dated_and_named() -> None:
     before = time.time()
 
-    happened = Connected(name="orders", host="db1", seconds=0.5)
+    happened = Connected(manager="orders", host="db1", seconds=0.5)
 
     assert before <= happened.at <= time.time()
     assert happened.to_dict() == {
         "event": "Connected",
-        "name": "orders",
+        "manager": "orders",
         "at": happened.at,
         "host": "db1",
         "seconds": 0.5,
@@ -113,7 +113,7 @@ def test_every_event_is_a_frozen_record_of_plain_values(kind: type[Event]) -> No
     assert pickle.loads(pickle.dumps(happened)) == happened
     assert kind.__doc__
     with pytest.raises(FrozenInstanceError):
-        happened.name = "other"  # type: ignore[misc]
+        happened.manager = "other"  # type: ignore[misc]
 
 
 # -- callbacks ----------------------------------------------------------------------------------

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import threading
+from pathlib import Path
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def footprint() -> tuple[int, int, int]:
     """Return the numbers of descriptors, tasks and threads."""
     tasks = [task for task in asyncio.all_tasks() if "pgmoor" in task.get_name()]
-    return len(os.listdir("/proc/self/fd")), len(tasks), threading.active_count()
+    return len(list(Path("/proc/self/fd").iterdir())), len(tasks), threading.active_count()
 
 
 async def test_the_ten_lines_of_the_readme_work(alone: Cluster) -> None:

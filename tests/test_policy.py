@@ -62,6 +62,12 @@ def primary(
     return answered(words, facts, ago, steady)
 
 
+def another_primary(timeline: int = 1, *, steady: float = 60) -> Seen:
+    """Return what is seen of a second server that was promoted on the same timeline."""
+    facts = Facts(False, True, timeline, SYSTEM, started="later")
+    return answered(f"another primary, timeline {timeline}", facts, 0.05, steady)
+
+
 def read_only_primary(timeline: int = 1) -> Seen:
     facts = Facts(in_recovery=False, writable=False, timeline=timeline, system_id=SYSTEM)
     return answered(f"read-only primary, timeline {timeline}", facts, 0.05, 60)
@@ -329,7 +335,14 @@ CASES = (
         CRASH,
         "it shuts down or starts: sessions that exist may finish",
         (failed(primary(), FailureKind.STARTING, "shuts down"), standby()),
-        Then(LEAVE, 0, Reason.DOWN),
+        Then(LEAVE, 0, Reason.STARTING),
+        current=0,
+    ),
+    Case(
+        CRASH,
+        "it turns us away, and another host qualifies: sessions that exist may finish",
+        (failed(writable(), FailureKind.CREDENTIALS, "turns us away", ago=1), writable()),
+        Then(LEAVE, 0, Reason.REJECTED),
         current=0,
     ),
     Case(
@@ -480,6 +493,13 @@ CASES = (
         (primary(system=OTHER_SYSTEM),),
         Then(SWITCH, 0, Reason.FIRST),
         searching=5,
+    ),
+    Case(
+        FAILBACK,
+        "it is another primary on the same timeline, which is no equal",
+        (another_primary(2), primary(2)),
+        Then(STAY, 1, Reason.FINE),
+        current=1,
     ),
     Case(
         FAILBACK,

@@ -90,13 +90,14 @@ class Desk:
         if pool is None or not pool.idle or self._places or get_running_loop() is not self._loop:
             return await self._take_slowly(timeout, None)
         # While `idle` is not 0 this neither suspends nor fails.
-        conn: ManagedConnection = await pool.inner.getconn(timeout)
+        conn: ManagedConnection = await pool.inner.getconn(FEEDER_PATIENCE)
         if conn.counted_idle:
             conn.counted_idle = False
             pool.idle -= 1
         now = monotonic()
         if now - conn.idle_since < self._validate_after and not conn.poll(0):
             pool.used += 1
+            conn.lease += 1
             conn.held_since = now
             conn.holder = current_task()
             return conn
@@ -110,23 +111,25 @@ class Desk:
             while True:
                 if conn is None:
                     conn = await self._next(deadline, timeout)
-                if await self._works(conn):
+                if await self._works(conn, deadline):
                     return conn
                 conn = None
         except BaseException:
             self.counters.requests_errors += 1
             raise
 
-    async def _works(self, conn: ManagedConnection) -> bool:
+    async def _works(self, conn: ManagedConnection, deadline: float) -> bool:
         """Test a connection just taken; hold it when it works, else have it replaced."""
         pool = conn.host_pool
         assert pool is not None
-        quiet = conn.pgconn.status != BAD and conn.quiet()
-        if quiet and monotonic() - conn.idle_since < self._settings.validate_after:
+        now = monotonic()
+        alive = conn.pgconn.status != BAD
+        fresh = alive and conn.quiet() and now - conn.idle_since < self._validate_after
+        if fresh and pool.left is None:
             pool.hold(conn)
             return True
         try:
-            works = conn.pgconn.status != BAD and await pool.verify(conn)
+            works = fresh or (alive and await pool.verify(conn, max(deadline - now, 0.01)))
         except BaseException:
             await self.restock(pool, conn)
             raise
@@ -188,10 +191,10 @@ class Desk:
         assert pool is not None
         now = monotonic()
         self.counters.usage += now - conn.held_since
+        conn.holder = None  # from here on it can't be given back a second time
         if conn.pgconn.transaction_status == IDLE and not pool.needs_reset:
             pool.used -= 1
-            conn.holder = None
-            if self._places or pool.left is not None or pool.feeder is not None:
+            if self._places or pool.left is not None or pool.in_line:
                 await self.restock(pool, conn)
                 return
             conn.idle_since = now
@@ -200,7 +203,7 @@ class Desk:
             await pool.inner.putconn(conn)
         elif conn.pgconn.status == BAD:
             self.counters.returns_bad += 1
-            pool.unhold(conn)
+            pool.used -= 1
             await self.restock(pool, conn)
         else:
             task = pool.spawn(self._tidy_and_give(pool, conn), "tidy")
@@ -212,7 +215,7 @@ class Desk:
         finally:
             if conn.pgconn.status == BAD:
                 self.counters.returns_bad += 1
-            pool.unhold(conn)
+            pool.used -= 1
             await self.restock(pool, conn)
 
     async def restock(self, pool: HostPool, conn: ManagedConnection) -> None:
@@ -245,7 +248,6 @@ class Desk:
                 except PoolClosed:
                     return
                 if pool is not self.pool or not self.waiting.offer(conn):
-                    pool.feeder = None
                     await pool.give(conn)
         finally:
             pool.feeder = None
@@ -272,7 +274,7 @@ class Desk:
 class Checkout:
     """Lends one connection for an `async with` block."""
 
-    __slots__ = ("_conn", "_desk", "_timeout")
+    __slots__ = ("_conn", "_desk", "_lease", "_timeout")
 
     def __init__(self, desk: Desk, timeout: float | None) -> None:
         self._desk = desk
@@ -280,6 +282,7 @@ class Checkout:
 
     async def __aenter__(self) -> ManagedConnection:
         conn = self._conn = await self._desk.take(self._timeout)
+        self._lease = conn.lease
         return conn
 
     async def __aexit__(
@@ -289,8 +292,8 @@ class Checkout:
         traceback: TracebackType | None,
     ) -> None:
         conn = self._conn
-        if conn.holder is None:
-            return  # `close_returns`: the block has given it back already
+        if conn.holder is None or conn.lease != self._lease:
+            return  # the block has given it back already, and perhaps another has it now
         try:
             if exc_type is None and conn.pgconn.transaction_status != IDLE and not conn.closed:
                 await conn.commit()

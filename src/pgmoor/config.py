@@ -116,8 +116,7 @@ class Settings:
         params: dict[str, Any] = {**TCP_DEFAULTS, **self.secrets.reveal(), **own}
         if host.host:
             params["host"] = host.host
-        if host.hostaddr:
-            params["hostaddr"] = host.hostaddr
+        params["hostaddr"] = host.hostaddr or ""  # or PGHOSTADDR would take every host's place
         return params
 
 

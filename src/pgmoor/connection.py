@@ -59,7 +59,10 @@ class ManagedConnection(AsyncConnection[Any]):
         self.counted_idle = False  # it lies in the pool, and HostPool.idle counts it
         self.holder: asyncio.Task[Any] | None = None  # who has it; None while nobody does
         self.held_since = 0.0
-        self.reported = False  # held too long, and said so
+        self.lease = 0  # counts the checkouts, so that a late return is known as such
+        self.reported = 0  # the lease that was reported as held too long
+        self._waiters = 0  # tasks that wait for its socket
+        self._doomed = False
         self.on_trouble: Callable[[ManagedConnection, errors.Error], None] | None = None
         poller = select.poll()
         poller.register(pgconn.socket, select.POLLIN)
@@ -85,10 +88,18 @@ class ManagedConnection(AsyncConnection[Any]):
         await super().close()
 
     def discard(self) -> None:
-        """Close at once, without a word to a server that may not listen."""
+        """Close at once, without a word to a server that may not listen.
+
+        While a task waits for the socket, closing it would leave that task waiting for good, so
+        the socket is only cut, and closed by that task.
+        """
         if self.host_pool is not None:
             self.host_pool.forget(self)
-        self.pgconn.finish()
+        if self._waiters:
+            self._doomed = True
+            self.abort(self.info.host, "the connection was dropped while a query was running")
+        else:
+            self.pgconn.finish()
 
     def abort(self, host: str, reason: str) -> None:
         """Cut the connection: whoever waits for an answer on it gets `ConnectionAborted`.
@@ -119,6 +130,7 @@ class ManagedConnection(AsyncConnection[Any]):
 
     async def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
         """Run one of psycopg's generators; every query of this connection passes here."""
+        self._waiters += 1
         try:
             return await waiting.wait_async(
                 gen, self.pgconn.socket, interval=interval, timeout=timeout
@@ -137,6 +149,10 @@ class ManagedConnection(AsyncConnection[Any]):
             if broken and self.abort_reason:
                 raise ConnectionAborted(*self.abort_reason) from error
             raise
+        finally:
+            self._waiters -= 1
+            if self._doomed and not self._waiters:
+                self.pgconn.finish()
 
     # -- commit ------------------------------------------------------------------------------
 

@@ -41,17 +41,20 @@ FULL_QUESTION = b"""
 select r.r, pg_catalog.current_setting('transaction_read_only'),
  case when r.r then greatest((select received_tli from pg_catalog.pg_stat_wal_receiver),
   (select timeline_id from pg_catalog.pg_control_checkpoint()))::pg_catalog.text
- else ('x' operator(pg_catalog.||) pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8)
-  )::pg_catalog.bit(32)::pg_catalog.int4::pg_catalog.text end,
+ else ('x' operator(pg_catalog.||) pg_catalog.substr(
+   pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::pg_catalog.bit(32)::pg_catalog.int4::pg_catalog.text end,
  (select system_identifier::pg_catalog.text from pg_catalog.pg_control_system()),
  case when not r.r or pg_catalog.pg_last_wal_receive_lsn()
    operator(pg_catalog.<=) pg_catalog.pg_last_wal_replay_lsn()
  then null else extract(epoch from pg_catalog.clock_timestamp()
-   operator(pg_catalog.-) pg_catalog.pg_last_xact_replay_timestamp()) end
+   operator(pg_catalog.-) pg_catalog.pg_last_xact_replay_timestamp()) end,
+ pg_catalog.pg_postmaster_start_time()
 from (select pg_catalog.pg_is_in_recovery()) r(r)
 """
 # Poolers and databases that speak PostgreSQL's protocol without its functions.
 PLAIN_QUESTION = b"show transaction_read_only"
+# Undefined function, object or table, unsupported feature, syntax error, insufficient privilege.
+NOT_POSTGRESQL = frozenset({"42883", "42704", "42P01", "0A000", "42601", "42501"})
 
 # The address stands in the host's label already; libpq's hints fill further lines.
 _PREFIX = re.compile(
@@ -75,7 +78,9 @@ class Asker:
         if not self._plain:
             try:
                 return _facts((await conn.ask(FULL_QUESTION, timeout, why))[0])
-            except (errors.ProgrammingError, errors.NotSupportedError, errors.InternalError):
+            except errors.Error as error:
+                if error.sqlstate not in NOT_POSTGRESQL:
+                    raise
                 self._plain = True
                 logger.info("a server does not know PostgreSQL's functions; asking plainly")
         result = (await conn.ask(PLAIN_QUESTION, timeout, why))[0]
@@ -83,13 +88,16 @@ class Asker:
 
 
 def _facts(result: Any) -> Facts:
-    recovery, read_only, timeline, system_id, lag = (result.get_value(0, i) for i in range(5))
+    recovery, read_only, timeline, system_id, lag, started = (
+        result.get_value(0, index) for index in range(6)
+    )
     return Facts(
         in_recovery=recovery == b"t",
         writable=read_only == b"off" and recovery == b"f",
         timeline=int(timeline) if timeline else None,
         system_id=int(system_id) if system_id else None,
         lag=float(lag) if lag else None,
+        started=started.decode() if started else None,
     )
 
 
@@ -126,7 +134,7 @@ class Dialler:
         host: Host,
         *,
         observe: Callable[[Observation], None],
-        accepts: Callable[[], Failure | None],
+        accepts: Callable[[Observation], Failure | None],
         adopt: Callable[[ManagedConnection], None],
         failed: Callable[[Host, Failure], None],
         configure: Callable[[Any], Awaitable[None]] | None,
@@ -134,7 +142,7 @@ class Dialler:
         self._settings = settings
         self._host = host
         self._observe = observe  # takes in what a dial has learnt of the host
-        self._accepts = accepts  # says why the host, as it is known now, is not wanted
+        self._accepts = accepts  # says why a server that answers so is not wanted
         self._adopt = adopt  # makes the connection one of the pool's
         self._failed = failed
         self._configure = configure
@@ -176,13 +184,16 @@ class Dialler:
         asked_at = monotonic()
         try:
             conn = await connect(cls, self._settings, self._host, limit)
-        except (psycopg.Error, OSError) as error:
+        except Exception as error:  # noqa: BLE001  `connection_class` is the user's
             return failure_of(error, self._settings, limit)
         kept = False
         try:
             facts = await self._asker.ask(conn, self._settings.health_timeout)
-            self._observe(Observation(self._host.index, asked_at, monotonic(), facts=facts))
-            if unwanted := self._accepts():
+            seen = Observation(self._host.index, asked_at, monotonic(), facts=facts, dialled=True)
+            self._observe(seen)
+            # What this connection itself has said counts, whatever a probe has learnt meanwhile:
+            # one address may lead to several servers.
+            if unwanted := self._accepts(seen):
                 return unwanted
             await self._run_configure(conn)
             self._adopt(conn)

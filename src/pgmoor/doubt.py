@@ -44,7 +44,7 @@ class Doubt:
         The host in use has to have answered since the newest hint; the others, too, but for those
         only *patience* seconds are spent.
         """
-        if self.since is None or current.asked_at < self.since or current.failure is not None:
+        if self.since is None or current.asked_at < self.since or current.misses:
             return None
         until = self.since + patience
         if now < until and any(state.asked_at < self.since for state in table):

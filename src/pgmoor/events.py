@@ -49,7 +49,9 @@ class RoleChanged(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitBrain(Event):
-    """A host claims to be primary on a timeline that was left. It is never chosen.
+    """A host claims to be primary on a timeline that was left, or on that of another primary.
+
+    It is not used.
 
     Writes that others send to it will be lost.
     """

@@ -65,6 +65,7 @@ class Facts:
     timeline: int | None = None
     system_id: int | None = None
     lag: float | None = None  # seconds of replay behind the primary, on a standby
+    started: str | None = None  # when the server was started: tells one server from another
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ class Observation:
     answered_at: float
     facts: Facts | None = None
     failure: Failure | None = None
+    dialled: bool = False  # by a connection for the pool, not by the host's probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ class HostState:
     timeline: int | None = None
     system_id: int | None = None
     lag: float | None = None
+    started: str | None = None
     latency: float | None = None  # seconds the newest answer took
     asked_at: float = float("-inf")  # of the newest observation
     since: float = float("-inf")  # the status has held since
@@ -119,6 +122,7 @@ class HostTable:
         self._states = [HostState(host) for host in hosts]
         self._newest: dict[int | None, int] = {}
         self.system_id: int | None = None  # of the cluster that was chosen; see `adopt`
+        self.last: int | None = None  # the host that was chosen last
 
     def __len__(self) -> int:
         return len(self._states)
@@ -132,6 +136,7 @@ class HostTable:
     def adopt(self, index: int) -> None:
         """Remember that the cluster of host *index* is the one in use."""
         self.system_id = self._states[index].system_id or self.system_id
+        self.last = index
 
     def newest_timeline(self, system_id: int | None) -> int:
         """Return the newest timeline on which a primary of this cluster was ever seen, or 0."""
@@ -147,6 +152,25 @@ class HostTable:
             and state.timeline is not None
             and state.timeline < self.newest_timeline(state.system_id)
         )
+
+    def are_rivals(self, one: HostState, other: HostState) -> bool:
+        """Return whether two servers claim to be primary on the same timeline.
+
+        Both can't be right: each was promoted without knowledge of the other. One server that
+        stands in the list under two addresses is no rival of itself.
+        """
+        return (
+            one.role is Role.PRIMARY
+            and other.role is Role.PRIMARY
+            and one.timeline is not None
+            and (one.system_id, one.timeline) == (other.system_id, other.timeline)
+            and one.started != other.started
+        )
+
+    def judge(self, seen: Observation) -> HostState:
+        """Return the state a host would have by this observation alone."""
+        before = self._states[seen.host]
+        return _answered(before, seen, seen.facts) if seen.facts else _failed(before, seen)
 
     def is_foreign(self, state: HostState) -> bool:
         """Return whether the host belongs to another cluster than the one in use.
@@ -197,6 +221,7 @@ def _answered(before: HostState, seen: Observation, facts: Facts) -> HostState:
         timeline=facts.timeline,
         system_id=facts.system_id if facts.system_id is not None else before.system_id,
         lag=facts.lag,
+        started=facts.started,
         latency=seen.answered_at - seen.asked_at,
         asked_at=seen.asked_at,
         since=before.since if before.status is Status.UP else seen.answered_at,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -19,27 +19,26 @@ class Line:
     """A line of callers; a place in it is a future that is given a connection or an exception."""
 
     def __init__(self) -> None:
-        self.places: deque[Place] = deque()  # also of those who have stopped waiting
+        self.places: OrderedDict[Place, None] = OrderedDict()
 
     def __len__(self) -> int:
-        return sum(not place.done() for place in self.places)
+        return len(self.places)
 
     def join(self) -> Place:
         """Take the last place."""
         place: Place = asyncio.get_running_loop().create_future()
-        self.places.append(place)
+        self.places[place] = None
         return place
 
     def quit(self, place: Place) -> None:
         """Give up a place, if it is still in the line."""
         place.cancel()
-        if place in self.places:
-            self.places.remove(place)
+        self.places.pop(place, None)
 
     def offer(self, conn: ManagedConnection) -> bool:
         """Give a connection to the first who still waits; return whether there was one."""
         while self.places:
-            place = self.places.popleft()
+            place, _ = self.places.popitem(last=False)
             if not place.done():
                 conn.idle_since = monotonic()
                 place.set_result(conn)
@@ -49,6 +48,6 @@ class Line:
     def fail_all(self, make: Callable[[], Exception]) -> None:
         """Let every caller meet an exception now."""
         while self.places:
-            place = self.places.popleft()
+            place, _ = self.places.popitem(last=False)
             if not place.done():
                 place.set_exception(make())

@@ -139,12 +139,15 @@ class Listeners:
             stream.listener.end()
         return stream
 
-    async def aclose(self, timeout: float) -> None:
-        """End all listeners; callbacks get up to *timeout* seconds together to catch up."""
+    async def aclose(self, timeout: float, caller: asyncio.Task[Any] | None = None) -> None:
+        """End all listeners; callbacks get up to *timeout* seconds together to catch up.
+
+        *caller* is the task that wants it, by default this one; a callback may be that task.
+        """
         self._closed = True
         for stream in self._streams:
             stream.listener.end()
-        caller = asyncio.current_task()
+        caller = caller or asyncio.current_task()
         mine = [*self._all, *self._ended]
         if mine:
             await asyncio.gather(*(listener.aclose(timeout, caller) for listener in mine))

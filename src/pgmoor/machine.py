@@ -80,26 +80,32 @@ class Machine:
         self.steering.start()
         self._task = asyncio.create_task(self.monitor.run(), name=f"{self._settings.name}-monitor")
 
-    async def stop(self, deadline: float) -> None:
-        """End everything; connections that are held get until *deadline* to come back."""
+    async def stop(self, deadline: float, caller: asyncio.Task[Any] | None) -> None:
+        """End everything; connections that are held get until *deadline* to come back.
+
+        Not waited for: those that *caller*, who wants this, holds itself.
+        """
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task], timeout=max(deadline - monotonic(), 0.1))
         self.steering.stop()
-        await self._await_returns(deadline)
-        for pool in self.steering.left_pools:
+        await self._await_returns(deadline, caller)
+        pools = list(self.steering.left_pools)
+        for pool in pools:
             pool.leave("the manager is closed", abort=True)
-            await pool.aclose()
+        left = max(deadline - monotonic(), 0.1)
+        await asyncio.gather(*(pool.aclose(left) for pool in pools))
 
-    async def _await_returns(self, deadline: float) -> None:
+    async def _await_returns(self, deadline: float, caller: asyncio.Task[Any] | None) -> None:
         """Wait until all connections that others hold have come back, or until *deadline*."""
-        me = asyncio.current_task()
         pools = self.steering.left_pools
         with anyio.move_on_after(max(deadline - monotonic(), 0.0)):
             await self.steering.signal.until(
                 lambda: (
                     not any(
-                        conn.holder not in (None, me) for pool in pools for conn in pool.connections
+                        conn.holder not in (None, caller)
+                        for pool in pools
+                        for conn in pool.connections
                     )
                 )
             )

@@ -153,6 +153,7 @@ class ConnectionManager:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._machine: Machine | None = None
         self._closed = False
+        self._closing: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         hosts = ",".join(host.label for host in self._settings.hosts)
@@ -201,15 +202,24 @@ class ConnectionManager:
         calling task holds itself. Returns within *timeout* and a moment. Closing twice is harmless.
         """
         machine = self._machine
-        if self._closed or machine is None:
+        if machine is None:
             self._closed = True
             return
-        self._closed = True
-        limit = self._settings.close_timeout if timeout is None else timeout
+        if self._closing is None:
+            self._closed = True
+            limit = self._settings.close_timeout if timeout is None else timeout
+            work = self._close(machine, limit, asyncio.current_task())
+            self._closing = asyncio.create_task(work, name=f"{self.name}-close")
+        # It goes on when this caller is cancelled, and a second call waits for it, too.
+        await asyncio.shield(self._closing)
+
+    async def _close(
+        self, machine: Machine, limit: float, caller: asyncio.Task[Any] | None
+    ) -> None:
         deadline = monotonic() + limit
         machine.desk.waiting.fail_all(lambda: ManagerClosed(f"{self.name!r} was closed"))
-        await machine.stop(deadline)
-        await self._listeners.aclose(max(deadline - monotonic(), 0.1))
+        await machine.stop(deadline, caller)
+        await self._listeners.aclose(max(deadline - monotonic(), 0.1), caller)
         logger.info("%r is closed", self.name)
 
     async def __aenter__(self) -> Self:
@@ -277,8 +287,8 @@ class ConnectionManager:
     async def wait(self, timeout: float = 30.0) -> None:
         """Wait until the pool holds `min_size` connections.
 
-        Raises `NoHostAvailable` or `PoolExhausted` after *timeout* seconds. Unlike `AsyncConnectionPool.wait()` it
-        leaves the manager open.
+        Raises `NoHostAvailable` or `PoolExhausted` after *timeout* seconds. Unlike
+        `AsyncConnectionPool.wait()` it leaves the manager open.
         """
         await self._wait_until(self._usable().filled, timeout)
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pgmoor.monitor")
 
+OLD_PROBE = 1.0  # seconds
+
 
 class Prober:
     """Asks one host who it is, over a connection of its own; a full pool is not a dead host."""
@@ -42,14 +44,20 @@ class Prober:
         self._asker = Asker()
         self._conn: ManagedConnection | None = None
         self._patience = settings.health_timeout  # seconds for a new connection
+        self._dialled_at = 0.0
 
-    async def probe(self) -> Observation:
-        """Return what was learnt, within about `health_timeout`; never raises psycopg's errors."""
+    async def probe(self, max_age: float = float("inf")) -> Observation:
+        """Ask over the present connection, or a new one when that is older than *max_age* seconds.
+
+        Return what was learnt, within about `health_timeout`; never raises psycopg's errors.
+        """
         asked_at = monotonic()
         limit = self._settings.health_timeout
+        if asked_at - self._dialled_at > max_age or self._dialled_at < 0:
+            self.close()
         try:
             facts = await self._ask(limit)
-        except (errors.Error, OSError) as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, the host could not be asked
             failure = failure_of(error, self._settings, limit)
             return Observation(self.host.index, asked_at, monotonic(), failure=failure)
         return Observation(self.host.index, asked_at, monotonic(), facts=facts)
@@ -74,7 +82,8 @@ class Prober:
         except TimeoutError:
             self._patience = min(self._patience * 2, self._settings.connect_timeout)
             raise
-        took = monotonic() - began
+        self._dialled_at = monotonic()
+        took = self._dialled_at - began
         self._patience = max(limit, min(3 * took, self._settings.connect_timeout))
         return conn
 
@@ -84,6 +93,10 @@ class Prober:
         except BaseException:
             self.close()
             raise
+
+    def redial(self) -> None:
+        """Use a new connection from the next probe on: the address may lead elsewhere by now."""
+        self._dialled_at = float("-inf")
 
     def close(self) -> None:
         """Close the probe's connection."""
@@ -109,6 +122,7 @@ class Monitor:
         self._emit = emit
         self.probers = [Prober(settings, host) for host in settings.hosts]
         steering.wake_probers = self._wake
+        steering.redial_prober = lambda index: self.probers[index].redial()
 
     async def run(self) -> None:
         """Run all background tasks; ends by cancellation only."""
@@ -155,10 +169,20 @@ class Monitor:
         while True:
             prober.wake.clear()
             try:
-                self._steering.observe(await prober.probe())
+                self._steering.observe(await prober.probe(self._max_age(prober.host)))
             except Exception:  # one bad turn must not end the watch over a host
                 logger.exception("a probe of %s failed; going on", prober.host)
             await self._pause(prober)
+
+    def _max_age(self, host: Host) -> float:
+        """Return how old a probe's connection may be, in seconds.
+
+        While a host is searched for, an address that doesn't lead to one may have been given to
+        another server, which an old connection would never tell.
+        """
+        searching = self._steering.situation.searching
+        wanted = self._steering.wanted(host)
+        return float("inf") if wanted or not searching else OLD_PROBE
 
     async def _pause(self, prober: Prober) -> None:
         steering = self._steering
@@ -171,6 +195,8 @@ class Monitor:
         if situation.unsure_since is None:
             delay = spread(delay)
         least = min(delay, BURST_FIRST)
+        if state.status is Status.REJECTED:
+            least = delay  # nothing but time or a person will help
         await asyncio.sleep(least)
         with anyio.move_on_after(delay - least):
             await prober.wake.wait()
@@ -185,7 +211,8 @@ class Monitor:
         waits = delays(self._settings.backoff_base, self._settings.backoff_cap)
         for tries, delay in enumerate(waits, start=1):
             for prober in self.probers:
-                if self._steering.table[prober.host.index].status is not Status.UP:
+                status = self._steering.table[prober.host.index].status
+                if status not in (Status.UP, Status.REJECTED):
                     prober.wake.set()
             last = most is not None and tries >= most
             if await self._found(self._settings.health_timeout if last else delay):
@@ -231,8 +258,8 @@ class Monitor:
         pool = self._desk.pool
         now = monotonic()
         for conn in tuple(pool.connections) if pool is not None else ():
-            if conn.holder and not conn.reported and now - conn.held_since > limit:
-                conn.reported = True
+            if conn.holder and conn.reported != conn.lease and now - conn.held_since > limit:
+                conn.reported = conn.lease
                 self._report_holder(conn, now - conn.held_since)
 
     def _report_holder(self, conn: ManagedConnection, seconds: float) -> None:

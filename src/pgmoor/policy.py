@@ -50,6 +50,8 @@ class Reason(Enum):
     NEWER_TIMELINE = "it is the primary of the newer timeline"
     STALE = "another host is primary on a newer timeline"
     DOWN = "it is down"
+    STARTING = "it does not accept connections"
+    REJECTED = "it turns us away"
     SILENT = "it does not answer"
     ROLE = "it no longer satisfies the target"
     FOREIGN = "it belongs to another database cluster"
@@ -144,7 +146,11 @@ def decide(
             until = state.silent_since + rules.stall_timeout
             return Decision(Action.STAY, current, Reason.ONLY_ONE_LEFT, recheck_at=until)
         return Decision(Action.STAY, current, Reason.UNVERIFIED)
-    preferred = [other for other in others if found.index(other) < found.index(state)]
+    preferred = [
+        other
+        for other in others
+        if found.index(other) < found.index(state) and not table.are_rivals(other, state)
+    ]
     return _failback(rules, preferred, state, now, at_once=failback_now)
 
 
@@ -164,7 +170,9 @@ def _disqualified(
         case Status.DOWN:
             fault = Reason.DOWN, True
         case Status.STARTING:
-            fault = Reason.DOWN, False
+            fault = Reason.STARTING, False
+        case Status.REJECTED if not alone:
+            fault = Reason.REJECTED, False
         case Status.SILENT if not alone or now >= since + rules.stall_timeout:
             fault = Reason.SILENT, True
         case Status.UP if rank(rules.target, state) is None:
@@ -196,11 +204,20 @@ def _choose(
     fresh = [state for state in found if state.asked_at >= since]
     late = [state for state in table if state.asked_at < since]
     if fresh and (now >= due or not late):
-        return Decision(Action.SWITCH, fresh[0].host.index, Reason.FIRST)
+        return Decision(Action.SWITCH, _first(table, fresh), Reason.FIRST)
     if fresh and all(table.is_stale(state) for state in late):
-        return Decision(Action.SWITCH, fresh[0].host.index, Reason.NEWER_TIMELINE)
+        return Decision(Action.SWITCH, _first(table, fresh), Reason.NEWER_TIMELINE)
     recheck_at = due if due > now else None
     return Decision(Action.WAIT, None, Reason.SETTLING, recheck_at=recheck_at)
+
+
+def _first(table: HostTable, fresh: Sequence[HostState]) -> int:
+    """Return the first host in order; of two primaries on one timeline, the one used before."""
+    first = fresh[0]
+    for state in fresh[1:]:
+        if table.are_rivals(first, state) and state.host.index == table.last:
+            return state.host.index
+    return first.host.index
 
 
 def _failback(
@@ -214,7 +231,10 @@ def _failback(
         return Decision(Action.SWITCH, preferred[0].host.index, Reason.PREFERRED)
     if rules.failback == "manual":
         return stay
-    due = [(better.steady_since or now) + rules.failback_after for better in preferred]
+    due = [
+        (now if better.steady_since is None else better.steady_since) + rules.failback_after
+        for better in preferred
+    ]
     for better, at in zip(preferred, due, strict=True):
         if now >= at:
             return Decision(Action.SWITCH, better.host.index, Reason.PREFERRED)

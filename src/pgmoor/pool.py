@@ -54,7 +54,7 @@ class Hooks:
         self,
         *,
         observe: Callable[[Observation], None],
-        accepts: Callable[[Host], Failure | None],
+        accepts: Callable[[Observation], Failure | None],
         dial_failed: Callable[[Host, Failure], None],
         trouble: Callable[[ManagedConnection, errors.Error], None],
         give_back: Callable[[ManagedConnection], Awaitable[None]],
@@ -88,6 +88,7 @@ class HostPool:
         self.connections: set[ManagedConnection] = set()
         self.idle = 0  # connections that `take()` returns without waiting
         self.used = 0
+        self.in_line = 0  # of our own takers, who wait in psycopg_pool's queue
         self.left: str | None = None  # why the host was left
         self.feeder: asyncio.Task[None] | None = None
         self._hooks = hooks
@@ -99,7 +100,7 @@ class HostPool:
             settings,
             host,
             observe=hooks.observe,
-            accepts=lambda: hooks.accepts(host),
+            accepts=hooks.accepts,
             adopt=self._adopt,
             failed=hooks.dial_failed,
             configure=configure,
@@ -139,10 +140,16 @@ class HostPool:
             for conn in tuple(self.connections):
                 conn.abort(self.host.label, reason)
 
-    async def aclose(self) -> None:
-        """Wait until all that `leave()` began has ended."""
-        while tasks := [task for task in self._tasks if task is not asyncio.current_task()]:
-            await asyncio.wait(tasks)
+    async def aclose(self, timeout: float) -> None:
+        """Wait until all that `leave()` began has ended, for *timeout* seconds; then end it."""
+        me = asyncio.current_task()
+        if tasks := {task for task in self._tasks if task is not me}:
+            _, late = await asyncio.wait(tasks, timeout=timeout)
+            for task in late:
+                logger.warning("%s did not end within %.1f s; cancelled", task.get_name(), timeout)
+                task.cancel()
+            if late:
+                await asyncio.wait(late, timeout=timeout)
 
     @property
     def busy(self) -> bool:
@@ -168,7 +175,11 @@ class HostPool:
 
         Raises `PoolClosed` when the host is left, `PoolTimeout` after *timeout* seconds.
         """
-        conn: ManagedConnection = await self.inner.getconn(timeout)
+        self.in_line += 1
+        try:
+            conn: ManagedConnection = await self.inner.getconn(timeout)
+        finally:
+            self.in_line -= 1
         if conn.counted_idle:
             conn.counted_idle = False
             self.idle -= 1
@@ -178,8 +189,8 @@ class HostPool:
         """Put a connection back into the pool; a broken one is replaced. Does not wait."""
         if conn.pgconn.status == BAD:
             self.forget(conn)
-        elif self.feeder is None and self.left is None:
-            # With a feeder the connection may go to that one instead of lying idle.
+        elif not self.in_line and self.left is None:
+            # One of our takers in line would get it, and it would not lie idle.
             conn.counted_idle = True
             self.idle += 1
         conn.idle_since = monotonic()
@@ -193,15 +204,10 @@ class HostPool:
 
     def hold(self, conn: ManagedConnection) -> None:
         """Note that the current task holds the connection from now on."""
+        conn.lease += 1
         conn.holder = asyncio.current_task()
         conn.held_since = monotonic()
         self.used += 1
-
-    def unhold(self, conn: ManagedConnection) -> None:
-        """Note that nobody holds the connection any more."""
-        conn.reported = False
-        conn.holder = None
-        self.used -= 1
 
     def forget(self, conn: ManagedConnection) -> None:
         """Strike a connection off the list: it is closed or about to be."""
@@ -222,13 +228,10 @@ class HostPool:
     async def tidy(self, conn: ManagedConnection) -> None:
         """Bring a connection that came back in a transaction to rest, in bounded time."""
         limit = self.settings.cancel_timeout
-        why = f"no answer to a rollback within {limit:g} s"
         try:
-            with Fuse(conn, limit, why):
-                if conn.info.transaction_status.name in ("INTRANS", "INERROR"):
-                    await conn.rollback()
-                if self._reset is not None and conn.pgconn.transaction_status == IDLE:
-                    await self._reset(conn)
+            async with asyncio.timeout(2 * limit):
+                with Fuse(conn, limit, f"no answer to a rollback within {limit:g} s"):
+                    await self._bring_to_rest(conn)
         except Exception as error:  # noqa: BLE001  `reset` is the user's and may raise anything
             logger.warning(
                 "a returned connection to %s is dropped: %s", self.host, type(error).__name__
@@ -237,18 +240,31 @@ class HostPool:
         if conn.pgconn.transaction_status != IDLE:
             conn.discard()
 
+    async def _bring_to_rest(self, conn: ManagedConnection) -> None:
+        if conn.info.transaction_status.name == "ACTIVE":
+            conn.abort(self.host.label, "it was given back while a query was running on it")
+            async with conn.lock:  # until that query's task has met the error
+                return
+        if conn.info.transaction_status.name in ("INTRANS", "INERROR"):
+            await conn.rollback()
+        if self._reset is not None and conn.pgconn.transaction_status == IDLE:
+            await self._reset(conn)
+
     # -- what is known of them -------------------------------------------------------------------
 
-    async def verify(self, conn: ManagedConnection) -> bool:
+    async def verify(self, conn: ManagedConnection, limit: float | None = None) -> bool:
         """Return whether a connection works, by a round trip within `health_timeout`.
 
         One that does not answer condemns all that lie idle: each would cost another time-out.
+        With a shorter *limit* it condemns itself only.
         """
+        patience = self.settings.health_timeout
+        hasty = limit is not None and limit < patience
         try:
-            await conn.ping(self.settings.health_timeout)
+            await conn.ping(limit if hasty and limit is not None else patience)
         except TimeoutError:
             conn.discard()
-            if self.left is None:
+            if self.left is None and not hasty:
                 logger.info("a connection to %s does not answer; renewing all idle ones", self.host)
                 await self.drain()
             return False
@@ -286,7 +302,7 @@ class HostPool:
     async def take_idle_since(self, limit: float) -> ManagedConnection | None:
         """Take a connection that has been idle since before *limit*, or None. Never waits long."""
         oldest = self.oldest_idle()
-        if oldest is None or oldest > limit:
+        if self.left is not None or oldest is None or oldest > limit:
             return None
         try:
             conn = await self.take(0.01)

@@ -92,7 +92,12 @@ class Reporter:
         if state.status is not Status.UP:
             return
         index = state.host.index
-        if not table.is_stale(state) or state.writable is False:
+        rival = any(
+            table.are_rivals(state, other) and other.status is Status.UP and other.writable
+            for other in table
+            if other.host.index == table.last
+        )
+        if state.writable is False or not (table.is_stale(state) or rival):
             self._split.discard(index)
             return
         if index in self._split:
@@ -100,10 +105,10 @@ class Reporter:
         self._split.add(index)
         newest = table.newest_timeline(state.system_id)
         logger.error(
-            "split brain: %s claims to be primary on timeline %s, but %d is newer; it is not used",
+            "split brain: %s claims to be primary on timeline %s, but %s; it is not used",
             state.host,
             state.timeline,
-            newest,
+            "so does the host in use" if rival else f"{newest} is newer",
         )
         self._emit(
             ev.SplitBrain(

@@ -72,6 +72,7 @@ class Steering:
         self._failback_now = False
         self._no_failback_until = float("-inf")
         self.wake_probers: Callable[[], None] = lambda: None
+        self.redial_prober: Callable[[int], None] = lambda _: None
 
     # -- what others ask -----------------------------------------------------------------------
 
@@ -88,6 +89,12 @@ class Steering:
     def serving(self) -> bool:
         """Whether a host is in use."""
         return self.state in SERVING
+
+    def wanted(self, host: Host) -> bool:
+        """Return whether a host, as it is known now, would do."""
+        state = self.table[host.index]
+        stale = self.table.is_stale(state) or self.table.is_foreign(state)
+        return not stale and rank(self._rules.target, state) is not None
 
     def unavailable(self, timeout: float) -> NoHostAvailable | None:
         """Return why callers get nothing, when it is for want of a host."""
@@ -110,9 +117,9 @@ class Steering:
             return NoHostAvailable("no host available", tuple(self.table))
         return None
 
-    def accepts(self, host: Host) -> Failure | None:
-        """Return why a new connection to *host* is not wanted, by what is known now."""
-        state = self.table[host.index]
+    def accepts(self, seen: Observation) -> Failure | None:
+        """Return why a connection to a server that answers so is not wanted."""
+        state = self.table.judge(seen)
         if self.table.is_stale(state):
             return Failure(FailureKind.ROLE, Reason.STALE.value)
         if self.table.is_foreign(state):
@@ -125,11 +132,14 @@ class Steering:
 
     def observe(self, seen: Observation) -> None:
         """Take in what a probe or a dial has learnt."""
+        known = self.table[seen.host].started
+        if seen.dialled and seen.facts and known not in (None, seen.facts.started):
+            self.redial_prober(seen.host)  # the address leads to another server by now
         before, after = self.table.apply(seen)
         self._report.observed(self.table, before, after)
         pool = self._desk.pool
         recovered = before.failure is not None and after.status is Status.UP
-        if recovered and pool is not None and pool.host.index == seen.host:
+        if recovered and not seen.dialled and pool is not None and pool.host.index == seen.host:
             pool.hurry()
         self.left_pools.cut(self.table, serving=self.current is not None)
         self._changed.set()
@@ -211,7 +221,7 @@ class Steering:
         if until is None:
             await self._changed.wait()
             return
-        with anyio.move_on_after(max(0.0, until - monotonic())):
+        with anyio.move_on_after(max(0.002, until - monotonic())):
             await self._changed.wait()
 
     def _decide(self) -> Decision:
@@ -228,8 +238,10 @@ class Steering:
         if self._given_up:
             return None
         decision = self._decide()
-        if decision.reason is Reason.PREFERRED and monotonic() < self._no_failback_until:
-            return self._no_failback_until
+        held_off = monotonic() < self._no_failback_until and not self._failback_now
+        if decision.reason is Reason.PREFERRED and held_off:
+            stay = Decision(Action.STAY, self.current, Reason.FINE, self._no_failback_until)
+            return self._stay(stay)
         match decision.action:
             case Action.SWITCH:
                 await self._switch(decision)
@@ -306,9 +318,13 @@ class Steering:
         assert decision.host is not None
         host = self.table[decision.host].host
         pool = self._make_pool(host)
-        await pool.open()
-        if decision.reason is Reason.PREFERRED and not await self._warm(pool, decision):
-            return
+        try:
+            await pool.open()
+            if decision.reason is Reason.PREFERRED and not await self._warm(pool, decision):
+                return
+        except BaseException:
+            self.left_pools.add(pool, "it was not needed after all", abort=True)
+            raise
         old, before = self._desk.pool, self.current
         self.current = host.index
         self.table.adopt(host.index)
