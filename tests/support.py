@@ -154,6 +154,6 @@ async def until(condition: Callable[[], bool], timeout: float = 10) -> float:
     """Wait for a condition that no event announces; return the seconds it took."""
     began = monotonic()
     async with asyncio.timeout(timeout):
-        while not condition():
+        while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
     return monotonic() - began

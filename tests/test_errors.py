@@ -126,7 +126,7 @@ def test_no_host_available_says_what_each_host_is() -> None:
 
     assert str(error) == (
         "no host available within 1.00 s: db1:5432 down (Connection refused);"
-        " db1:5432 up (standby, read-only)"
+        " db1:5432 up (standby)"
     )
     assert error.hosts == (REFUSED, STANDBY)
 
@@ -154,7 +154,7 @@ def test_an_aborted_connection_names_host_and_reason() -> None:
     [
         (known(), "db1:5432 unknown"),
         (REFUSED, "db1:5432 down (Connection refused)"),
-        (STANDBY, "db1:5432 up (standby, read-only)"),
+        (STANDBY, "db1:5432 up (standby)"),
         (known(Facts(in_recovery=False, writable=True)), "db1:5432 up (primary)"),
         (known(Facts(in_recovery=False, writable=False)), "db1:5432 up (primary, read-only)"),
         (known(Facts(writable=True)), "db1:5432 up"),

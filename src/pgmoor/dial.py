@@ -42,7 +42,8 @@ select r.r, pg_catalog.current_setting('transaction_read_only'),
  case when r.r then greatest((select received_tli from pg_catalog.pg_stat_wal_receiver),
   (select timeline_id from pg_catalog.pg_control_checkpoint()))::pg_catalog.text
  else ('x' operator(pg_catalog.||) pg_catalog.substr(
-   pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::pg_catalog.bit(32)::pg_catalog.int4::pg_catalog.text end,
+   pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8)
+  )::pg_catalog.bit(32)::pg_catalog.int4::pg_catalog.text end,
  (select system_identifier::pg_catalog.text from pg_catalog.pg_control_system()),
  case when not r.r or pg_catalog.pg_last_wal_receive_lsn()
    operator(pg_catalog.<=) pg_catalog.pg_last_wal_replay_lsn()
