@@ -34,7 +34,10 @@ class Member:
             self.server.wait_ready(timeout)
 
     def wait_for(self, query: str, timeout: float, dbname: str = "postgres") -> None:
-        """Return when the query's first value is true, however often the connection is lost."""
+        """Return when the query's first value is true, however often the connection is lost.
+
+        Raises `ClusterError` after *timeout* seconds, or at once when the server is gone.
+        """
         deadline = time.monotonic() + timeout
         while True:
             with contextlib.suppress(psycopg.OperationalError), self.connect(dbname) as conn:
@@ -43,6 +46,8 @@ class Member:
                     if row and row[0]:
                         return
                     time.sleep(0.005)
+            if self.server.pid is None:
+                raise ClusterError(self.server.explain(f"is not there to be asked: {query}"))
             if time.monotonic() > deadline:
                 raise ClusterError(
                     self.server.explain(f"did not answer true within {timeout:g} s to: {query}")
