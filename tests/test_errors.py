@@ -125,8 +125,7 @@ def test_no_host_available_says_what_each_host_is() -> None:
     error = NoHostAvailable("no host available within 1.00 s", (REFUSED, STANDBY))
 
     assert str(error) == (
-        "no host available within 1.00 s: db1:5432 down (Connection refused);"
-        " db1:5432 up (standby)"
+        "no host available within 1.00 s: db1:5432 down (Connection refused); db1:5432 up (standby)"
     )
     assert error.hosts == (REFUSED, STANDBY)
 
