@@ -120,6 +120,7 @@ class Monitor:
         self._steering = steering
         self._desk = desk
         self._emit = emit
+        self._tick_at = 0.0
         self.probers = [Prober(settings, host) for host in settings.hosts]
         steering.wake_probers = self._wake
         steering.redial_prober = lambda index: self.probers[index].redial()
@@ -174,6 +175,16 @@ class Monitor:
                 logger.exception("a probe of %s failed; going on", prober.host)
             await self._pause(prober)
 
+    def _until_tick(self, interval: float) -> float:
+        """Return the seconds until the hosts are probed next, all at once while all is well.
+
+        A program at rest is woken once for all its hosts; a fleet of programs still spreads out.
+        """
+        now = monotonic()
+        if self._tick_at <= now:
+            self._tick_at = now + spread(interval)
+        return self._tick_at - now
+
     def _max_age(self, host: Host) -> float:
         """Return how old a probe's connection may be, in seconds.
 
@@ -192,8 +203,8 @@ class Monitor:
         if delay is None:
             await prober.wake.wait()
             return
-        if situation.unsure_since is None:
-            delay = spread(delay)
+        if situation.unsure_since is None and state.status is not Status.REJECTED:
+            delay = self._until_tick(delay)
         least = min(delay, BURST_FIRST)
         if state.status is Status.REJECTED:
             least = delay  # nothing but time or a person will help

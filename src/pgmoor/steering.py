@@ -15,7 +15,7 @@ import anyio
 from .doubt import Doubt
 from .errors import NoHostAvailable
 from .health import SERVING, State
-from .hosts import Host, HostTable, Observation, Status
+from .hosts import Host, HostState, HostTable, Observation, Status
 from .left import LeftPools
 from .policy import Action, Decision, Reason, Situation, Target, decide, rank
 from .report import Reporter
@@ -92,9 +92,7 @@ class Steering:
 
     def wanted(self, host: Host) -> bool:
         """Return whether a host, as it is known now, would do."""
-        state = self.table[host.index]
-        stale = self.table.is_stale(state) or self.table.is_foreign(state)
-        return not stale and rank(self._rules.target, state) is not None
+        return self._fault_of(self.table[host.index]) is None
 
     def unavailable(self, timeout: float) -> NoHostAvailable | None:
         """Return why callers get nothing, when it is for want of a host."""
@@ -119,14 +117,16 @@ class Steering:
 
     def accepts(self, seen: Observation) -> Failure | None:
         """Return why a connection to a server that answers so is not wanted."""
-        state = self.table.judge(seen)
+        fault = self._fault_of(self.table.judge(seen))
+        return None if fault is None else Failure(FailureKind.ROLE, fault.value)
+
+    def _fault_of(self, state: HostState) -> Reason | None:
+        """Return what makes a server that is up unfit, if anything."""
         if self.table.is_stale(state):
-            return Failure(FailureKind.ROLE, Reason.STALE.value)
+            return Reason.STALE
         if self.table.is_foreign(state):
-            return Failure(FailureKind.ROLE, Reason.FOREIGN.value)
-        if rank(self._rules.target, state) is None:
-            return Failure(FailureKind.ROLE, Reason.ROLE.value)
-        return None
+            return Reason.FOREIGN
+        return Reason.ROLE if rank(self._rules.target, state) is None else None
 
     # -- evidence ------------------------------------------------------------------------------
 
