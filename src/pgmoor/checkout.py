@@ -9,11 +9,12 @@ import asyncio
 import logging
 from asyncio import current_task, get_running_loop
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from psycopg_pool import PoolClosed, PoolTimeout
 
 from .connection import BAD, ManagedConnection
+from .counters import Counters
 from .errors import NoHostAvailable, PoolExhausted, TooManyRequests
 from .line import Line, Place
 
@@ -29,19 +30,6 @@ logger = logging.getLogger("pgmoor.checkout")
 
 IDLE = 0  # pq.TransactionStatus.IDLE; comparing with the enum's member costs more than the rest
 FEEDER_PATIENCE = 3600.0  # seconds; the feeder waits for as long as callers do
-
-
-class Counters:
-    """Totals since the start or the last `pop_stats()`; names as in psycopg_pool."""
-
-    def __init__(self) -> None:
-        self.requests_num = 0
-        self.requests_queued = 0
-        self.requests_errors = 0
-        self.requests_wait = 0.0  # seconds
-        self.usage = 0.0  # seconds
-        self.returns_bad = 0
-        self.connections_lost = 0
 
 
 class Desk:
@@ -252,23 +240,6 @@ class Desk:
         finally:
             pool.feeder = None
             self.feed()
-
-    def reset_counters(self) -> None:
-        """Begin to count anew."""
-        self.counters = Counters()
-
-    def snapshot(self) -> dict[str, Any]:
-        """Return the counters under psycopg_pool's names."""
-        c = self.counters
-        return {
-            "requests_num": c.requests_num,
-            "requests_queued": c.requests_queued,
-            "requests_errors": c.requests_errors,
-            "requests_wait_ms": int(c.requests_wait * 1000),
-            "requests_waiting": len(self.waiting),
-            "usage_ms": int(c.usage * 1000),
-            "returns_bad": c.returns_bad,
-        }
 
 
 class Checkout:

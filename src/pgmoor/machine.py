@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from .checkout import Desk
+from .counters import Counters
 from .errors import PoolFigures
 from .health import Health, grade, host_health
 from .monitor import Monitor
@@ -143,12 +144,13 @@ class Machine:
         inner: dict[str, int] = {}
         if pool is not None:
             inner = pool.inner.pop_stats() if anew else pool.inner.get_stats()
-        counters = self.desk.snapshot()
+        counters = self.desk.counters
         if anew:
-            self.desk.reset_counters()
+            self.desk.counters = Counters()
         return {
             **inner,
-            **counters,
+            **counters.to_dict(),
+            "requests_waiting": figures.waiting,
             "pool_min": figures.min_size,
             "pool_max": figures.max_size,
             "pool_size": figures.size,

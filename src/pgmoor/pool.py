@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,10 @@ from psycopg import errors
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from .connection import BAD, IDLE, ManagedConnection, managed
-from .dial import Dialler, HostLeft
+from .dial import Dialler
 from .errors import Holder
 from .fuse import Fuse
+from .quiet import SaidElsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -28,44 +30,21 @@ if TYPE_CHECKING:
     from .sqlstate import Failure
 
 logger = logging.getLogger("pgmoor.pool")
+logging.getLogger("psycopg.pool").addFilter(SaidElsewhere())
 
 CONCURRENT_DIALS = 3  # of one pool: a server that has just come back is not to be trampled
 
 
-class _SaidElsewhere(logging.Filter):
-    """Keeps psycopg_pool from warning of each connection that breaks or is given up.
-
-    When a host fails that is a dozen lines; pgmoor says it in one, with the host and the reason.
-    """
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        args = record.args if isinstance(record.args, tuple) else ()
-        ours = any(isinstance(arg, ManagedConnection | HostLeft) for arg in args)
-        return not (ours and record.levelno == logging.WARNING)
-
-
-logging.getLogger("psycopg.pool").addFilter(_SaidElsewhere())
-
-
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hooks:
     """What a pool asks of, and tells, the rest of the manager."""
 
-    def __init__(
-        self,
-        *,
-        observe: Callable[[Observation], None],
-        accepts: Callable[[Observation], Failure | None],
-        dial_failed: Callable[[Host, Failure], None],
-        trouble: Callable[[ManagedConnection, errors.Error], None],
-        give_back: Callable[[ManagedConnection], Awaitable[None]],
-        changed: Callable[[], None],
-    ) -> None:
-        self.observe = observe
-        self.accepts = accepts
-        self.dial_failed = dial_failed
-        self.trouble = trouble
-        self.give_back = give_back
-        self.changed = changed  # a connection was made, or one came back to a pool that was left
+    observe: Callable[[Observation], None]
+    accepts: Callable[[Observation], Failure | None]
+    dial_failed: Callable[[Host, Failure], None]
+    trouble: Callable[[ManagedConnection, errors.Error], None]
+    give_back: Callable[[ManagedConnection], Awaitable[None]]
+    changed: Callable[[], None]  # a connection was made, or one came back to a pool that was left
 
 
 class HostPool:
