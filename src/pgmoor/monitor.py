@@ -44,7 +44,8 @@ class Prober:
         self._asker = Asker()
         self._conn: ManagedConnection | None = None
         self._patience = settings.health_timeout  # seconds for a new connection
-        self._dialled_at = 0.0
+        self._dialled_at: float | None = None  # when the newest connection was made
+        self._renew = False
 
     async def probe(self, max_age: float = float("inf")) -> Observation:
         """Ask over the present connection, or a new one when that is older than *max_age* seconds.
@@ -53,7 +54,8 @@ class Prober:
         """
         asked_at = monotonic()
         limit = self._settings.health_timeout
-        if asked_at - self._dialled_at > max_age or self._dialled_at < 0:
+        if self._renew or asked_at - (self._dialled_at or asked_at) > max_age:
+            self._renew = False
             self.close()
         try:
             facts = await self._ask(limit)
@@ -72,7 +74,7 @@ class Prober:
         return await self._ask_over(self._conn, limit)
 
     async def _dial(self, limit: float) -> ManagedConnection:
-        """Connect, within `health_timeout`; more where that was never enough.
+        """Connect, within `health_timeout`, or more where that has never been enough.
 
         A connection takes several round trips, which over a long way with TLS add up.
         """
@@ -80,7 +82,8 @@ class Prober:
         try:
             conn = await connect(ManagedConnection, self._settings, self.host, self._patience)
         except TimeoutError:
-            self._patience = min(self._patience * 2, self._settings.connect_timeout)
+            if self._dialled_at is None:
+                self._patience = min(self._patience * 2, self._settings.connect_timeout)
             raise
         self._dialled_at = monotonic()
         took = self._dialled_at - began
@@ -96,7 +99,7 @@ class Prober:
 
     def redial(self) -> None:
         """Use a new connection from the next probe on: the address may lead elsewhere by now."""
-        self._dialled_at = float("-inf")
+        self._renew = True
 
     def close(self) -> None:
         """Close the probe's connection."""
