@@ -112,15 +112,13 @@ class Desk:
         assert pool is not None
         now = monotonic()
         alive = conn.pgconn.status != BAD
-        fresh = alive and conn.quiet() and now - conn.idle_since < self._validate_after
-        if fresh and pool.left is None:
-            pool.hold(conn)
-            return True
-        try:
-            works = fresh or (alive and await pool.verify(conn, max(deadline - now, 0.01)))
-        except BaseException:
-            await self.restock(pool, conn)
-            raise
+        works = alive and conn.quiet() and now - conn.idle_since < self._validate_after
+        if alive and not works:
+            try:
+                works = await pool.verify(conn, max(deadline - now, 0.01))
+            except BaseException:
+                await self.restock(pool, conn)
+                raise
         if works and pool.left is None:
             pool.hold(conn)
             return True

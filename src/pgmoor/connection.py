@@ -97,7 +97,7 @@ class ManagedConnection(AsyncConnection[Any]):
             self.host_pool.forget(self)
         if self._waiters:
             self._doomed = True
-            self.abort(self.info.host, "the connection was dropped while a query was running")
+            self.abort(self.host_label, "the connection was dropped while a query was running")
         else:
             self.pgconn.finish()
 
@@ -118,6 +118,11 @@ class ManagedConnection(AsyncConnection[Any]):
             logger.debug("shutdown of a connection to %s: %s", host, error)
         finally:
             raw.detach()
+
+    @property
+    def host_label(self) -> str:
+        """How errors name the host: by its place in the list, where the connection has a pool."""
+        return self.host_pool.host.label if self.host_pool is not None else self.info.host
 
     def quiet(self) -> bool:
         """Return whether nothing waits to be read: no farewell, no FIN, no reset, no notice.

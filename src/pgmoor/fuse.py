@@ -54,5 +54,4 @@ class Fuse:
             self._timer = self._loop.call_at(self._due, self._burn)
             return
         self.burnt = True
-        pool = conn.host_pool
-        conn.abort(pool.host.label if pool else conn.info.host, self._why)
+        conn.abort(conn.host_label, self._why)
