@@ -16,6 +16,7 @@ from psycopg_pool import PoolClosed, PoolTimeout
 from .connection import BAD, ManagedConnection
 from .counters import Counters
 from .errors import NoHostAvailable, PoolExhausted, TooManyRequests
+from .instruments import Instrument, ended
 from .line import Line, Place
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Desk:
         self,
         settings: Settings,
         *,
+        instruments: list[Instrument],
         figures: Callable[[], PoolFigures],
         unavailable: Callable[[float], NoHostAvailable | None],
         refusal: Callable[[], Exception | None],
@@ -51,6 +53,7 @@ class Desk:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._settings = settings
         self._validate_after = settings.validate_after
+        self._instruments = instruments
         self._figures = figures
         self._unavailable = unavailable  # why no host serves, when that is the reason
         self._refusal = refusal  # what to raise at once, without waiting
@@ -88,23 +91,32 @@ class Desk:
             conn.lease += 1
             conn.held_since = now
             conn.holder = current_task()
+            for instrument in self._instruments:
+                instrument.checked_out(0.0)
             return conn
         return await self._take_slowly(timeout, conn)
 
     async def _take_slowly(
         self, timeout: float, conn: ManagedConnection | None
     ) -> ManagedConnection:
-        deadline = monotonic() + timeout
+        began = monotonic()
+        deadline = began + timeout
+        ends = [instrument.waiting() for instrument in self._instruments]
         try:
             while True:
                 if conn is None:
                     conn = await self._next(deadline, timeout)
                 if await self._works(conn, deadline):
-                    return conn
+                    break
                 conn = None
-        except BaseException:
+        except BaseException as error:
             self.counters.requests_errors += 1
+            ended(ends, error)
             raise
+        ended(ends, None)
+        for instrument in self._instruments:
+            instrument.checked_out(monotonic() - began)
+        return conn
 
     async def _works(self, conn: ManagedConnection, deadline: float) -> bool:
         """Test a connection just taken; hold it when it works, else have it replaced."""
@@ -158,6 +170,8 @@ class Desk:
         if place.done():
             return
         self._timed_out()
+        for instrument in self._instruments:
+            instrument.timed_out()
         error = self._unavailable(timeout)
         if error is None:
             holders = self.pool.holders() if self.pool else ()
@@ -178,6 +192,8 @@ class Desk:
         now = monotonic()
         self.counters.usage += now - conn.held_since
         conn.holder = None  # from here on it can't be given back a second time
+        for instrument in self._instruments:
+            instrument.returned(now - conn.held_since)
         if conn.pgconn.transaction_status == IDLE and not pool.needs_reset:
             pool.used -= 1
             if self._places or pool.left is not None or pool.in_line:

@@ -111,6 +111,8 @@ class ManagedConnection(AsyncConnection[Any]):
             return
         if self.abort_reason is None:
             self.abort_reason = (host, reason)
+            if self.host_pool is not None:
+                self.host_pool.aborted()
         raw = socket.socket(fileno=self.pgconn.socket)
         try:
             raw.shutdown(socket.SHUT_RDWR)

@@ -18,6 +18,7 @@ from psycopg_pool import PoolClosed
 
 from .backoff import delays
 from .hosts import Facts, Host, Observation
+from .instruments import ended
 from .sqlstate import Failure, FailureKind, classify
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from .config import Settings
     from .connection import ManagedConnection
+    from .instruments import Instrument
 
 logger = logging.getLogger("pgmoor.dial")
 
@@ -139,6 +141,7 @@ class Dialler:
         adopt: Callable[[ManagedConnection], None],
         failed: Callable[[Host, Failure], None],
         configure: Callable[[Any], Awaitable[None]] | None,
+        instruments: list[Instrument],
     ) -> None:
         self._settings = settings
         self._host = host
@@ -147,6 +150,7 @@ class Dialler:
         self._adopt = adopt  # makes the connection one of the pool's
         self._failed = failed
         self._configure = configure
+        self._instruments = instruments
         self._asker = Asker()
         self._scopes: set[anyio.CancelScope] = set()
         self._left = False
@@ -171,7 +175,7 @@ class Dialler:
             with anyio.CancelScope() as scope:
                 self._scopes.add(scope)
                 try:
-                    outcome = await self._attempt(cls)
+                    outcome = await self._observed_attempt(cls)
                     if not isinstance(outcome, Failure):
                         return outcome
                     self._failed(self._host, outcome)
@@ -179,6 +183,22 @@ class Dialler:
                 finally:
                     self._scopes.discard(scope)
         raise HostLeft(f"{self._host} was left")
+
+    async def _observed_attempt(self, cls: type[ManagedConnection]) -> ManagedConnection | Failure:
+        began = monotonic()
+        ends = [instrument.dialling(self._host.label) for instrument in self._instruments]
+        try:
+            outcome = await self._attempt(cls)
+        except BaseException as error:
+            ended(ends, error)
+            raise
+        if isinstance(outcome, Failure):
+            ended(ends, outcome.kind.value)
+        else:
+            ended(ends, None)
+            for instrument in self._instruments:
+                instrument.dialled(monotonic() - began)
+        return outcome
 
     async def _attempt(self, cls: type[ManagedConnection]) -> ManagedConnection | Failure:
         limit = self._settings.connect_timeout

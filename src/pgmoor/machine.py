@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .errors import NoHostAvailable
     from .events import Event
     from .hosts import Host
+    from .instruments import Instrument
     from .listeners import Listeners
 
 
@@ -41,6 +42,7 @@ class Machine:
         connection_class: type[AsyncConnection[Any]],
         configure: Callable[[Any], Awaitable[None]] | None,
         reset: Callable[[Any], Awaitable[None]] | None,
+        instruments: list[Instrument],
         refusal: Callable[[], Exception | None],
         give_back: Callable[[ManagedConnection], Awaitable[None]],
     ) -> None:
@@ -53,14 +55,18 @@ class Machine:
         self._refusal = refusal
         self.desk = Desk(
             settings,
+            instruments=instruments,
             figures=self.figures,
             unavailable=self._unavailable,
             refusal=self._refuse,
             timed_out=self._timed_out,
         )
         self.steering = Steering(settings, self.desk, make_pool=self._make_pool, emit=self._emit)
-        self.monitor = Monitor(settings, self.steering, self.desk, emit=self._emit)
+        self.monitor = Monitor(
+            settings, self.steering, self.desk, emit=self._emit, instruments=instruments
+        )
         self._hooks = Hooks(
+            instruments=instruments,
             observe=self.steering.observe,
             accepts=self.steering.accepts,
             dial_failed=self.steering.dial_failed,

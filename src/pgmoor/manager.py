@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from .checkout import Checkout, Desk
     from .events import Event
+    from .instruments import Instrument
     from .machine import Machine
 
 logger = logging.getLogger("pgmoor.manager")
@@ -149,6 +150,7 @@ class ConnectionManager:
         self._configure = configure
         self._reset = reset
         self._listeners = Listeners()
+        self._instruments: list[Instrument] = []
         self._on_event = on_event
         self._loop: asyncio.AbstractEventLoop | None = None
         self._machine: Machine | None = None
@@ -190,6 +192,7 @@ class ConnectionManager:
             connection_class=self._connection_class,
             configure=self._configure,
             reset=self._reset,
+            instruments=self._instruments,
             refusal=self._why_unusable,
             give_back=self.putconn,
         )
@@ -323,13 +326,16 @@ class ConnectionManager:
         `health_timeout`).
         """
         machine = self._machine
-        if machine is None:
-            return unopened(self._settings, self._state)
-        if fresh and not self._closed:
+        if fresh and machine is not None and not self._closed:
             self._usable()
             limit = self._settings.health_timeout if timeout is None else timeout
             await machine.monitor.probe_all(limit)
-        return machine.health()
+        return self.snapshot()
+
+    def snapshot(self) -> Health:
+        """Return what `health()` does, where nothing can be awaited."""
+        machine = self._machine
+        return unopened(self._settings, self._state) if machine is None else machine.health()
 
     def get_stats(self) -> dict[str, int]:
         """Return figures and counters under the names that `AsyncConnectionPool` uses."""
@@ -360,6 +366,16 @@ class ConnectionManager:
         in the event loop and must not block. Returns a function that ends the subscription.
         """
         return self._listeners.subscribe(callback)
+
+    def instrument(self, instrument: Instrument) -> Callable[[], None]:
+        """Have *instrument* called from now on; return a function that ends that."""
+        self._instruments.append(instrument)
+
+        def end() -> None:
+            if instrument in self._instruments:
+                self._instruments.remove(instrument)
+
+        return end
 
     # -- what it is ----------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .checkout import Desk
     from .config import Settings
     from .events import Event
+    from .instruments import Instrument
     from .steering import Steering
 
 logger = logging.getLogger("pgmoor.monitor")
@@ -118,11 +119,13 @@ class Monitor:
         desk: Desk,
         *,
         emit: Callable[[Event], None],
+        instruments: list[Instrument],
     ) -> None:
         self._settings = settings
         self._steering = steering
         self._desk = desk
         self._emit = emit
+        self._instruments = instruments
         self._tick_at = 0.0
         self.probers = [Prober(settings, host) for host in settings.hosts]
         steering.wake_probers = self._wake
@@ -173,10 +176,17 @@ class Monitor:
         while True:
             prober.wake.clear()
             try:
-                self._steering.observe(await prober.probe(self._max_age(prober.host)))
+                seen = await prober.probe(self._max_age(prober.host))
+                self._tell(prober.host, seen)
+                self._steering.observe(seen)
             except Exception:  # one bad turn must not end the watch over a host
                 logger.exception("a probe of %s failed; going on", prober.host)
             await self._pause(prober)
+
+    def _tell(self, host: Host, seen: Observation) -> None:
+        kind = seen.failure.kind.value if seen.failure else None
+        for instrument in self._instruments:
+            instrument.probed(host.label, seen.answered_at - seen.asked_at, kind)
 
     def _until_tick(self, interval: float) -> float:
         """Return the seconds until the hosts are probed next, all at once while all is well.
@@ -224,6 +234,8 @@ class Monitor:
         most, longest = self._settings.max_tries, self._settings.max_time
         waits = delays(self._settings.backoff_base, self._settings.backoff_cap)
         for tries, delay in enumerate(waits, start=1):
+            for instrument in self._instruments:
+                instrument.searched()
             for prober in self.probers:
                 status = self._steering.table[prober.host.index].status
                 if status not in (Status.UP, Status.REJECTED):

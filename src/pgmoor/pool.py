@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from .config import Settings
     from .hosts import Host, Observation
+    from .instruments import Instrument
     from .sqlstate import Failure
 
 logger = logging.getLogger("pgmoor.pool")
@@ -39,6 +40,7 @@ CONCURRENT_DIALS = 3  # of one pool: a server that has just come back is not to 
 class Hooks:
     """What a pool asks of, and tells, the rest of the manager."""
 
+    instruments: list[Instrument]
     observe: Callable[[Observation], None]
     accepts: Callable[[Observation], Failure | None]
     dial_failed: Callable[[Host, Failure], None]
@@ -83,6 +85,7 @@ class HostPool:
             adopt=self._adopt,
             failed=hooks.dial_failed,
             configure=configure,
+            instruments=hooks.instruments,
         )
         min_size, max_size = sizes
         self.inner: AsyncConnectionPool[Any] = AsyncConnectionPool(
@@ -194,6 +197,11 @@ class HostPool:
         if conn.counted_idle:
             conn.counted_idle = False
             self.idle -= 1
+
+    def aborted(self) -> None:
+        """Note that a connection was cut."""
+        for instrument in self._hooks.instruments:
+            instrument.aborted(self.host.label)
 
     def reusable(self, conn: ManagedConnection) -> bool:
         """Return whether the next caller may have the connection as it is."""
