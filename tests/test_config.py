@@ -106,7 +106,7 @@ def test_the_rules_of_decisions_come_from_the_settings() -> None:
 DURATIONS = (
     "timeout",
     "max_lifetime",
-    "max_idle",
+    "reconnect_timeout",
     "health_interval",
     "health_timeout",
     "keepalive_interval",
@@ -116,7 +116,7 @@ DURATIONS = (
     "backoff_base",
     "backoff_cap",
 )
-DURATIONS_OR_ZERO = ("validate_after", "settle", "failback_after")
+DURATIONS_OR_ZERO = ("max_idle", "validate_after", "settle", "failback_after")
 DURATIONS_OR_NONE = ("max_time", "held_warning")
 BAD_DURATIONS: tuple[object, ...] = (-1, -0.001, INFINITE, NAN, "5", b"5", True, [], object())
 

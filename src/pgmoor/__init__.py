@@ -17,6 +17,7 @@ from .health import Health, HostHealth, State
 from .hosts import Role, Status
 from .manager import ConnectionManager
 from .policy import Target
+from .tls import InsecureTransportWarning
 
 __all__ = [
     "CommitOutcomeUnknown",
@@ -26,6 +27,7 @@ __all__ = [
     "Health",
     "Holder",
     "HostHealth",
+    "InsecureTransportWarning",
     "ManagedConnection",
     "ManagerClosed",
     "NoHostAvailable",

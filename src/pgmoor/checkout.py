@@ -40,6 +40,7 @@ class Desk:
         self,
         settings: Settings,
         *,
+        validate_after: float,
         instruments: list[Instrument],
         figures: Callable[[], PoolFigures],
         unavailable: Callable[[float], NoHostAvailable | None],
@@ -52,7 +53,7 @@ class Desk:
         self._places = self.waiting.places  # empty while nobody waits
         self._loop: asyncio.AbstractEventLoop | None = None
         self._settings = settings
-        self._validate_after = settings.validate_after
+        self._validate_after = validate_after
         self._instruments = instruments
         self._figures = figures
         self._unavailable = unavailable  # why no host serves, when that is the reason
@@ -133,6 +134,7 @@ class Desk:
                 raise
         if works and pool.left is None:
             pool.hold(conn)
+            self._overflow(pool)  # perhaps it was the last one that lay idle
             return True
         if not works:
             self.counters.connections_lost += 1
@@ -196,7 +198,8 @@ class Desk:
             instrument.returned(now - conn.held_since)
         if conn.pgconn.transaction_status == IDLE and not pool.needs_reset:
             pool.used -= 1
-            if self._places or pool.left is not None or pool.in_line:
+            waited_for = self._places or pool.in_line
+            if waited_for or pool.left is not None or conn.extra or now >= conn.expires_at:
                 await self.restock(pool, conn)
                 return
             conn.idle_since = now
@@ -225,6 +228,8 @@ class Desk:
         if self._places and pool is self.pool and pool.reusable(conn) and self.waiting.offer(conn):
             return
         await pool.give(conn)
+        if conn.extra:
+            self.feed()
 
     # -- feeding -------------------------------------------------------------------------------
 
@@ -236,8 +241,25 @@ class Desk:
     def feed(self) -> None:
         """See to it that somebody brings connections to those who wait."""
         pool = self.pool
-        if pool is not None and self._places and pool.feeder is None and pool.left is None:
+        if pool is None or not self._places or pool.left is not None:
+            return
+        if pool.feeder is None and pool.sizes.kept:
             pool.feeder = pool.spawn(self._bring(pool), "feeder")
+        self._overflow(pool)
+
+    def _overflow(self, pool: HostPool) -> None:
+        while pool.wants_extra(len(self._places)):
+            pool.reserve_extra()
+            pool.spawn(self._bring_extra(pool), "overflow")
+
+    async def _bring_extra(self, pool: HostPool) -> None:
+        """Make one connection more for those who wait, unless nobody does any more."""
+        try:
+            conn = await pool.make_extra(lambda: bool(self._places))
+        except PoolClosed:
+            return
+        await self.restock(pool, conn)
+        self.feed()
 
     async def _bring(self, pool: HostPool) -> None:
         """Take connections out of the pool for those who wait; let the pool grow meanwhile."""

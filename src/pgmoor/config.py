@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from . import conninfo as _conninfo
 from .errors import ConfigError
 from .policy import Rules, Target
+from .sizes import Sizes
+from .sources import ConninfoParam, KwargsParam, PasswordParam, Sources, Unobtainable
+from .sqlstate import Failure, FailureKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,16 +37,19 @@ TCP_DEFAULTS = {
     "keepalives_count": "5",
     "tcp_user_timeout": "10000",  # milliseconds
 }
+_KNOWN_SECRETS = 16  # more than are in use at any time
 _SECRET_PARAMETERS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key")
 
 
 class Secrets:
     """Holds the connection parameters; shows nothing of them, and refuses to be pickled."""
 
-    __slots__ = ("_params",)
+    __slots__ = ("_learnt", "_params")
 
     def __init__(self, params: Mapping[str, str]) -> None:
         self._params = dict(params)
+        self._learnt: dict[str, None] = {}  # secret values, the newest last
+        self.learn(params)
 
     def __repr__(self) -> str:
         return "<secrets>"
@@ -55,11 +61,19 @@ class Secrets:
         """Return the parameters in the clear, for the one call that dials."""
         return dict(self._params)
 
+    def learn(self, params: Mapping[str, str]) -> None:
+        """Keep the secret values among *params* from being shown; the newest few are known."""
+        for name in _SECRET_PARAMETERS:
+            if value := params.get(name):
+                self._learnt.pop(value, None)
+                self._learnt[value] = None
+        while len(self._learnt) > _KNOWN_SECRETS:
+            del self._learnt[next(iter(self._learnt))]
+
     def redact(self, text: str) -> str:
         """Return *text* with each secret value in it replaced by asterisks."""
-        for name in _SECRET_PARAMETERS:
-            if value := self._params.get(name):
-                text = text.replace(value, "********")
+        for value in self._learnt:
+            text = text.replace(value, "********")
         return text
 
 
@@ -68,12 +82,14 @@ class Settings:
     """All settings of a manager; durations in seconds. See `ConnectionManager` for each."""
 
     name: str
-    hosts: tuple[Host, ...]
+    hosts: tuple[Host, ...]  # none yet, while a callable has to be asked for them
     secrets: Secrets
+    sources: Sources
     connect_args: Mapping[str, Any] = field(repr=False, default_factory=dict)
     target: Target
     min_size: int
     max_size: int
+    max_overflow: int
     timeout: float
     max_waiting: int
     max_lifetime: float
@@ -96,6 +112,13 @@ class Settings:
     max_tries: int | None
     max_time: float | None
     held_warning: float | None
+    num_workers: int
+    reconnect_timeout: float
+
+    @property
+    def sizes(self) -> Sizes:
+        """How many connections a pool may have."""
+        return Sizes.of(self.min_size, self.max_size, self.max_overflow, self.max_idle)
 
     @property
     def rules(self) -> Rules:
@@ -109,34 +132,60 @@ class Settings:
             expiry=3 * (self.health_interval + self.health_timeout),
         )
 
-    def params_of(self, host: Host) -> dict[str, Any]:
-        """Return libpq's parameters for one host, secrets included."""
+    def params_of(self, host: Host, fresh: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Return libpq's parameters for one host, secrets included.
+
+        *fresh* are those that have just been asked for, in the place of the secrets'.
+        """
         # Said here, as libpq would read PGTARGETSESSIONATTRS: the roles are our business.
         own = {"port": host.port, "target_session_attrs": "any"}
-        params: dict[str, Any] = {**TCP_DEFAULTS, **self.secrets.reveal(), **own}
+        known = self.secrets.reveal() if fresh is None else fresh
+        params: dict[str, Any] = {**TCP_DEFAULTS, **known, **own}
         if host.host:
             params["host"] = host.host
         params["hostaddr"] = host.hostaddr or ""  # or PGHOSTADDR would take every host's place
         return params
 
+    async def ask_sources(self) -> tuple[dict[str, str], dict[str, Any]]:
+        """Return the parameters and psycopg's arguments, as the callables among them say now.
+
+        Raises `Unobtainable`. What they give is a secret from then on.
+        """
+        text, kwargs = await self.sources.ask_within(self.connect_timeout)
+        try:
+            params, connect_args = read_params(text, kwargs, with_hosts=True)
+        except ConfigError as error:
+            raise Unobtainable(Failure(FailureKind.CONFIGURATION, str(error))) from None
+        for name in (*_conninfo.ADDRESS, "target_session_attrs", "connect_timeout"):
+            params.pop(name, None)
+        self.secrets.learn(params)
+        return params, connect_args
+
 
 def make_settings(
-    conninfo: str,
+    conninfo: ConninfoParam,
     *,
     hosts: Sequence[str] | None,
-    kwargs: Mapping[str, Any] | None,
+    kwargs: KwargsParam | None,
+    password: PasswordParam | None,
     target: str | None,
     name: str,
+    asked: tuple[str, dict[str, Any]] | None = None,
     **values: Any,
 ) -> Settings:
-    """Parse and validate everything; raise `ConfigError` with the setting and the remedy."""
-    given = _keywords(kwargs)
-    connect_args = {key: given.pop(key) for key in CONNECT_ARGUMENTS & given.keys()}
-    params = _conninfo.parse(_text(conninfo), given, with_hosts=hosts is None)
+    """Parse and validate everything; raise `ConfigError` with the setting and the remedy.
+
+    *asked* is what the callables among them have answered. Before they have been asked, the
+    result may have no hosts.
+    """
+    sources = _sources(conninfo, kwargs, password)
+    text, given = asked or ("" if callable(conninfo) else conninfo, sources.kwargs)
+    params, connect_args = read_params(text, given, with_hosts=hosts is None)
+    unknown = sources.whole and asked is None
     if hosts is None:
-        found = _conninfo.hosts_of(params)
+        found = _conninfo.hosts_of(params) if not unknown else ()
     else:
-        if params.pop("host", None) or params.pop("hostaddr", None):
+        if (params.pop("host", None) or params.pop("hostaddr", None)) and not sources.whole:
             raise ConfigError(
                 "hosts", "the conninfo names hosts too", "name the hosts in one place only"
             )
@@ -144,14 +193,7 @@ def make_settings(
     if len({(host.host, host.hostaddr, host.port) for host in found}) < len(found):
         raise ConfigError("hosts", "one address stands twice", "name each server once")
     wanted = params.pop("target_session_attrs", None)
-    if params.pop("load_balance_hosts", "disable") != "disable":
-        raise ConfigError(
-            "load_balance_hosts",
-            "the order of the hosts is the order of preference here",
-            "remove it",
-        )
     connect_timeout = _connect_timeout(params.pop("connect_timeout", None))
-    params.setdefault("fallback_application_name", "pgmoor")
     _validate(values)
     if values["max_size"] is None:
         values["max_size"] = values["min_size"]
@@ -159,11 +201,54 @@ def make_settings(
         name=name,
         hosts=found,
         secrets=Secrets(params),
+        sources=sources,
         connect_args=connect_args,
         target=_target(target if target is not None else wanted, many=len(found) > 1),
         connect_timeout=connect_timeout,
         **values,
     )
+
+
+def _sources(
+    conninfo: ConninfoParam, kwargs: KwargsParam | None, password: PasswordParam | None
+) -> Sources:
+    """Tell what is a callable from what is known; a *password* takes the place of any other."""
+    if not (password is None or isinstance(password, str) or callable(password)):
+        raise ConfigError("password", "it is neither text nor callable", "give a str or a function")
+    params: dict[str, Any] = {}
+    if not callable(kwargs):
+        kwargs = _keywords(kwargs)
+        params = {
+            key: value
+            for key, value in kwargs.items()
+            if callable(value) and key not in CONNECT_ARGUMENTS
+        }
+        kwargs = {key: value for key, value in kwargs.items() if key not in params}
+        if isinstance(password, str):
+            kwargs["password"] = password
+    if callable(password) or (password is not None and callable(kwargs)):
+        params["password"] = password if callable(password) else lambda: password
+    return Sources(conninfo, kwargs, params)
+
+
+def read_params(
+    conninfo: object, kwargs: object, *, with_hosts: bool
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return libpq's parameters and the arguments of psycopg's `connect()`; `ConfigError` if bad.
+
+    Hosts and the like are among the parameters still.
+    """
+    given = _keywords(kwargs)
+    connect_args = {key: given.pop(key) for key in CONNECT_ARGUMENTS & given.keys()}
+    params = _conninfo.parse(_text(conninfo), given, with_hosts=with_hosts)
+    if params.pop("load_balance_hosts", "disable") != "disable":
+        raise ConfigError(
+            "load_balance_hosts",
+            "the order of the hosts is the order of preference here",
+            "remove it",
+        )
+    params.setdefault("fallback_application_name", "pgmoor")
+    return params, connect_args
 
 
 def _keywords(kwargs: object) -> dict[str, Any]:
@@ -209,7 +294,7 @@ def _connect_timeout(value: str | None) -> float:
 _POSITIVE = (
     "timeout",
     "max_lifetime",
-    "max_idle",
+    "reconnect_timeout",
     "health_interval",
     "health_timeout",
     "keepalive_interval",
@@ -219,7 +304,7 @@ _POSITIVE = (
     "backoff_base",
     "backoff_cap",
 )
-_NOT_NEGATIVE = ("validate_after", "settle", "failback_after")
+_NOT_NEGATIVE = ("max_idle", "validate_after", "settle", "failback_after")
 _POSITIVE_OR_NONE = ("max_time", "held_warning")
 
 
@@ -232,7 +317,10 @@ def _validate(values: Mapping[str, Any]) -> None:
         bad = not _is_number(value) or value < 0 or (value == 0 and name not in _NOT_NEGATIVE)
         if bad:
             raise ConfigError(name, "it is not a fitting duration", f"give seconds, {least}")
-    validate_sizes(values["min_size"], values["max_size"], values["max_waiting"])
+    Sizes.of(values["min_size"], values["max_size"], values["max_overflow"], values["max_idle"])
+    for name, lowest in (("max_waiting", 0), ("num_workers", 1)):
+        if not (_is_count(values[name]) and values[name] >= lowest):
+            raise ConfigError(name, "it is not a count", f"give a whole number, {lowest} or more")
     tries = values["max_tries"]
     if tries is not None and not (_is_count(tries) and tries > 0):
         raise ConfigError("max_tries", "it is not a count", "give 1 or more, or None for no limit")
@@ -240,20 +328,6 @@ def _validate(values: Mapping[str, Any]) -> None:
         if values[name] not in get_args(kind):
             words = " or ".join(repr(word) for word in get_args(kind))
             raise ConfigError(name, "unknown value", f"give {words}")
-
-
-def validate_sizes(min_size: object, max_size: object, max_waiting: object = 0) -> None:
-    """Raise `ConfigError` unless a pool can have these limits."""
-    most = min_size if max_size is None else max_size
-    for name, value in (("min_size", min_size), ("max_size", most), ("max_waiting", max_waiting)):
-        if not _is_count(value):
-            raise ConfigError(name, "it is not a count", "give a whole number, 0 or more")
-    assert isinstance(min_size, int)
-    assert isinstance(most, int)
-    if most < min_size:
-        raise ConfigError("max_size", "it is less than min_size", "give min_size or more")
-    if most == 0:
-        raise ConfigError("max_size", "no connection could ever be made", "give 1 or more")
 
 
 def _is_number(value: object) -> bool:

@@ -57,6 +57,7 @@ class ManagedConnection(AsyncConnection[Any]):
         self.expires_at = float("inf")
         self.generation = 0
         self.counted_idle = False  # it lies in the pool, and HostPool.idle counts it
+        self.extra = False  # it is closed when it comes back and nobody waits
         self.holder: asyncio.Task[Any] | None = None  # who has it; None while nobody does
         self.held_since = 0.0
         self.lease = 0  # counts the checkouts, so that a late return is known as such

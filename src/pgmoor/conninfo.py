@@ -42,7 +42,7 @@ def parse(
         given = {**found, **given}
     for key, variable in _ENVIRONMENT.items():
         value = os.environ.get(variable)
-        if value and (with_hosts or key not in _ADDRESS):
+        if value and (with_hosts or key not in ADDRESS):
             given.setdefault(key, value)
     given.pop("service", None)
     given.pop("servicefile", None)
@@ -67,7 +67,7 @@ def _check_uri(conninfo: str) -> None:
         )
 
 
-_ADDRESS = ("host", "hostaddr", "port")
+ADDRESS = ("host", "hostaddr", "port")
 _ENVIRONMENT = {
     "host": "PGHOST",
     "hostaddr": "PGHOSTADDR",

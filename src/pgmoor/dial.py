@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -16,21 +15,22 @@ import psycopg
 from psycopg import errors
 from psycopg_pool import PoolClosed
 
+from .access import failure_of
 from .backoff import delays
+from .gate import NEEDS_A_PERSON, SLOW_DELAY
 from .hosts import Facts, Host, Observation
 from .instruments import ended
-from .sqlstate import Failure, FailureKind, classify
+from .sqlstate import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from .access import Access
     from .config import Settings
     from .connection import ManagedConnection
     from .instruments import Instrument
 
 logger = logging.getLogger("pgmoor.dial")
-
-SLOW_DELAY = 5.0  # seconds between attempts that only a person can make succeed
 
 # One row of one statement, in one round trip, open to every role. All names are qualified, so that
 # no search_path can put others in their place. The control file's timeline lags
@@ -51,18 +51,13 @@ select r.r, pg_catalog.current_setting('transaction_read_only'),
    operator(pg_catalog.<=) pg_catalog.pg_last_wal_replay_lsn()
  then null else extract(epoch from pg_catalog.clock_timestamp()
    operator(pg_catalog.-) pg_catalog.pg_last_xact_replay_timestamp()) end,
- pg_catalog.pg_postmaster_start_time()
+ pg_catalog.pg_postmaster_start_time(), pg_catalog.pg_backend_pid()
 from (select pg_catalog.pg_is_in_recovery()) r(r)
 """
 # Poolers and databases that speak PostgreSQL's protocol without its functions.
 PLAIN_QUESTION = b"show transaction_read_only"
 # Undefined function, object or table, unsupported feature, syntax error, insufficient privilege.
 NOT_POSTGRESQL = frozenset({"42883", "42704", "42P01", "0A000", "42601", "42501"})
-
-# The address stands in the host's label already; libpq's hints fill further lines.
-_PREFIX = re.compile(
-    r"^(connection (failed|is bad): )?(connection to server (at|on) .*? failed: )?(FATAL: +)?"
-)
 
 
 class HostLeft(PoolClosed):
@@ -80,7 +75,8 @@ class Asker:
         why = f"no answer to a health check within {timeout:g} s"
         if not self._plain:
             try:
-                return _facts((await conn.ask(FULL_QUESTION, timeout, why))[0])
+                answer = (await conn.ask(FULL_QUESTION, timeout, why))[0]
+                return _facts(answer, conn.info.backend_pid)
             except errors.Error as error:
                 if error.sqlstate not in NOT_POSTGRESQL:
                     raise
@@ -90,9 +86,9 @@ class Asker:
         return Facts(writable=result.get_value(0, 0) == b"off")
 
 
-def _facts(result: Any) -> Facts:
-    recovery, read_only, timeline, system_id, lag, started = (
-        result.get_value(0, index) for index in range(6)
+def _facts(result: Any, backend_pid: int) -> Facts:
+    recovery, read_only, timeline, system_id, lag, started, pid = (
+        result.get_value(0, index) for index in range(7)
     )
     return Facts(
         in_recovery=recovery == b"t",
@@ -101,31 +97,9 @@ def _facts(result: Any) -> Facts:
         system_id=int(system_id) if system_id else None,
         lag=float(lag) if lag else None,
         started=started.decode() if started else None,
+        # A pooler invents the process id that it gives its clients for cancel requests.
+        pooled=int(pid) != backend_pid,
     )
-
-
-async def connect(
-    cls: type[ManagedConnection], settings: Settings, host: Host, timeout: float
-) -> ManagedConnection:
-    """Connect to one host within *timeout* seconds; raise `TimeoutError` or psycopg's error.
-
-    psycopg's own connect_timeout has a floor of 2 s. A dial is bounded from outside instead: it is
-    thrown away when it is late, so nothing is lost by cancelling it.
-    """
-    params = {**settings.params_of(host), **settings.connect_args}
-    with anyio.fail_after(timeout):
-        # Past this point only our own limit counts.
-        return await cls.connect(**params, connect_timeout=3600)
-
-
-def failure_of(error: BaseException, settings: Settings, timeout: float) -> Failure:
-    """Return what *error*, raised while dialling or asking, means; its text holds no secret."""
-    kind = classify(error)
-    if isinstance(error, TimeoutError):
-        return Failure(kind, f"no answer within {timeout:g} s")
-    lines = str(error).splitlines() or [type(error).__name__]
-    words = _PREFIX.sub("", lines[0]).strip()
-    return Failure(kind, settings.secrets.redact(words))
 
 
 class Dialler:
@@ -135,6 +109,7 @@ class Dialler:
         self,
         settings: Settings,
         host: Host,
+        access: Access,
         *,
         observe: Callable[[Observation], None],
         accepts: Callable[[Observation], Failure | None],
@@ -145,6 +120,7 @@ class Dialler:
     ) -> None:
         self._settings = settings
         self._host = host
+        self._access = access
         self._observe = observe  # takes in what a dial has learnt of the host
         self._accepts = accepts  # says why a server that answers so is not wanted
         self._adopt = adopt  # makes the connection one of the pool's
@@ -168,10 +144,15 @@ class Dialler:
         for scope in tuple(self._scopes):
             scope.cancel()
 
-    async def dial(self, cls: type[ManagedConnection]) -> ManagedConnection:
-        """Return a tested connection; raise `HostLeft` once the pool is left."""
+    async def dial(
+        self, cls: type[ManagedConnection], wanted: Callable[[], bool] = lambda: True
+    ) -> ManagedConnection:
+        """Return a tested connection; raise `HostLeft` once the pool is left, or it isn't *wanted*.
+
+        Tries for as long as it takes.
+        """
         waits = delays(self._settings.backoff_base, self._settings.backoff_cap)
-        while not self._left:
+        while not self._left and wanted():
             with anyio.CancelScope() as scope:
                 self._scopes.add(scope)
                 try:
@@ -179,7 +160,7 @@ class Dialler:
                     if not isinstance(outcome, Failure):
                         return outcome
                     self._failed(self._host, outcome)
-                    await asyncio.sleep(max(next(waits), _least_delay(outcome)))
+                    await asyncio.sleep(max(next(waits), self._least_delay(outcome)))
                 finally:
                     self._scopes.discard(scope)
         raise HostLeft(f"{self._host} was left")
@@ -204,7 +185,7 @@ class Dialler:
         limit = self._settings.connect_timeout
         asked_at = monotonic()
         try:
-            conn = await connect(cls, self._settings, self._host, limit)
+            conn = await self._access.connect(cls, limit)
         except Exception as error:  # noqa: BLE001  `connection_class` is the user's
             return failure_of(error, self._settings, limit)
         kept = False
@@ -216,6 +197,8 @@ class Dialler:
             # one address may lead to several servers.
             if unwanted := self._accepts(seen):
                 return unwanted
+            if facts.pooled and "prepare_threshold" not in self._settings.connect_args:
+                conn.prepare_threshold = None  # the next transaction may be on another server
             await self._run_configure(conn)
             self._adopt(conn)
             kept = True
@@ -225,6 +208,10 @@ class Dialler:
             if not kept:
                 conn.discard()
         return conn
+
+    def _least_delay(self, failure: Failure) -> float:
+        slow = failure.kind in NEEDS_A_PERSON
+        return self._access.gate.shut_for(monotonic()) or SLOW_DELAY if slow else 0.0
 
     async def _run_configure(self, conn: ManagedConnection) -> None:
         if self._configure is None:
@@ -236,8 +223,3 @@ class Dialler:
             raise psycopg.ProgrammingError(
                 f"configure left the connection in status {status.name}; let it commit"
             )
-
-
-def _least_delay(failure: Failure) -> float:
-    slow = failure.kind in (FailureKind.CREDENTIALS, FailureKind.CONFIGURATION)
-    return SLOW_DELAY if slow else 0.0

@@ -63,10 +63,12 @@ class PoolFigures:
     waiting: int = 0
     min_size: int = 0
     max_size: int = 0
+    max_overflow: int = 0
 
     def __str__(self) -> str:
+        beyond = f"+{self.max_overflow}" if self.max_overflow else ""
         return (
-            f"size {self.size} of {self.max_size}, used {self.used}, idle {self.idle},"
+            f"size {self.size} of {self.max_size}{beyond}, used {self.used}, idle {self.idle},"
             f" waiting {self.waiting}"
         )
 

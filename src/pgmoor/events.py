@@ -129,6 +129,13 @@ class StallEnded(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReconnectFailed(Event):
+    """No host has qualified for `reconnect_timeout`; the search goes on."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GaveUp(Event):
     """`max_tries` or `max_time` is used up; `reconnect()` starts anew."""
 

@@ -66,6 +66,7 @@ class Facts:
     system_id: int | None = None
     lag: float | None = None  # seconds of replay behind the primary, on a standby
     started: str | None = None  # when the server was started: tells one server from another
+    pooled: bool | None = None  # a pooler stands before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ class HostState:
     system_id: int | None = None
     lag: float | None = None
     started: str | None = None
+    pooled: bool | None = None
     latency: float | None = None  # seconds the newest answer took
     asked_at: float = float("-inf")  # of the newest observation
     since: float = float("-inf")  # the status has held since
@@ -222,6 +224,7 @@ def _answered(before: HostState, seen: Observation, facts: Facts) -> HostState:
         system_id=facts.system_id if facts.system_id is not None else before.system_id,
         lag=facts.lag,
         started=facts.started,
+        pooled=facts.pooled,
         latency=seen.answered_at - seen.asked_at,
         asked_at=seen.asked_at,
         since=before.since if before.status is Status.UP else seen.answered_at,

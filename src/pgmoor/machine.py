@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from .access import Access
 from .checkout import Desk
 from .counters import Counters
 from .errors import PoolFigures
 from .health import Health, grade, host_health
 from .monitor import Monitor
 from .pool import Hooks, HostPool
+from .shared import Shared
 from .steering import Steering
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from psycopg import AsyncConnection
 
+    from .access import Params
     from .config import Settings
     from .connection import ManagedConnection
     from .errors import NoHostAvailable
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from .hosts import Host
     from .instruments import Instrument
     from .listeners import Listeners
+    from .sizes import Sizes
 
 
 class Machine:
@@ -41,6 +45,7 @@ class Machine:
         *,
         connection_class: type[AsyncConnection[Any]],
         configure: Callable[[Any], Awaitable[None]] | None,
+        check: Callable[[Any], Awaitable[None]] | None,
         reset: Callable[[Any], Awaitable[None]] | None,
         instruments: list[Instrument],
         refusal: Callable[[], Exception | None],
@@ -48,22 +53,41 @@ class Machine:
     ) -> None:
         self._settings = settings
         self._listeners = listeners
-        self.sizes = (settings.min_size, settings.max_size)
+        self.sizes = settings.sizes
+        self._fresh: Shared[Params] | None = None
+        if settings.sources:
+            self._fresh = Shared(settings.ask_sources, f"{settings.name}-ask")
+        self._accesses = [Access(settings, host, self._fresh) for host in settings.hosts]
         self._connection_class = connection_class
         self._configure = configure
+        self._check = check
         self._reset = reset
         self._refusal = refusal
         self.desk = Desk(
             settings,
+            # Its own check, and not the age of a connection, decides at each checkout.
+            validate_after=settings.validate_after if check is None else -1.0,
             instruments=instruments,
             figures=self.figures,
             unavailable=self._unavailable,
             refusal=self._refuse,
             timed_out=self._timed_out,
         )
-        self.steering = Steering(settings, self.desk, make_pool=self._make_pool, emit=self._emit)
+        self._instruments = instruments
+        self.steering = Steering(
+            settings,
+            self.desk,
+            make_pool=self._make_pool,
+            emit=self._emit,
+            instruments=instruments,
+        )
         self.monitor = Monitor(
-            settings, self.steering, self.desk, emit=self._emit, instruments=instruments
+            settings,
+            self._accesses,
+            self.steering,
+            self.desk,
+            emit=self._emit,
+            instruments=instruments,
         )
         self._hooks = Hooks(
             instruments=instruments,
@@ -102,6 +126,9 @@ class Machine:
             pool.leave("the manager is closed", abort=True)
         left = max(deadline - monotonic(), 0.1)
         await asyncio.gather(*(pool.aclose(left) for pool in pools))
+        for shared in (self._fresh, *self._accesses):
+            if shared is not None:
+                shared.cancel()
 
     async def _await_returns(self, deadline: float, caller: asyncio.Task[Any] | None) -> None:
         """Wait until all connections that others hold have come back, or until *deadline*."""
@@ -120,7 +147,7 @@ class Machine:
     def filled(self) -> bool:
         """Return whether the pool holds `min_size` connections."""
         pool = self.desk.pool
-        return pool is not None and len(pool.connections) >= self.sizes[0]
+        return pool is not None and len(pool.connections) >= self.sizes.min_size
 
     def figures(self) -> PoolFigures:
         """Return the pool's figures as they are now."""
@@ -132,16 +159,17 @@ class Machine:
             used=used,
             idle=max(size - used, 0),
             waiting=len(self.desk.waiting),
-            min_size=self.sizes[0],
-            max_size=self.sizes[1],
+            min_size=self.sizes.min_size,
+            max_size=self.sizes.max_size,
+            max_overflow=self.sizes.max_overflow,
         )
 
-    async def resize(self, sizes: tuple[int, int]) -> None:
+    async def resize(self, sizes: Sizes) -> None:
         """Change the limits of the pool in use, and of those to come."""
         self.sizes = sizes
         pool = self.desk.pool
         if pool is not None:
-            await pool.inner.resize(*sizes)
+            await pool.resize(sizes)
 
     def stats(self, *, anew: bool = False) -> dict[str, int]:
         """Return figures and counters under psycopg_pool's names; *anew* resets the counters."""
@@ -166,12 +194,13 @@ class Machine:
     def health(self) -> Health:
         """Return the report, from memory."""
         steering, table = self.steering, self.steering.table
-        pool = self.figures()
+        pool, now = self.figures(), monotonic()
         hosts = tuple(
             host_health(
                 state,
                 current=state.host.index == steering.current,
                 stale=table.is_stale(state),
+                now=now,
             )
             for state in table
         )
@@ -182,24 +211,30 @@ class Machine:
             status=status,
             state=steering.state.value,
             reason=reason,
-            since=monotonic() - steering.state_since,
+            since=now - steering.state_since,
             pool=pool,
             hosts=hosts,
+            name=self._settings.name,
         )
 
     def _make_pool(self, host: Host) -> HostPool:
         return HostPool(
             self._settings,
+            self._accesses[host.index],
             host,
             self._hooks,
             connection_class=self._connection_class,
             configure=self._configure,
+            check=self._check,
             reset=self._reset,
             sizes=self.sizes,
         )
 
     def _emit(self, event: Event) -> None:
-        self._listeners.emit(replace(event, manager=self._settings.name))
+        named = replace(event, manager=self._settings.name)
+        for instrument in self._instruments:
+            instrument.happened(named)
+        self._listeners.emit(named)
 
     def _unavailable(self, timeout: float) -> NoHostAvailable | None:
         return self.steering.unavailable(timeout)

@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import inspect
 import itertools
 import logging
+import os
+import weakref
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
 
-from .config import Failback, WhenDown, make_settings, validate_sizes
+from .config import Failback, WhenDown, make_settings
 from .connection import ManagedConnection
-from .errors import ManagerClosed, NoHostAvailable, PoolExhausted
+from .errors import ConfigError, ManagerClosed, NoHostAvailable, PoolExhausted
+from .events import GaveUp, ReconnectFailed
 from .health import Health, State, unopened
 from .listeners import EventStream, Listeners
+from .sizes import Sizes
+from .tls import warn_of_weak_tls
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from types import TracebackType
 
     from .checkout import Checkout, Desk
     from .events import Event
     from .instruments import Instrument
     from .machine import Machine
+    from .sources import ConninfoParam, KwargsParam, PasswordParam
 
 logger = logging.getLogger("pgmoor.manager")
 
@@ -45,17 +54,32 @@ class ConnectionManager:
         target: Which servers will do, in libpq's words for `target_session_attrs`: any,
             read-write, read-only, primary, standby, prefer-standby. Default: what the conninfo
             says, else primary for several hosts and any for one.
+        password: The password, or a function or coroutine function that returns it. A callable is
+            asked for new connections, once a second at most, and anew when the server rejects
+            what it gave.
         connection_class: As in `AsyncConnectionPool`; connections are of a subclass of it.
-        kwargs: As in `AsyncConnectionPool`: parameters of libpq and of psycopg's `connect()`.
+        kwargs: As in `AsyncConnectionPool`: parameters of libpq and of psycopg's `connect()`. It
+            may be a callable, as `conninfo` may, and so may the value of each parameter of libpq.
+        open: True to open in the constructor, which needs a running event loop.
         configure: A coroutine function called with each new connection; must leave it idle.
+        check: A coroutine function that tests a connection at each checkout, and raises if it does
+            not work. Leave it out: every checkout is tested, mostly without a round trip.
         reset: A coroutine function called with each connection that comes back.
         name: The name in logs, events and metrics.
         min_size: The least number of connections that the pool keeps.
         max_size: The greatest number of connections that the pool makes; default `min_size`.
+        max_overflow: How many more are made when all of these are busy; such a connection is closed
+            when it comes back and nobody waits.
         timeout: How long a caller waits for a connection.
         max_waiting: How many callers may wait; 0 for any number.
-        max_lifetime: A connection older than this is replaced when it comes back.
-        max_idle: Connections beyond `min_size` are closed when unused for so long.
+        max_lifetime: A connection older than this is replaced when it comes back; for each it is
+            less by up to 10 %, drawn at random.
+        max_idle: Connections beyond `min_size` are closed when unused for so long; with 0, as soon
+            as they come back and nobody waits.
+        reconnect_timeout: After so long without a host `reconnect_failed` is called. The search
+            goes on; see `max_time` for its end.
+        reconnect_failed: A function or coroutine function, called with the manager.
+        num_workers: How many connections of a pool are made at a time.
         close_returns: Whether `close()` of a connection gives it back instead.
         health_interval: The time between two probes of a host while all is well.
         health_timeout: An answer later than this is a miss; two misses in a row mean silent.
@@ -82,21 +106,28 @@ class ConnectionManager:
 
     def __init__(
         self,
-        conninfo: str = "",
+        conninfo: ConninfoParam = "",
         *,
         hosts: Sequence[str] | None = None,
         target: str | None = None,
+        password: PasswordParam | None = None,
         connection_class: type[AsyncConnection[Any]] = AsyncConnection,
-        kwargs: Mapping[str, Any] | None = None,
+        kwargs: KwargsParam | None = None,
+        open: bool | None = None,  # noqa: A002  psycopg_pool's name for it
         configure: Callable[[Any], Awaitable[None]] | None = None,
+        check: Callable[[Any], Awaitable[None]] | None = None,
         reset: Callable[[Any], Awaitable[None]] | None = None,
         name: str | None = None,
         min_size: int = 4,
         max_size: int | None = None,
+        max_overflow: int = 0,
         timeout: float = 30.0,
         max_waiting: int = 0,
         max_lifetime: float = 3600.0,
         max_idle: float = 600.0,
+        reconnect_timeout: float = 300.0,
+        reconnect_failed: Callable[[Any], Any] | None = None,
+        num_workers: int = 3,
         close_returns: bool = False,
         health_interval: float = 1.0,
         health_timeout: float = 1.0,
@@ -116,18 +147,23 @@ class ConnectionManager:
         held_warning: float | None = 300.0,
         on_event: Callable[[Event], Any] | None = None,
     ) -> None:
-        self._settings = make_settings(
+        self._make_settings = functools.partial(
+            make_settings,
             conninfo,
             hosts=hosts,
             kwargs=kwargs,
+            password=password,
             target=target,
             name=name or f"pgmoor-{next(_numbers)}",
             min_size=min_size,
             max_size=max_size,
+            max_overflow=max_overflow,
             timeout=timeout,
             max_waiting=max_waiting,
             max_lifetime=max_lifetime,
             max_idle=max_idle,
+            reconnect_timeout=reconnect_timeout,
+            num_workers=num_workers,
             close_returns=close_returns,
             health_interval=health_interval,
             health_timeout=health_timeout,
@@ -146,9 +182,12 @@ class ConnectionManager:
             max_time=max_time,
             held_warning=held_warning,
         )
+        self._settings = self._make_settings()
         self._connection_class = connection_class
         self._configure = configure
+        self._check = check
         self._reset = reset
+        self._reconnect_failed = reconnect_failed
         self._listeners = Listeners()
         self._instruments: list[Instrument] = []
         self._on_event = on_event
@@ -156,6 +195,9 @@ class ConnectionManager:
         self._machine: Machine | None = None
         self._closed = False
         self._closing: asyncio.Task[None] | None = None
+        self._forked = False
+        if open:
+            self._open_at_once()
 
     def __repr__(self) -> str:
         hosts = ",".join(host.label for host in self._settings.hosts)
@@ -173,14 +215,48 @@ class ConnectionManager:
         if self._closed:
             raise ManagerClosed(f"{self.name!r} was closed; make a new ConnectionManager")
         if self._machine is None:
-            self._loop = asyncio.get_running_loop()
-            if self._on_event is not None:
-                self._listeners.subscribe(self._on_event)
-            self._machine = self._build()
-            self._machine.start()
+            if not self._settings.hosts:
+                asked = await self._settings.sources.ask()
+                self._settings = self._make_settings(asked=asked)
+            self._start()
         self._usable()
         if wait:
             await self.wait(timeout)
+
+    def _open_at_once(self) -> None:
+        if not self._settings.hosts:
+            raise ConfigError(
+                "open",
+                "the hosts are known only when a callable has been asked",
+                "leave it out, and use 'async with' or await open()",
+            )
+        try:
+            self._start()
+        except RuntimeError:  # no running event loop
+            raise ConfigError(
+                "open",
+                "no event loop is running yet",
+                "leave it out, and use 'async with' or await open()",
+            ) from None
+
+    def _start(self) -> None:
+        if self._machine is not None:
+            return  # another task was quicker
+        self._loop = asyncio.get_running_loop()
+        warn_of_weak_tls(self._settings)
+        if self._on_event is not None:
+            self._listeners.subscribe(self._on_event)
+        if self._reconnect_failed is not None:
+            self._listeners.subscribe(self._tell_reconnect_failed)
+        self._machine = self._build()
+        self._machine.start()
+        _open_managers.add(self)
+
+    async def _tell_reconnect_failed(self, event: Event) -> None:
+        if isinstance(event, GaveUp | ReconnectFailed) and self._reconnect_failed is not None:
+            answer = self._reconnect_failed(self)
+            if inspect.isawaitable(answer):
+                await answer
 
     def _build(self) -> Machine:
         # Imported when it is needed: `import pgmoor` is to cost what `import psycopg_pool` does.
@@ -191,6 +267,7 @@ class ConnectionManager:
             self._listeners,
             connection_class=self._connection_class,
             configure=self._configure,
+            check=self._check,
             reset=self._reset,
             instruments=self._instruments,
             refusal=self._why_unusable,
@@ -205,7 +282,7 @@ class ConnectionManager:
         calling task holds itself. Returns within *timeout* and a moment. Closing twice is harmless.
         """
         machine = self._machine
-        if machine is None:
+        if machine is None or self._forked:
             self._closed = True
             return
         if self._closing is None:
@@ -223,6 +300,7 @@ class ConnectionManager:
         machine.desk.waiting.fail_all(lambda: ManagerClosed(f"{self.name!r} was closed"))
         await machine.stop(deadline, caller)
         await self._listeners.aclose(max(deadline - monotonic(), 0.1), caller)
+        _open_managers.discard(self)
         logger.info("%r is closed", self.name)
 
     async def __aenter__(self) -> Self:
@@ -281,9 +359,17 @@ class ConnectionManager:
 
     async def resize(self, min_size: int, max_size: int | None = None) -> None:
         """Change the limits of the pool; raise `ConfigError` for sizes that can't be."""
-        most = min_size if max_size is None else max_size
-        validate_sizes(min_size, most)
-        await self._usable().resize((min_size, most))
+        settings = self._settings
+        sizes = Sizes.of(min_size, max_size, settings.max_overflow, settings.max_idle)
+        await self._usable().resize(sizes)
+
+    @staticmethod
+    async def check_connection(conn: AsyncConnection[Any]) -> None:
+        """Make one round trip; raise psycopg's error when the connection doesn't work.
+
+        As in `AsyncConnectionPool`, for use as `check`. Without it every checkout is tested, too.
+        """
+        await AsyncConnectionPool.check_connection(conn)
 
     # -- waiting and asking --------------------------------------------------------------------
 
@@ -392,17 +478,42 @@ class ConnectionManager:
     @property
     def min_size(self) -> int:
         """The least number of connections that the pool keeps."""
-        return self._settings.min_size if self._machine is None else self._machine.sizes[0]
+        return self._settings.min_size if self._machine is None else self._machine.sizes.min_size
 
     @property
     def max_size(self) -> int:
         """The greatest number of connections that the pool makes."""
-        return self._settings.max_size if self._machine is None else self._machine.sizes[1]
+        return self._settings.max_size if self._machine is None else self._machine.sizes.max_size
 
     @property
     def timeout(self) -> float:
         """How long `connection()` waits by default, in seconds."""
         return self._settings.timeout
+
+    @property
+    def max_waiting(self) -> int:
+        """How many callers may wait; 0 for any number."""
+        return self._settings.max_waiting
+
+    @property
+    def max_lifetime(self) -> float:
+        """The greatest age of a connection, in seconds."""
+        return self._settings.max_lifetime
+
+    @property
+    def max_idle(self) -> float:
+        """How long connections beyond `min_size` may be unused, in seconds."""
+        return self._settings.max_idle
+
+    @property
+    def reconnect_timeout(self) -> float:
+        """After how many seconds of an outage `reconnect_failed` is called."""
+        return self._settings.reconnect_timeout
+
+    @property
+    def num_workers(self) -> int:
+        """How many connections of a pool are made at a time."""
+        return self._settings.num_workers
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -425,6 +536,10 @@ class ConnectionManager:
         return self._machine
 
     def _why_unusable(self) -> ManagerClosed | None:
+        if self._forked:
+            return ManagerClosed(
+                f"{self.name!r} was opened before a fork; make and open one in each process"
+            )
         if self._closed:
             return ManagerClosed(f"{self.name!r} is closed")
         if self._machine is None:
@@ -434,3 +549,25 @@ class ConnectionManager:
                 f"{self.name!r} was opened in another event loop; use one manager for each loop"
             )
         return None
+
+    def _disown(self) -> None:
+        """Forget the loop and the sockets: they belong to the process that this one came from.
+
+        Nothing is closed. psycopg leaves connections alone that another process made.
+        """
+        self._forked = True
+        if self._machine is not None:
+            self._machine.desk.pool = None
+            self._machine = None
+
+
+_open_managers: weakref.WeakSet[ConnectionManager] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for manager in tuple(_open_managers):
+        manager._disown()  # noqa: SLF001  it is this module's
+    _open_managers.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)

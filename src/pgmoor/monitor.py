@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING
 import anyio
 from psycopg import errors
 
+from .access import failure_of
 from .backoff import delays, spread
 from .connection import BAD, ManagedConnection
-from .dial import Asker, connect, failure_of
+from .dial import Asker
 from .events import HeldTooLong
 from .hosts import Facts, Host, Observation, Status
 from .policy import BURST_FIRST, pace
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from .access import Access
     from .checkout import Desk
     from .config import Settings
     from .events import Event
@@ -38,8 +40,9 @@ OLD_PROBE = 1.0  # seconds
 class Prober:
     """Asks one host who it is, over a connection of its own; a full pool is not a dead host."""
 
-    def __init__(self, settings: Settings, host: Host) -> None:
+    def __init__(self, settings: Settings, host: Host, access: Access) -> None:
         self.host = host
+        self._access = access
         self.wake = asyncio.Event()
         self._settings = settings
         self._asker = Asker()
@@ -81,7 +84,7 @@ class Prober:
         """
         began = monotonic()
         try:
-            conn = await connect(ManagedConnection, self._settings, self.host, self._patience)
+            conn = await self._access.connect(ManagedConnection, self._patience)
         except TimeoutError:
             if self._dialled_at is None:
                 self._patience = min(self._patience * 2, self._settings.connect_timeout)
@@ -115,6 +118,7 @@ class Monitor:
     def __init__(
         self,
         settings: Settings,
+        accesses: Sequence[Access],
         steering: Steering,
         desk: Desk,
         *,
@@ -127,7 +131,10 @@ class Monitor:
         self._emit = emit
         self._instruments = instruments
         self._tick_at = 0.0
-        self.probers = [Prober(settings, host) for host in settings.hosts]
+        self.probers = [
+            Prober(settings, host, access)
+            for host, access in zip(settings.hosts, accesses, strict=True)
+        ]
         steering.wake_probers = self._wake
         steering.redial_prober = lambda index: self.probers[index].redial()
 
@@ -233,6 +240,7 @@ class Monitor:
         began = monotonic()
         most, longest = self._settings.max_tries, self._settings.max_time
         waits = delays(self._settings.backoff_base, self._settings.backoff_cap)
+        told = False
         for tries, delay in enumerate(waits, start=1):
             for instrument in self._instruments:
                 instrument.searched()
@@ -244,6 +252,9 @@ class Monitor:
             if await self._found(self._settings.health_timeout if last else delay):
                 return
             spent = monotonic() - began
+            if spent >= self._settings.reconnect_timeout and not told:
+                told = True
+                self._steering.reconnect_failed(spent)
             if last or (longest is not None and spent >= longest):
                 self._steering.give_up(tries, spent)
                 return

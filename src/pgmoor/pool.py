@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -25,15 +26,18 @@ if TYPE_CHECKING:
 
     from psycopg import AsyncConnection
 
+    from .access import Access
     from .config import Settings
     from .hosts import Host, Observation
     from .instruments import Instrument
+    from .sizes import Sizes
     from .sqlstate import Failure
 
 logger = logging.getLogger("pgmoor.pool")
 logging.getLogger("psycopg.pool").addFilter(SaidElsewhere())
 
-CONCURRENT_DIALS = 3  # of one pool: a server that has just come back is not to be trampled
+LIFETIME_JITTER = 0.1
+FOR_EVER = 1e9  # seconds: what psycopg_pool is told where the decision is made here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,18 +59,23 @@ class HostPool:
     def __init__(
         self,
         settings: Settings,
+        access: Access,
         host: Host,
         hooks: Hooks,
         *,
         connection_class: type[AsyncConnection[Any]],
         configure: Callable[[Any], Awaitable[None]] | None,
+        check: Callable[[Any], Awaitable[None]] | None,
         reset: Callable[[Any], Awaitable[None]] | None,
-        sizes: tuple[int, int],
+        sizes: Sizes,
     ) -> None:
         self.host = host
         self.settings = settings
         self.close_returns = settings.close_returns
+        self.sizes = sizes
         self.connections: set[ManagedConnection] = set()
+        self.extra_dials = 0  # of them: those being made
+        self.extra = 0  # connections beyond those that may lie idle, with those being made
         self.idle = 0  # connections that `take()` returns without waiting
         self.used = 0
         self.in_line = 0  # of our own takers, who wait in psycopg_pool's queue
@@ -74,12 +83,15 @@ class HostPool:
         self.feeder: asyncio.Task[None] | None = None
         self._hooks = hooks
         self.needs_reset = reset is not None  # connections that come back are to be reset first
+        self._check = check
         self._reset = reset
         self._generation = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._class = managed(connection_class)
         self._dialler = Dialler(
             settings,
             host,
+            access,
             observe=hooks.observe,
             accepts=hooks.accepts,
             adopt=self._adopt,
@@ -87,20 +99,19 @@ class HostPool:
             configure=configure,
             instruments=hooks.instruments,
         )
-        min_size, max_size = sizes
         self.inner: AsyncConnectionPool[Any] = AsyncConnectionPool(
-            connection_class=managed(connection_class),
+            connection_class=self._class,
             kwargs={"dialler": self._dialler},
-            min_size=min_size,
-            max_size=max_size,
+            min_size=sizes.min_size,
+            max_size=max(sizes.kept, 1),
             open=False,
             name=f"{settings.name}-{host.label}",
             timeout=settings.timeout,
-            max_lifetime=settings.max_lifetime,
-            max_idle=settings.max_idle,
+            max_lifetime=FOR_EVER,
+            max_idle=settings.max_idle or FOR_EVER,
             # A worker makes one connection at a time, for as long as it takes, and does little
             # else: returns don't need it, as rolling back and `reset` are done here.
-            num_workers=CONCURRENT_DIALS,
+            num_workers=settings.num_workers,
         )
 
     # -- life ----------------------------------------------------------------------------------
@@ -150,6 +161,11 @@ class HostPool:
         if not task.cancelled() and (error := task.exception()):
             logger.error("%s failed", task.get_name(), exc_info=error)
 
+    async def resize(self, sizes: Sizes) -> None:
+        """Change the limits; connections beyond them are closed when they come back or are idle."""
+        self.sizes = sizes
+        await self.inner.resize(sizes.min_size, max(sizes.kept, 1))
+
     # -- connections in and out ------------------------------------------------------------------
 
     async def take(self, timeout: float) -> ManagedConnection:
@@ -168,7 +184,18 @@ class HostPool:
         return conn
 
     async def give(self, conn: ManagedConnection) -> None:
-        """Put a connection back into the pool; a broken one is replaced. Does not wait."""
+        """Put a connection back into the pool; a broken one is replaced. Does not wait.
+
+        One beyond those that may lie idle is closed.
+        """
+        if conn.extra:
+            self.extra -= 1
+            conn.discard()
+            if self.left is not None:
+                self._hooks.changed()
+            return
+        if monotonic() >= conn.expires_at:
+            conn.discard()
         if conn.pgconn.status == BAD:
             self.forget(conn)
         elif not self.in_line and self.left is None:
@@ -179,6 +206,37 @@ class HostPool:
         await self.inner.putconn(conn)
         if self.left is not None:
             self._hooks.changed()
+
+    def wants_extra(self, waiting: int) -> bool:
+        """Return whether a connection beyond those that may lie idle is to be made.
+
+        That is when *waiting* callers wait, all that may lie idle have been made, and all are held.
+        """
+        regular = len(self.connections) - self.extra + self.extra_dials
+        return (
+            waiting > self.extra_dials
+            and self.extra < self.sizes.extra
+            and self.extra_dials < self.settings.num_workers
+            and regular >= self.sizes.kept
+            and self.used >= len(self.connections)
+        )
+
+    def reserve_extra(self) -> None:
+        """Count a connection that `make_extra()` is going to make."""
+        self.extra += 1
+        self.extra_dials += 1
+
+    async def make_extra(self, wanted: Callable[[], bool]) -> ManagedConnection:
+        """Make a connection beyond those that may lie idle; raise `PoolClosed` if not *wanted*."""
+        try:
+            conn = await self._dialler.dial(self._class, wanted)
+        except BaseException:
+            self.extra -= 1
+            raise
+        finally:
+            self.extra_dials -= 1
+        conn.extra = True
+        return conn
 
     async def give_back(self, conn: ManagedConnection) -> None:
         """Return a connection that its holder has closed (`close_returns`)."""
@@ -248,7 +306,7 @@ class HostPool:
         patience = self.settings.health_timeout
         hasty = limit is not None and limit < patience
         try:
-            await conn.ping(limit if hasty and limit is not None else patience)
+            await self._ask(conn, limit if hasty and limit is not None else patience)
         except TimeoutError:
             conn.discard()
             if self.left is None and not hasty:
@@ -260,7 +318,21 @@ class HostPool:
         finally:
             if conn.pgconn.transaction_status != IDLE:
                 conn.discard()
-        return True
+        return conn.pgconn.status != BAD
+
+    async def _ask(self, conn: ManagedConnection, limit: float) -> None:
+        """Make a round trip, by the user's `check` if there is one."""
+        if self._check is None:
+            await conn.ping(limit)
+            return
+        with Fuse(conn, limit, f"no end of `check` within {limit:g} s") as fuse:
+            try:
+                await self._check(conn)
+            except Exception as error:  # noqa: BLE001  `check` is the user's
+                conn.discard()
+                if fuse.burnt:
+                    raise TimeoutError from None
+                logger.info("`check` of a connection to %s: %s", self.host, type(error).__name__)
 
     async def drain(self) -> None:
         """Renew all connections: idle ones now, held ones when they come back."""
@@ -289,7 +361,7 @@ class HostPool:
     async def take_idle_since(self, limit: float) -> ManagedConnection | None:
         """Take a connection that has been idle since before *limit*, or None. Never waits long."""
         oldest = self.oldest_idle()
-        if self.left is not None or oldest is None or oldest > limit:
+        if self.left is not None or oldest is None or oldest > limit or not self.sizes.kept:
             return None
         try:
             conn = await self.take(0.01)
@@ -312,8 +384,9 @@ class HostPool:
     def _adopt(self, conn: ManagedConnection) -> None:
         conn.host_pool = self
         conn.generation = self._generation
-        # A little after the pool's own limit, so that the pool agrees when it gets it back.
-        conn.expires_at = monotonic() + self.settings.max_lifetime
+        # Not all at once: a fleet that was started together would reconnect together for ever.
+        life = random.uniform(1 - LIFETIME_JITTER, 1) * self.settings.max_lifetime
+        conn.expires_at = monotonic() + life
         conn.cancel_timeout = self.settings.cancel_timeout
         conn.on_trouble = self._hooks.trouble
         self.connections.add(conn)

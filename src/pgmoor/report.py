@@ -176,6 +176,11 @@ class Reporter:
         logger.info("%s answers again after %.2f s", host, seconds)
         self._emit(ev.StallEnded(host=host.label, seconds=seconds))
 
+    def reconnect_failed(self, seconds: float) -> None:
+        """Say that the search takes long."""
+        logger.error("no host has qualified for %.1f s; still searching", seconds)
+        self._emit(ev.ReconnectFailed(seconds=seconds))
+
     def gave_up(self, tries: int, seconds: float) -> None:
         """Say that the search has ended without a host."""
         logger.error("gave up after %d tries in %.1f s; reconnect() starts anew", tries, seconds)

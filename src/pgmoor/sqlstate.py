@@ -96,6 +96,10 @@ _BY_TEXT: tuple[tuple[FailureKind, str], ...] = (
             r"|server does not support SSL|sslmode value|permission denied for database"
             r"|is not currently accepting connections|unrecognized configuration parameter"
             r"|invalid value for parameter|unknown ca|host name must be specified"
+            # How the other side's TLS says no, mostly to our certificate.
+            r"|alert (bad |unsupported )?certificate|alert (handshake failure|protocol version)"
+            r"|alert (access denied|decrypt error|insufficient security|no application protocol)"
+            r"|unrecognized name|unsupported protocol|without ALPN|authentication .*not supported"
         ),
     ),
     (
@@ -115,7 +119,8 @@ _BY_TEXT: tuple[tuple[FailureKind, str], ...] = (
     (
         FailureKind.PROTOCOL,
         (
-            r"received invalid response|wrong version number|unencrypted data after SSL"
+            r"received invalid (response|authentication request|error message|protocol negotiation)"
+            r"|error response during SSL exchange|wrong version number|unencrypted data after SSL"
             r"|expected authentication request|invalid message"
             r"|unsupported frontend protocol|message contents do not agree"
             r"|received an unencrypted data|lost synchronization"
@@ -167,3 +172,18 @@ def classify(error: BaseException) -> FailureKind:
     if isinstance(error, ConnectionRefusedError | FileNotFoundError):
         return FailureKind.REFUSED
     return kind_of_text(str(error))
+
+
+# The address stands in the host's label already; libpq's hints fill further lines.
+_PREFIX = re.compile(
+    r"^(connection (failed|is bad): )?(connection to server (at|on) .*? failed: )?(FATAL: +)?"
+)
+
+
+def describe_failure(error: BaseException) -> Failure:
+    """Return what *error* means, in the words of its first line.
+
+    The text is the server's or libpq's: secrets are to be taken out of it before it is shown.
+    """
+    lines = str(error).splitlines() or [type(error).__name__]
+    return Failure(classify(error), _PREFIX.sub("", lines[0]).strip())

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .config import Settings
     from .connection import ManagedConnection
     from .events import Event
+    from .instruments import Instrument
     from .pool import HostPool
 
 logger = logging.getLogger("pgmoor.hosts")
@@ -48,6 +49,7 @@ class Steering:
         *,
         make_pool: Callable[[Host], HostPool],
         emit: Callable[[Event], None],
+        instruments: list[Instrument],
     ) -> None:
         self.table = HostTable(settings.hosts)
         self.current: int | None = None
@@ -62,6 +64,7 @@ class Steering:
         self._desk = desk
         self._make_pool = make_pool
         self._report = Reporter(emit)
+        self._instruments = instruments
         self._changed = asyncio.Event()
         self._opened_at = 0.0
         self._search_since: float | None = None
@@ -186,6 +189,10 @@ class Steering:
         self._failback_now = True
         self._changed.set()
 
+    def reconnect_failed(self, seconds: float) -> None:
+        """Say that the search has taken longer than `reconnect_timeout`."""
+        self._report.reconnect_failed(seconds)
+
     def give_up(self, tries: int, seconds: float) -> None:
         """Stop searching; whoever waits is told."""
         self._given_up = True
@@ -305,6 +312,7 @@ class Steering:
         detail = f" ({state.failure})" if state.failure else ""
         why = f"the host was left: {decision.reason.value}{detail}"
         self._report.leaving(host, decision.reason.value + detail)
+        self._tell_left(host)
         self._left = (host, decision.reason)
         self.current = None
         self._outage_announced = False
@@ -317,6 +325,8 @@ class Steering:
     async def _switch(self, decision: Decision) -> None:
         assert decision.host is not None
         host = self.table[decision.host].host
+        if self.current is not None and decision.reason is not Reason.PREFERRED:
+            self._tell_left(self.table[self.current].host)
         pool = self._make_pool(host)
         try:
             await pool.open()
@@ -365,6 +375,14 @@ class Steering:
             return self._doubt.arose
         return now if before is None else self.table[before.index].asked_at
 
+    def _tell_left(self, host: Host) -> None:
+        now = monotonic()
+        began = self._trouble_began(host, now)
+        silent_since = self.table[host.index].silent_since
+        noticed = now - (began if silent_since is None else min(began, silent_since))
+        for instrument in self._instruments:
+            instrument.left(host.label, noticed)
+
     def _announce_switch(self, host: Host, before: Host | None, decision: Decision) -> None:
         now = monotonic()
         if decision.reason is Reason.PREFERRED and before is not None:
@@ -383,4 +401,6 @@ class Steering:
         if state is not self.state:
             self.state = state
             self.state_since = monotonic()
+            for instrument in self._instruments:
+                instrument.entered(state.value)
             self.signal.notify()

@@ -1,0 +1,58 @@
+"""How many connections a pool keeps, and how many it may have beyond these. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The limits of a pool, in connections.
+
+    `min_size` are kept always and up to `max_size` while they are used. `max_overflow` more are
+    made when all of these are busy, and closed as soon as nobody waits for one (as in SQLAlchemy's
+    QueuePool). With `closes_idle` (`max_idle=0`) all beyond `min_size` are treated so; with a
+    `min_size` of 0, that is psycopg_pool's NullConnectionPool.
+    """
+
+    min_size: int
+    max_size: int
+    max_overflow: int = 0
+    closes_idle: bool = False
+
+    @classmethod
+    def of(
+        cls, min_size: object, max_size: object, max_overflow: object, max_idle: object
+    ) -> Sizes:
+        """Return the limits; raise `ConfigError` when a pool can't have them.
+
+        Without *max_size* a pool is as large as *min_size*.
+        """
+        most = min_size if max_size is None else max_size
+        for name, value in (
+            ("min_size", min_size),
+            ("max_size", most),
+            ("max_overflow", max_overflow),
+        ):
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                raise ConfigError(name, "it is not a count", "give a whole number, 0 or more")
+        assert isinstance(min_size, int)
+        assert isinstance(most, int)
+        assert isinstance(max_overflow, int)
+        if most < min_size:
+            raise ConfigError("max_size", "it is less than min_size", "give min_size or more")
+        if most + max_overflow == 0:
+            raise ConfigError("max_size", "no connection could ever be made", "give 1 or more")
+        return cls(min_size, most, max_overflow, closes_idle=max_idle == 0)
+
+    @property
+    def kept(self) -> int:
+        """How many connections may lie idle."""
+        return self.min_size if self.closes_idle else self.max_size
+
+    @property
+    def extra(self) -> int:
+        """How many more there may be while callers wait."""
+        return self.max_size + self.max_overflow - self.kept

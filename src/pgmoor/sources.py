@@ -1,0 +1,90 @@
+"""What is asked anew for each dial: parameters of a connection that are given as callables."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+
+from .errors import ConfigError
+from .sqlstate import Failure, FailureKind
+
+ConninfoParam = str | Callable[[], str] | Callable[[], Awaitable[str]]
+KwargsParam = (
+    Mapping[str, Any] | Callable[[], Mapping[str, Any]] | Callable[[], Awaitable[Mapping[str, Any]]]
+)
+PasswordParam = str | Callable[[], str] | Callable[[], Awaitable[str]]
+
+
+class Unobtainable(Exception):  # noqa: N818  it is no fault of the program
+    """A callable that was asked for connection parameters gave none."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The callables among the settings that say how to connect."""
+
+    conninfo: ConninfoParam = field(repr=False)
+    kwargs: KwargsParam | None = field(repr=False)
+    params: Mapping[str, Callable[[], Any]] = field(repr=False)  # by libpq's names
+
+    def __bool__(self) -> bool:
+        """Whether anything has to be asked."""
+        return self.whole or bool(self.params)
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing at all is known before it is asked, not even the hosts."""
+        return callable(self.conninfo) or callable(self.kwargs)
+
+    async def ask(self) -> tuple[str, dict[str, Any]]:
+        """Return the conninfo and `kwargs` as they are now, with all parameters as plain values.
+
+        What the callables raise goes through.
+        """
+        conninfo, kwargs = self.conninfo, self.kwargs
+        text = await _value_of("conninfo", conninfo, str) if callable(conninfo) else conninfo
+        given = await _value_of("kwargs", kwargs, Mapping) if callable(kwargs) else kwargs
+        found = dict(given or {})
+        for name, source in self.params.items():
+            found[name] = await _value_of(name, source, str)
+        return text, found
+
+    async def ask_within(self, seconds: float) -> tuple[str, dict[str, Any]]:
+        """Do what `ask()` does; raise `Unobtainable`, and nothing else, when there is no answer.
+
+        What a callable raises is not quoted: it may hold what it was to give.
+        """
+        what = " or ".join(self.names())
+        try:
+            with anyio.fail_after(seconds):
+                return await self.ask()
+        except TimeoutError:
+            text = f"the callable for {what} gave nothing within {seconds:g} s"
+        except ConfigError as error:
+            text = str(error)
+        except Exception as error:  # noqa: BLE001  the callables are the user's
+            text = f"the callable for {what} raised {type(error).__name__}"
+        raise Unobtainable(Failure(FailureKind.CREDENTIALS, text))
+
+    def names(self) -> list[str]:
+        """Return the names of the settings that are callables."""
+        whole = {"conninfo": self.conninfo, "kwargs": self.kwargs}
+        return [name for name, value in whole.items() if callable(value)] + list(self.params)
+
+
+async def _value_of(name: str, source: Callable[[], Any], kind: type) -> Any:
+    value = source()
+    if inspect.isawaitable(value):
+        value = await value
+    if not isinstance(value, kind):
+        wanted = "a string" if kind is str else "a mapping of names to values"
+        raise ConfigError(name, "its callable returned something else", f"let it return {wanted}")
+    return value

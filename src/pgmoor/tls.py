@@ -1,0 +1,52 @@
+"""Whether a server has to prove who it is; a warning where it hasn't."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import warnings
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .config import Settings
+    from .hosts import Host
+
+
+class InsecureTransportWarning(UserWarning):
+    """Connections to a host over the network don't prove that they lead to that host.
+
+    Whoever controls the network can read along or answer in the server's place. Give
+    `sslmode=verify-full` and `sslrootcert`. Where something else protects the way, silence it with
+    `warnings.simplefilter("ignore", pgmoor.InsecureTransportWarning)`.
+    """
+
+
+def is_local(host: Host) -> bool:
+    """Return whether connections to *host* stay on this machine."""
+    address = host.hostaddr or host.host
+    if not address or address.startswith(("/", "@")) or address == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def warn_of_weak_tls(settings: Settings) -> None:
+    """Warn, once a manager, when a host over the network need not prove who it is."""
+    params = settings.secrets.reveal()
+    # libpq, 32.19: with the system's certificates nothing weaker is allowed.
+    proven = "verify-full" if _given(params, "sslrootcert", "PGSSLROOTCERT") == "system" else ""
+    mode = _given(params, "sslmode", "PGSSLMODE") or proven or "prefer"
+    exposed = [host.label for host in settings.hosts if not is_local(host)]
+    if exposed and mode != "verify-full":
+        warnings.warn(
+            f"sslmode={mode} does not prove that {', '.join(exposed)} is the server that is meant:"
+            " give sslmode=verify-full and sslrootcert, or ignore this category of warnings",
+            InsecureTransportWarning,
+            stacklevel=4,  # the caller of the constructor, or of open()
+        )
+
+
+def _given(params: dict[str, str], name: str, variable: str) -> str:
+    return params.get(name) or os.environ.get(variable, "")
