@@ -1,9 +1,9 @@
-"""`Health`, its grades and its renderings."""
+"""`Health`: how a manager is graded, and the report as plain values."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given
@@ -50,6 +50,8 @@ REPORT = Health(
     since=12.3456,
     pool=CALM,
     hosts=(CURRENT, replace(host(Status.DOWN, name="db2:5432"), failure="Connection refused")),
+    name="orders",
+    at=1_700_000_000.0,
 )
 
 
@@ -105,27 +107,26 @@ def test_callers_who_wait_for_a_full_pool_are_worth_a_warning() -> None:
 
 @pytest.mark.parametrize(
     "pool",
-    [replace(FULL, waiting=0), replace(FULL, used=7, idle=1), replace(FULL, size=7, used=7)],
-    ids=["nobody waits", "one is idle", "it may still grow"],
+    [
+        replace(FULL, waiting=0),
+        replace(FULL, used=7, idle=1),
+        replace(FULL, size=7, used=7),
+        replace(FULL, max_overflow=1),
+    ],
+    ids=["nobody waits", "one is idle", "it may still grow", "it may still overflow"],
 )
 def test_a_busy_pool_is_not(pool: PoolFigures) -> None:
     assert grade(State.READY, pool, (CURRENT,))[0] == "pass"
 
 
-# -- renderings ---------------------------------------------------------------------------------
+# -- plain values -------------------------------------------------------------------------------
 
 
 def test_a_report_is_plain_values() -> None:
     shown = json.loads(json.dumps(REPORT.to_dict()))
 
-    assert shown["pool"] == {
-        "size": 4,
-        "used": 1,
-        "idle": 3,
-        "waiting": 0,
-        "min_size": 4,
-        "max_size": 8,
-    }
+    assert (shown["name"], shown["at"], shown["since"]) == ("orders", 1_700_000_000.0, 12.3456)
+    assert shown["pool"] == asdict(CALM)
     assert [(item["host"], item["current"]) for item in shown["hosts"]] == [
         ("db1:5432", True),
         ("db2:5432", False),
@@ -166,7 +167,7 @@ def test_a_host_is_reported_as_the_table_knows_it() -> None:
     failure = Failure(FailureKind.REFUSED, "Connection refused")
     table.apply(Observation(0, 11.0, 11.0, failure=failure))
 
-    shown = host_health(table[0], current=False, stale=False)
+    shown = host_health(table[0], current=False, stale=False, now=13.5)
 
     assert shown == HostHealth(
         host="db1:5432",
@@ -179,4 +180,11 @@ def test_a_host_is_reported_as_the_table_knows_it() -> None:
         current=False,
         stale=False,
         failure="Connection refused",
+        age=2.5,
     )
+
+
+def test_a_host_that_was_never_asked_has_no_age() -> None:
+    table = HostTable([Host(0, "db1", 5432)])
+
+    assert host_health(table[0], current=False, stale=False, now=13.5).age is None

@@ -5,7 +5,8 @@ It is built from what is in memory; no round trip, no pool slot.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import time
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +15,7 @@ from .hosts import HostState, Status
 
 if TYPE_CHECKING:
     from .config import Settings
+    from .renderings import Check, Format, Rendering
 
 
 class State(Enum):
@@ -30,11 +32,15 @@ class State(Enum):
 
 
 SERVING = frozenset({State.READY, State.STALLED})
+SATURATED = "all connections are in use and callers wait"
 
 
 @dataclass(frozen=True, slots=True)
 class HostHealth:
-    """One host as a report shows it; durations in seconds."""
+    """One host as a report shows it; durations in seconds.
+
+    `age` is how long ago the host was asked last, None if it never was.
+    """
 
     host: str
     status: str
@@ -46,6 +52,7 @@ class HostHealth:
     current: bool
     stale: bool
     failure: str | None
+    age: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +62,8 @@ class Health:
     `live`: the manager's own tasks run; false only when it is closed or broken. It never depends
     on the database, so that an orchestrator does not restart a program whose database is away.
     `ready`: a connection can be expected now. `status`: pass, warn (it serves, and something needs
-    attention) or fail. `since` is the number of seconds that `state` has held.
+    attention) or fail. `since` is the number of seconds that `state` has held. `name` is the
+    manager's, `at` the instant in seconds since the epoch.
     """
 
     live: bool
@@ -66,6 +74,8 @@ class Health:
     since: float
     pool: PoolFigures
     hosts: tuple[HostHealth, ...]
+    name: str = ""
+    at: float = field(default_factory=time.time)
 
     def to_dict(self, *, details: bool = True) -> dict[str, Any]:
         """Return plain values; with `details=False` no host, figure or error text is in them."""
@@ -79,9 +89,34 @@ class Health:
             }
         return asdict(self)
 
+    def render(
+        self,
+        accept: str | None = None,
+        *,
+        format: Format | None = None,  # noqa: A002  the word that everyone looks for
+        check: Check = "ready",
+        details: bool = False,
+    ) -> Rendering:
+        """Return the HTTP answer to a readiness or liveness check: status code, type and body.
 
-def host_health(state: HostState, *, current: bool, stale: bool) -> HostHealth:
-    """Return the report on one host."""
+        Args:
+            accept: The request's Accept header, which chooses between health+json, json, text and
+                spring; health+json is the answer to none of them.
+            format: health+json, json, text, spring or microprofile, whatever the header says.
+            check: ready asks whether to send requests; live whether to restart the program, which
+                never depends on the database.
+            details: Whether hosts, figures and the texts of errors are shown, too.
+
+        Raises:
+            ValueError: There is no such format or check.
+        """
+        from .renderings import render  # noqa: PLC0415  `import pgmoor` does without it
+
+        return render(self, accept, format=format, check=check, details=details)
+
+
+def host_health(state: HostState, *, current: bool, stale: bool, now: float) -> HostHealth:
+    """Return the report on one host at *now*, by the monotonic clock."""
     return HostHealth(
         host=state.host.label,
         status=state.status.value,
@@ -93,7 +128,13 @@ def host_health(state: HostState, *, current: bool, stale: bool) -> HostHealth:
         current=current,
         stale=stale,
         failure=state.failure.text if state.failure else None,
+        age=None if state.asked_at == float("-inf") else max(now - state.asked_at, 0.0),
     )
+
+
+def saturated(pool: PoolFigures) -> bool:
+    """Return whether callers wait because all connections are in use."""
+    return pool.waiting > 0 and not pool.idle and pool.used >= pool.max_size + pool.max_overflow
 
 
 def grade(
@@ -110,8 +151,8 @@ def grade(
     for host in hosts:
         if host.status not in (Status.UP.value, Status.UNKNOWN.value):
             return "warn", f"{host.host} is {host.status}"
-    if pool.waiting and not pool.idle and pool.used >= pool.max_size:
-        return "warn", "all connections are in use and callers wait"
+    if saturated(pool):
+        return "warn", SATURATED
     return "pass", "connected"
 
 
@@ -124,8 +165,15 @@ def unopened(settings: Settings, state: State) -> Health:
         state=state.value,
         reason=state.value,
         since=0.0,
-        pool=PoolFigures(min_size=settings.min_size, max_size=settings.max_size),
-        hosts=tuple(
-            host_health(HostState(host), current=False, stale=False) for host in settings.hosts
+        pool=PoolFigures(
+            min_size=settings.min_size,
+            max_size=settings.max_size,
+            max_overflow=settings.max_overflow,
+            kept=settings.sizes.kept,
         ),
+        hosts=tuple(
+            host_health(HostState(host), current=False, stale=False, now=0.0)
+            for host in settings.hosts
+        ),
+        name=settings.name,
     )
