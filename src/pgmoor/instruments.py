@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .events import Event
+
     # Called once, when what began has ended: with None, or with what it ended in.
     Ended = Callable[[BaseException | str | None], None]
 
 
 class Instrument:
-    """Hears of checkouts, dials and probes; a subclass overrides what it wants to hear.
+    """Hears of checkouts, dials, probes and changes; a subclass overrides what it wants to hear.
 
     All durations are in seconds. Every method runs in the event loop, in the task it is about.
     """
@@ -47,6 +49,18 @@ class Instrument:
 
     def searched(self) -> None:
         """Hear that the reconnect coroutine made an attempt."""
+
+    def left(self, host: str, noticed: float) -> None:
+        """Hear that the host in use is given up, *noticed* seconds after the first sign of trouble.
+
+        Not called when everyone merely goes back to a preferred host.
+        """
+
+    def entered(self, state: str) -> None:
+        """Hear that the manager is in another state from now on: a value of `State`."""
+
+    def happened(self, event: Event) -> None:
+        """Hear of an event at once; what `subscribe()` calls hears of it in a task of its own."""
 
 
 def ended(ends: list[Ended | None], outcome: BaseException | str | None) -> None:

@@ -1,0 +1,139 @@
+"""Counts what a manager does. It is fed in the manager's event loop and read from any thread."""
+
+from __future__ import annotations
+
+from collections import Counter
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from pgmoor.events import Failover
+from pgmoor.health import State
+from pgmoor.instruments import Instrument
+
+from .buckets import Buckets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pgmoor import ConnectionManager
+    from pgmoor.events import Event
+    from pgmoor.instruments import Ended
+
+WITHOUT_HOST = frozenset({State.SEARCHING.value, State.OUTAGE.value, State.GAVE_UP.value})
+
+
+class Tally(Instrument):
+    """The totals since it was attached to a manager; durations in seconds.
+
+    Dictionaries are only ever added to, and are to be read by way of a copy.
+    """
+
+    def __init__(self, hosts: Iterable[str], clock: Callable[[], float] = monotonic) -> None:
+        hosts = list(hosts)
+        self.timeouts = 0
+        self.attempts = 0
+        self.failovers = 0
+        self.waits = Buckets()
+        self.uses = Buckets()
+        self.creations = Buckets()
+        self.detections = Buckets()
+        self.recoveries = Buckets()
+        self.probes = {host: Buckets() for host in hosts}
+        self.aborts: Counter[str] = Counter(dict.fromkeys(hosts, 0))
+        self.probe_failures: Counter[tuple[str, str]] = Counter()
+        self.dial_failures: Counter[tuple[str, str]] = Counter()
+        self.events: Counter[str] = Counter()
+        self._clock = clock
+        self._left_at: float | None = None
+        # The time without a host until then, and since when there is none; replaced as a whole.
+        self._outage: tuple[float, float | None] = (0.0, None)
+
+    @classmethod
+    def of(cls, manager: ConnectionManager) -> Tally:
+        """Return a tally for *manager*, which need not be open; it is not attached yet."""
+        health = manager.snapshot()
+        tally = cls(host.host for host in health.hosts)
+        if health.state in WITHOUT_HOST:
+            tally._outage = (0.0, monotonic() - health.since)
+        return tally
+
+    def outage_seconds(self) -> float:
+        """Return the time without a host in use, the one that goes on included."""
+        until_then, since = self._outage
+        return until_then if since is None else until_then + self._clock() - since
+
+    # -- what the manager tells ----------------------------------------------------------------
+
+    def checked_out(self, waited: float) -> None:
+        """Count a checkout."""
+        if waited:
+            self.waits.observe(waited)
+        else:
+            self.waits.zeros += 1
+
+    def returned(self, held: float) -> None:
+        """Count a return."""
+        self.uses.observe(held)
+
+    def timed_out(self) -> None:
+        """Count a caller that waited in vain."""
+        self.timeouts += 1
+
+    def dialling(self, host: str) -> Ended:
+        """Count the dial if it fails; one that was ended because it is not wanted has not."""
+
+        def ended(outcome: BaseException | str | None) -> None:
+            if isinstance(outcome, str):
+                self.dial_failures[host, outcome] += 1
+
+        return ended
+
+    def dialled(self, seconds: float) -> None:
+        """Count a connection that was made."""
+        self.creations.observe(seconds)
+
+    def probed(self, host: str, seconds: float, failure: str | None) -> None:
+        """Count a probe, as answered or as failed."""
+        if failure is not None:
+            self.probe_failures[host, failure] += 1
+        else:
+            self.probes[host].observe(seconds)
+
+    def aborted(self, host: str) -> None:
+        """Count a connection that was cut."""
+        self.aborts[host] += 1
+
+    def searched(self) -> None:
+        """Count an attempt to reconnect."""
+        self.attempts += 1
+
+    def left(self, host: str, noticed: float) -> None:  # noqa: ARG002  it is the manager's figure
+        """Count how long it took to give the host up, and begin to count the recovery."""
+        self.detections.observe(noticed)
+        self._left_at = self._clock()
+
+    def entered(self, state: str) -> None:
+        """Count the time without a host."""
+        until_then, since = self._outage
+        if state in WITHOUT_HOST:
+            if since is None:
+                self._outage = (until_then, self._clock())
+            return
+        if since is not None:
+            self._outage = (until_then + self._clock() - since, None)
+        if state == State.CLOSED.value:
+            self._left_at = None
+        self._recovered()
+
+    def happened(self, event: Event) -> None:
+        """Count an event."""
+        self.events[type(event).__name__] += 1
+        if isinstance(event, Failover):
+            self.failovers += 1
+            self._recovered()
+
+    def _recovered(self) -> None:
+        """Count the recovery, if one was under way: a host is in use again."""
+        if self._left_at is not None:
+            self.recoveries.observe(self._clock() - self._left_at)
+            self._left_at = None
