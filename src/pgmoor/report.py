@@ -54,6 +54,8 @@ class Reporter:
             self._emit(
                 ev.RoleChanged(host=after.host.label, before=nature(before), after=nature(after))
             )
+        if after.pooled and not before.pooled:
+            logger.info("a pooler answers for %s; statements are not prepared there", after.host)
         self.watch_foreign(table)
         self._watch_split(table, after)
 

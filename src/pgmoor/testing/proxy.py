@@ -31,7 +31,10 @@ class Door(enum.Enum):
 
 
 class FaultProxy:
-    """A TCP proxy on 127.0.0.1, in front of one server, with faults at command.
+    """A TCP proxy on this machine, in front of one server, with faults at command.
+
+    It listens on 127.0.0.1 and a free port, or on the `listen_host` and `listen_port` given (all of
+    127.0.0.0/8 is this machine's).
 
     Each method returns once its fault is in effect, may be called from any thread, and takes some
     20 ms at most. Faults of different kinds add up until `heal`. Methods raise RuntimeError before
@@ -41,9 +44,16 @@ class FaultProxy:
     whose server refuses is accepted first and then reset.
     """
 
-    def __init__(self, host: str, port: int) -> None:
-        self.host = LOOPBACK
-        self.port = free_port()
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        listen_host: str = LOOPBACK,
+        listen_port: int | None = None,
+    ) -> None:
+        self.host = listen_host
+        self.port = free_port() if listen_port is None else listen_port
         self.accepted = 0
         """How many connections have been accepted since the start."""
         self._target = _resolve(host, port)
@@ -83,7 +93,7 @@ class FaultProxy:
         """Begin to listen; raise OSError when the port was taken meanwhile."""
         if self._thread is not None:
             raise RuntimeError("the proxy is running already")
-        self._listener = _bind(self.port)
+        self._listener = _bind(self.host, self.port)
         self._poller = Poller()
         self._bell, self._ear = socket.socketpair()
         self._poller.watch(self._ear, selectors.EVENT_READ, self._on_command)
@@ -219,7 +229,7 @@ class FaultProxy:
             # Bound and not listening: the kernel refuses, and nobody else can take the port.
             self._listener.close()
             self._plug_ports.clear()
-            self._listener = _bind(self.port)
+            self._listener = _bind(self.host, self.port)
         elif door is Door.SWALLOW:
             self._plug()
         else:
@@ -275,12 +285,12 @@ class FaultProxy:
         self._running = False
 
 
-def _bind(port: int) -> socket.socket:
+def _bind(host: str, port: int) -> socket.socket:
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setblocking(False)
     try:
-        listener.bind((LOOPBACK, port))
+        listener.bind((host, port))
     except OSError:
         listener.close()
         raise

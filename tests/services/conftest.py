@@ -1,0 +1,44 @@
+"""Real servers from Debian's packages, in front of PostgreSQL or beside it.
+
+Where a program is not installed its tests are left out; with PGMOOR_SERVICES=required, as in CI,
+they fail instead.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from services.pgbouncer import PgBouncer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pgmoor.testing import Node
+
+
+def find_program(name: str) -> str:
+    """Return the path of a program, or leave the test out."""
+    places = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/lib/postgresql"])
+    if path := shutil.which(name, path=places):
+        return path
+    message = f"{name} is not installed: apt-get install {name}"
+    if os.environ.get("PGMOOR_SERVICES") == "required":
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture
+def pgbouncer() -> Iterator[Callable[..., PgBouncer]]:
+    """Start a PgBouncer before a server: `pgbouncer(node, "transaction")`."""
+    program = find_program("pgbouncer")
+    with ExitStack() as stack:
+
+        def start(node: Node, mode: str, **settings: str) -> PgBouncer:
+            return stack.enter_context(PgBouncer(program, node, mode, settings))
+
+        yield start

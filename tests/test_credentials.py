@@ -1,0 +1,220 @@
+"""Passwords that change, that are wrong, and that somebody else has to be asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+
+from pgmoor import ConfigError, ConnectionManager, NoHostAvailable
+from pgmoor.gate import SLOW_DELAY
+from pgmoor.testing import Cluster
+from support import fill, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from pgmoor.testing import Node
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def guarded() -> AsyncIterator[Cluster]:
+    """One server that asks for passwords."""
+    async with Cluster(standbys=0, auth="scram-sha-256") as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def server(guarded: Cluster) -> Node:
+    """A server with a role `app` whose password is "first"."""
+    await guarded.reset()
+    await guarded[0].sql("create role app login password 'first'")
+    return guarded[0]
+
+
+@asynccontextmanager
+async def manager_of(server: Node, **settings: Any) -> AsyncIterator[ConnectionManager]:
+    values = {"min_size": 1, "max_size": 4, "timeout": 5.0, **settings}
+    manager = ConnectionManager(
+        "user=app dbname=postgres", hosts=[f"{server.host}:{server.port}"], **values
+    )
+    try:
+        await manager.open()
+        yield manager
+    finally:
+        await manager.close(timeout=1)
+
+
+async def works(manager: ConnectionManager) -> bool:
+    async with manager.connection() as conn:
+        return (await (await conn.execute("select 1")).fetchone()) == (1,)
+
+
+def rejections(server: Node) -> int:
+    return server.log_file.read_text(errors="replace").count("password authentication failed")
+
+
+class Vault:
+    """Keeps the current password, and counts who asked for it."""
+
+    def __init__(self, password: str) -> None:
+        self.password = password
+        self.asked = 0
+
+    def ask(self) -> str:
+        self.asked += 1
+        return self.password
+
+    async def ask_slowly(self) -> str:
+        await asyncio.sleep(0)
+        return self.ask()
+
+
+@pytest.mark.parametrize("way", ["value", "function", "coroutine function", "kwargs", "conninfo"])
+async def test_a_password_is_taken_from_wherever_it_is(server: Node, way: str) -> None:
+    vault = Vault("first")
+    address = f"host={server.host} port={server.port} user=app dbname=postgres"
+    ways: dict[str, dict[str, Any]] = {
+        "value": {"conninfo": address, "password": "first"},
+        "function": {"conninfo": address, "password": vault.ask},
+        "coroutine function": {"conninfo": address, "password": vault.ask_slowly},
+        "kwargs": {
+            "kwargs": lambda: {
+                "host": server.host,
+                "port": server.port,
+                "user": "app",
+                "dbname": "postgres",
+                "password": vault.ask(),
+            }
+        },
+        "conninfo": {"conninfo": lambda: f"{address} password={vault.ask()}"},
+    }
+
+    async with ConnectionManager(min_size=1, timeout=5, **ways[way]) as manager:
+        assert await works(manager)
+        assert [host.host for host in manager.snapshot().hosts] == [f"{server.host}:{server.port}"]
+    assert vault.asked > 0 or way == "value"
+
+
+async def test_a_rotated_password_fails_nobody(server: Node) -> None:
+    vault = Vault("first")
+    async with manager_of(server, password=vault.ask, min_size=2) as manager:
+        held = await manager.getconn()
+        vault.password = "second"
+        await server.sql("alter role app password 'second'")
+
+        await manager.drain()
+        conns = await fill(manager, 3)
+
+        assert len(conns) == 3
+        assert await (await held.execute("select 1")).fetchone() == (1,)
+        await manager.putconn(held)
+
+
+async def test_a_password_rotated_between_asking_and_dialling_is_asked_for_again(
+    server: Node,
+) -> None:
+    vault = Vault("first")
+    async with manager_of(server, password=vault.ask) as manager:
+        await manager.wait()
+        # The answer is kept for a moment, in which the password changes.
+        vault.password = "second"
+        await server.sql("alter role app password 'second'")
+        asked = vault.asked
+
+        await asyncio.gather(*(works(manager) for _ in range(4)))
+        conns = await fill(manager, 4)
+
+        assert len(conns) == 4
+        assert vault.asked > asked
+
+
+async def test_a_wrong_password_is_named_and_not_tried_again_and_again(server: Node) -> None:
+    before = rejections(server)
+    async with manager_of(server, password="wrong", timeout=1.0) as manager:
+        results = await asyncio.gather(*(works(manager) for _ in range(8)), return_exceptions=True)
+
+        for result in results:
+            assert isinstance(result, NoHostAvailable)
+            assert "password authentication failed" in str(result)
+            assert "wrong" not in str(result)
+        assert rejections(server) - before == 1
+
+
+async def test_an_open_pool_does_not_hammer_either(server: Node) -> None:
+    async with manager_of(server, password="first", timeout=1.0) as manager:
+        await manager.wait()
+        before = rejections(server)
+        await server.sql("alter role app password 'second'")
+        await manager.drain()
+        tried = rejections(server)
+
+        with pytest.raises(NoHostAvailable):
+            await asyncio.gather(*(works(manager) for _ in range(8)))
+
+        # Three dials may be under way when the first is rejected.
+        assert before < rejections(server) <= max(tried, before) + 3
+
+
+async def test_a_corrected_password_is_found_out(server: Node) -> None:
+    vault = Vault("second")
+    async with manager_of(server, password=vault.ask, timeout=SLOW_DELAY + 10) as manager:
+        await until(lambda: manager.snapshot().hosts[0].status == "rejected")
+        await server.sql("alter role app password 'second'")
+
+        assert await works(manager)
+
+
+async def test_a_source_that_fails_is_named_without_its_words(server: Node) -> None:
+    def fail() -> str:
+        raise ConnectionError("the vault at secret.example is sealed")
+
+    async with manager_of(server, password=fail, timeout=0.5) as manager:
+        with pytest.raises(NoHostAvailable) as caught:
+            await works(manager)
+
+    assert "the callable for password raised ConnectionError" in str(caught.value)
+    assert "sealed" not in str(caught.value)
+
+
+async def test_a_source_that_hangs_is_named_and_bounded(server: Node) -> None:
+    async def hang() -> str:
+        await asyncio.Event().wait()
+        return ""
+
+    async with manager_of(
+        server, password=hang, timeout=1.5, kwargs={"connect_timeout": 1}
+    ) as manager:
+        with pytest.raises(NoHostAvailable) as caught:
+            await works(manager)
+
+    assert "the callable for password gave nothing within 1 s" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [b"first", None, 7])
+async def test_a_source_that_gives_something_else_is_named(server: Node, value: Any) -> None:
+    async with manager_of(server, password=lambda: value, timeout=0.5) as manager:
+        with pytest.raises(NoHostAvailable, match="its callable returned something else"):
+            await works(manager)
+
+
+async def test_what_a_conninfo_callable_raises_reaches_the_one_who_opens() -> None:
+    answers: list[Any] = [OSError("no vault"), "nonsense", "host=127.0.0.1 port=1 user=app"]
+
+    def conninfo() -> str:
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return str(answer)
+
+    manager = ConnectionManager(conninfo)
+    with pytest.raises(OSError, match="no vault"):
+        await manager.open()
+    with pytest.raises(ConfigError):
+        await manager.open()
+    await manager.open()
+    assert [host.host for host in manager.snapshot().hosts] == ["127.0.0.1:1"]
+    await manager.close()

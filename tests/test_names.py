@@ -1,0 +1,194 @@
+"""Host names: several addresses, dead ones, none, and a resolver that hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from contextlib import asynccontextmanager, suppress
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from psycopg import errors
+
+from pgmoor import ConnectionManager, NoHostAvailable
+from pgmoor.resolve import needs_resolving, resolve
+from pgmoor.testing import Cluster, FaultProxy
+from support import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+Answer = tuple[str, ...] | OSError | threading.Event
+
+
+class Names:
+    """Answers for the system's resolver where a test says so."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Answer] = {}
+        self.asked: list[str] = []
+        self.threads: set[int] = set()
+        self._real = socket.getaddrinfo
+
+    def getaddrinfo(self, host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
+        if host not in self.answers:
+            return self._real(host, port, *args, **kwargs)
+        self.asked.append(host)
+        self.threads.add(threading.get_ident())
+        answer = self.answers[host]
+        if isinstance(answer, threading.Event):
+            answer.wait(30)
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        if isinstance(answer, OSError):
+            raise answer
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (name, port)) for name in answer]
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[Names]:
+    found = Names()
+    monkeypatch.setattr(socket, "getaddrinfo", found.getaddrinfo)
+    yield found
+    for answer in found.answers.values():
+        if isinstance(answer, threading.Event):
+            answer.set()
+
+
+@asynccontextmanager
+async def manager_of(*hosts: str, **settings: Any) -> AsyncIterator[ConnectionManager]:
+    values = {"min_size": 1, "max_size": 4, "timeout": 5.0, **settings}
+    manager = ConnectionManager(
+        "user=postgres dbname=postgres sslmode=disable", hosts=list(hosts), **values
+    )
+    with pytest.warns(UserWarning, match="does not prove"):
+        await manager.open()
+    try:
+        yield manager
+    finally:
+        await manager.close(timeout=1)
+
+
+async def port_of(manager: ConnectionManager) -> int:
+    async with manager.connection() as conn:
+        row = await (await conn.execute("select inet_server_port()")).fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+@pytest.mark.parametrize("name", ["db1", "db.example.org", "localhost", "10.0.0.256"])
+def test_names_are_resolved(name: str) -> None:
+    assert needs_resolving(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "/run/postgresql", "@abstract", "10.0.0.1", "::1", "fe80::1%lo"]
+)
+def test_addresses_and_sockets_are_not(name: str) -> None:
+    assert not needs_resolving(name)
+
+
+async def test_resolving_gives_each_address_once() -> None:
+    assert "127.0.0.1" in await resolve("localhost", 5432)
+
+
+@pytest.mark.parametrize("name", ["no-such-host.invalid", "x" * 64, "\udcff"])
+async def test_a_name_that_nobody_knows_is_an_error(name: str) -> None:
+    with pytest.raises(socket.gaierror):
+        await resolve(name, 5432)
+
+
+async def test_a_first_address_that_swallows_packets_costs_a_head_start(
+    alone: Cluster, names: Names
+) -> None:
+    # Any address of 127.0.0.0/8 is this machine's: the proxy swallows what comes to the first one.
+    with FaultProxy(alone[0].host, alone[0].port, listen_host="127.0.0.2") as dead:
+        dead.blackhole()
+        names.answers["db"] = ("127.0.0.2", "127.0.0.1")
+        with FaultProxy(alone[0].host, alone[0].port, listen_port=dead.port):
+            began = monotonic()
+            async with manager_of(f"db:{dead.port}") as manager:
+                assert await port_of(manager) == alone[0].port
+                took = monotonic() - began
+                began = monotonic()
+                await manager.drain()
+                assert await port_of(manager) == alone[0].port
+                later = monotonic() - began
+
+    assert took < 2.0
+    assert later < 1.0
+
+
+async def test_a_first_address_that_refuses_costs_nothing(alone: Cluster, names: Names) -> None:
+    names.answers["db"] = ("127.0.0.3", "127.0.0.1")
+
+    async with manager_of(f"db:{alone[0].port}") as manager:
+        assert await port_of(manager) == alone[0].port
+
+
+async def test_a_name_that_nobody_knows_leaves_the_other_hosts_usable(
+    pair: Cluster, names: Names
+) -> None:
+    names.answers["gone"] = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    began = monotonic()
+    async with manager_of("gone:5432", f"127.0.0.1:{pair[0].port}") as manager:
+        assert await port_of(manager) == pair[0].port
+        took = monotonic() - began
+        failure = manager.snapshot().hosts[0].failure
+
+    assert took < 2.0
+    assert failure == "its name was not resolved: Name or service not known"
+
+
+async def test_a_resolver_that_hangs_leaves_the_other_hosts_and_the_loops_threads_usable(
+    pair: Cluster, names: Names
+) -> None:
+    names.answers["slow"] = threading.Event()
+
+    began = monotonic()
+    async with manager_of("slow:5432", f"127.0.0.1:{pair[0].port}") as manager:
+        assert await port_of(manager) == pair[0].port
+        took = monotonic() - began
+        await until(lambda: manager.snapshot().hosts[0].failure is not None)
+        failure = manager.snapshot().hosts[0].failure
+        # However often the host is asked for, one lookup is under way.
+        assert names.asked == ["slow"]
+        assert await asyncio.to_thread(lambda: "free") == "free"
+
+    assert took < 2.0
+    assert failure == "its name was not resolved within 1 s"
+
+
+async def test_a_name_that_is_known_again_is_found(alone: Cluster, names: Names) -> None:
+    names.answers["db"] = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    async with manager_of(f"db:{alone[0].port}", timeout=10) as manager:
+        with pytest.raises(NoHostAvailable, match="Temporary failure"):
+            async with manager.connection(timeout=0.3):
+                pass
+        names.answers["db"] = ("127.0.0.1",)
+        assert await port_of(manager) == alone[0].port
+
+
+async def test_a_name_that_leads_elsewhere_is_followed(
+    pair: Cluster, names: Names, proxies: Callable[[Cluster], list[FaultProxy]]
+) -> None:
+    """The name of the primary is moved to the promoted standby, as many services do."""
+    first, second = pair.nodes
+    with (
+        FaultProxy(first.host, first.port, listen_host="127.0.0.4") as one,
+        FaultProxy(second.host, second.port, listen_host="127.0.0.5", listen_port=one.port),
+    ):
+        names.answers["db"] = ("127.0.0.4",)
+        async with manager_of(f"db:{one.port}", target="primary", timeout=20) as manager:
+            assert await port_of(manager) == first.port
+            await first.kill()
+            await second.promote()
+            names.answers["db"] = ("127.0.0.5",)
+            async with asyncio.timeout(20):
+                while True:
+                    with suppress(errors.OperationalError):  # a connection that broke
+                        if await port_of(manager) == second.port:
+                            break
