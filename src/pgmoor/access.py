@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from .discreet import discreetly
 from .gate import Gate
+from .redact import first_line
 from .resolve import needs_resolving, resolve
 from .shared import Shared
 from .sources import Unobtainable
@@ -21,6 +23,7 @@ from .sqlstate import Failure, FailureKind, classify, describe_failure
 if TYPE_CHECKING:
     from .config import Settings
     from .connection import ManagedConnection
+    from .hidden import Hidden
     from .hosts import Host
 
 # Seconds that one address of a name is given before the next one is tried beside it, as RFC 8305
@@ -41,7 +44,9 @@ class Refused(Exception):  # noqa: N818  it is the host's word, and no fault
 class Access:
     """Makes connections to one host, each within its time."""
 
-    def __init__(self, settings: Settings, host: Host, fresh: Shared[Params] | None) -> None:
+    def __init__(
+        self, settings: Settings, host: Host, fresh: Shared[Hidden[Params]] | None
+    ) -> None:
         self.gate = Gate()
         self._settings = settings
         self._host = host
@@ -88,7 +93,7 @@ class Access:
         if self._fresh is None:
             return None
         try:
-            return await self._fresh.get(anew=anew)
+            return (await self._fresh.get(anew=anew)).reveal()
         except Unobtainable as error:
             raise Refused(error.failure) from None
 
@@ -100,12 +105,15 @@ class Access:
         given = {**settings.params_of(self._host, params), **arguments}
         # Past this point only our own limit counts.
         given["connect_timeout"] = 3600
-        with anyio.fail_after(timeout):
+        with anyio.fail_after(timeout), discreetly():
             addresses = await self._addresses(timeout)
             if len(addresses) < 2:
                 address = addresses[0] if addresses else given["hostaddr"]
-                return await cls.connect(**{**given, "hostaddr": address})
-            return await self._race(cls, given, addresses)
+                conn = await cls.connect(**{**given, "hostaddr": address})
+            else:
+                conn = await self._race(cls, given, addresses)
+        settings.secrets.learn_from(conn.pgconn)
+        return conn
 
     async def _addresses(self, timeout: float) -> tuple[str, ...]:
         """Return the addresses of the host's name, the one that answered last first."""
@@ -167,5 +175,7 @@ def failure_of(error: BaseException, settings: Settings, timeout: float) -> Fail
         return error.failure
     if isinstance(error, TimeoutError):
         return Failure(FailureKind.TIMEOUT, f"no answer within {timeout:g} s")
+    # By now libpq knows the password that it has found in a file or in the environment.
+    settings.secrets.learn_from(getattr(error, "pgconn", None))
     failure = describe_failure(error)
-    return Failure(failure.kind, settings.secrets.redact(failure.text))
+    return Failure(failure.kind, first_line(settings.secrets.redact(failure.text)))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from . import conninfo as _conninfo
 from .errors import ConfigError
+from .hidden import Hidden, Secrets
 from .policy import Rules, Target
 from .sizes import Sizes
 from .sources import ConninfoParam, KwargsParam, PasswordParam, Sources, Unobtainable
@@ -37,44 +38,6 @@ TCP_DEFAULTS = {
     "keepalives_count": "5",
     "tcp_user_timeout": "10000",  # milliseconds
 }
-_KNOWN_SECRETS = 16  # more than are in use at any time
-_SECRET_PARAMETERS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key")
-
-
-class Secrets:
-    """Holds the connection parameters; shows nothing of them, and refuses to be pickled."""
-
-    __slots__ = ("_learnt", "_params")
-
-    def __init__(self, params: Mapping[str, str]) -> None:
-        self._params = dict(params)
-        self._learnt: dict[str, None] = {}  # secret values, the newest last
-        self.learn(params)
-
-    def __repr__(self) -> str:
-        return "<secrets>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError("connection parameters are not pickled: they may hold a password")
-
-    def reveal(self) -> dict[str, str]:
-        """Return the parameters in the clear, for the one call that dials."""
-        return dict(self._params)
-
-    def learn(self, params: Mapping[str, str]) -> None:
-        """Keep the secret values among *params* from being shown; the newest few are known."""
-        for name in _SECRET_PARAMETERS:
-            if value := params.get(name):
-                self._learnt.pop(value, None)
-                self._learnt[value] = None
-        while len(self._learnt) > _KNOWN_SECRETS:
-            del self._learnt[next(iter(self._learnt))]
-
-    def redact(self, text: str) -> str:
-        """Return *text* with each secret value in it replaced by asterisks."""
-        for value in self._learnt:
-            text = text.replace(value, "********")
-        return text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,12 +109,12 @@ class Settings:
         params["hostaddr"] = host.hostaddr or ""  # or PGHOSTADDR would take every host's place
         return params
 
-    async def ask_sources(self) -> tuple[dict[str, str], dict[str, Any]]:
+    async def ask_sources(self) -> Hidden[tuple[dict[str, str], dict[str, Any]]]:
         """Return the parameters and psycopg's arguments, as the callables among them say now.
 
         Raises `Unobtainable`. What they give is a secret from then on.
         """
-        text, kwargs = await self.sources.ask_within(self.connect_timeout)
+        text, kwargs = (await self.sources.ask_within(self.connect_timeout)).reveal()
         try:
             params, connect_args = read_params(text, kwargs, with_hosts=True)
         except ConfigError as error:
@@ -159,7 +122,7 @@ class Settings:
         for name in (*_conninfo.ADDRESS, "target_session_attrs", "connect_timeout"):
             params.pop(name, None)
         self.secrets.learn(params)
-        return params, connect_args
+        return Hidden((params, connect_args))
 
 
 def make_settings(
@@ -170,7 +133,7 @@ def make_settings(
     password: PasswordParam | None,
     target: str | None,
     name: str,
-    asked: tuple[str, dict[str, Any]] | None = None,
+    asked: Hidden[tuple[str, dict[str, Any]]] | None = None,
     **values: Any,
 ) -> Settings:
     """Parse and validate everything; raise `ConfigError` with the setting and the remedy.
@@ -179,7 +142,7 @@ def make_settings(
     result may have no hosts.
     """
     sources = _sources(conninfo, kwargs, password)
-    text, given = asked or ("" if callable(conninfo) else conninfo, sources.kwargs)
+    text, given = asked.reveal() if asked else sources.known()
     params, connect_args = read_params(text, given, with_hosts=hosts is None)
     unknown = sources.whole and asked is None
     if hosts is None:

@@ -13,8 +13,9 @@ from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from psycopg import AsyncConnection, errors, generators, pq, waiting
+from psycopg import AsyncConnection, errors, pq, waiting
 
+from .answer import NoAnswer, read_answer
 from .errors import CommitOutcomeUnknown, ConnectionAborted
 from .fuse import Fuse
 from .settle import settle
@@ -217,7 +218,10 @@ class ManagedConnection(AsyncConnection[Any]):
             with fuse:
                 async with self.lock:
                     self.pgconn.send_query(statement)
-                    results: list[PGresult] = await self.wait(generators.execute(self.pgconn))
+                    results: list[PGresult] = await self.wait(read_answer(self.pgconn))
+        except NoAnswer:
+            self.discard()  # more of it may be on the way
+            raise
         except errors.Error:
             if fuse.burnt:
                 raise TimeoutError(why) from None

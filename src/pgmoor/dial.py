@@ -17,8 +17,9 @@ from psycopg_pool import PoolClosed
 
 from .access import failure_of
 from .backoff import delays
+from .facts import full_facts, plain_facts
 from .gate import NEEDS_A_PERSON, SLOW_DELAY
-from .hosts import Facts, Host, Observation
+from .hosts import Observation
 from .instruments import ended
 from .sqlstate import Failure
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from .access import Access
     from .config import Settings
     from .connection import ManagedConnection
+    from .hosts import Facts, Host
     from .instruments import Instrument
 
 logger = logging.getLogger("pgmoor.dial")
@@ -75,31 +77,14 @@ class Asker:
         why = f"no answer to a health check within {timeout:g} s"
         if not self._plain:
             try:
-                answer = (await conn.ask(FULL_QUESTION, timeout, why))[0]
-                return _facts(answer, conn.info.backend_pid)
+                answer = await conn.ask(FULL_QUESTION, timeout, why)
+                return full_facts(answer, conn.info.backend_pid)
             except errors.Error as error:
                 if error.sqlstate not in NOT_POSTGRESQL:
                     raise
                 self._plain = True
                 logger.info("a server does not know PostgreSQL's functions; asking plainly")
-        result = (await conn.ask(PLAIN_QUESTION, timeout, why))[0]
-        return Facts(writable=result.get_value(0, 0) == b"off")
-
-
-def _facts(result: Any, backend_pid: int) -> Facts:
-    recovery, read_only, timeline, system_id, lag, started, pid = (
-        result.get_value(0, index) for index in range(7)
-    )
-    return Facts(
-        in_recovery=recovery == b"t",
-        writable=read_only == b"off" and recovery == b"f",
-        timeline=int(timeline) if timeline else None,
-        system_id=int(system_id) if system_id else None,
-        lag=float(lag) if lag else None,
-        started=started.decode() if started else None,
-        # A pooler invents the process id that it gives its clients for cancel requests.
-        pooled=int(pid) != backend_pid,
-    )
+        return plain_facts(await conn.ask(PLAIN_QUESTION, timeout, why))
 
 
 class Dialler:

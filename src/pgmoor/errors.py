@@ -55,7 +55,10 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class PoolFigures:
-    """The pool at one instant: connections made, in use, idle; callers waiting; its limits."""
+    """The pool at one instant: connections made, in use, idle; callers waiting; its limits.
+
+    `kept` is how many connections may lie idle.
+    """
 
     size: int = 0
     used: int = 0
@@ -64,6 +67,7 @@ class PoolFigures:
     min_size: int = 0
     max_size: int = 0
     max_overflow: int = 0
+    kept: int = 0
 
     def __str__(self) -> str:
         beyond = f"+{self.max_overflow}" if self.max_overflow else ""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .connection import ManagedConnection
     from .errors import NoHostAvailable
     from .events import Event
+    from .hidden import Hidden
     from .hosts import Host
     from .instruments import Instrument
     from .listeners import Listeners
@@ -54,7 +55,7 @@ class Machine:
         self._settings = settings
         self._listeners = listeners
         self.sizes = settings.sizes
-        self._fresh: Shared[Params] | None = None
+        self._fresh: Shared[Hidden[Params]] | None = None
         if settings.sources:
             self._fresh = Shared(settings.ask_sources, f"{settings.name}-ask")
         self._accesses = [Access(settings, host, self._fresh) for host in settings.hosts]
@@ -162,6 +163,7 @@ class Machine:
             min_size=self.sizes.min_size,
             max_size=self.sizes.max_size,
             max_overflow=self.sizes.max_overflow,
+            kept=self.sizes.kept,
         )
 
     async def resize(self, sizes: Sizes) -> None:

@@ -21,6 +21,7 @@ from .connection import ManagedConnection
 from .errors import ConfigError, ManagerClosed, NoHostAvailable, PoolExhausted
 from .events import GaveUp, ReconnectFailed
 from .health import Health, State, unopened
+from .hidden import Hidden
 from .listeners import EventStream, Listeners
 from .sizes import Sizes
 from .tls import warn_of_weak_tls
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .checkout import Checkout, Desk
+    from .config import Settings
     from .events import Event
     from .instruments import Instrument
     from .machine import Machine
@@ -147,7 +149,7 @@ class ConnectionManager:
         held_warning: float | None = 300.0,
         on_event: Callable[[Event], Any] | None = None,
     ) -> None:
-        self._make_settings = functools.partial(
+        make = functools.partial(
             make_settings,
             conninfo,
             hosts=hosts,
@@ -182,6 +184,9 @@ class ConnectionManager:
             max_time=max_time,
             held_warning=held_warning,
         )
+        self._given = Hidden(make)
+        # A traceback that prints variables prints those of this frame, too.
+        del make, conninfo, hosts, kwargs, password
         self._settings = self._make_settings()
         self._connection_class = connection_class
         self._configure = configure
@@ -203,6 +208,14 @@ class ConnectionManager:
         hosts = ",".join(host.label for host in self._settings.hosts)
         return f"<ConnectionManager {self.name!r} {self._state.value} [{hosts}]>"
 
+    def _make_settings(self, asked: Hidden[tuple[str, dict[str, Any]]] | None = None) -> Settings:
+        try:
+            return self._given.reveal()(asked=asked)
+        except ConfigError as error:
+            # Without the frames below, whose variables hold what was given.
+            error.__context__ = None
+            raise error.with_traceback(None) from None
+
     # -- life ----------------------------------------------------------------------------------
 
     async def open(self, wait: bool = False, timeout: float = 30.0) -> None:
@@ -217,7 +230,7 @@ class ConnectionManager:
         if self._machine is None:
             if not self._settings.hosts:
                 asked = await self._settings.sources.ask()
-                self._settings = self._make_settings(asked=asked)
+                self._settings = self._make_settings(asked)
             self._start()
         self._usable()
         if wait:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
 
 from .errors import ConfigError
+from .hidden import Hidden
 from .sqlstate import Failure, FailureKind
 
 ConninfoParam = str | Callable[[], str] | Callable[[], Awaitable[str]]
@@ -27,37 +27,58 @@ class Unobtainable(Exception):  # noqa: N818  it is no fault of the program
         self.failure = failure
 
 
-@dataclass(frozen=True)
 class Sources:
-    """The callables among the settings that say how to connect."""
+    """What was given to connect with, the callables among it: *params*, by libpq's names."""
 
-    conninfo: ConninfoParam = field(repr=False)
-    kwargs: KwargsParam | None = field(repr=False)
-    params: Mapping[str, Callable[[], Any]] = field(repr=False)  # by libpq's names
+    __slots__ = ("_given",)
+
+    def __init__(
+        self,
+        conninfo: ConninfoParam,
+        kwargs: KwargsParam | None,
+        params: Mapping[str, Callable[[], Any]],
+    ) -> None:
+        self._given = Hidden((conninfo, kwargs, params))
 
     def __bool__(self) -> bool:
         """Whether anything has to be asked."""
-        return self.whole or bool(self.params)
+        return bool(self.names())
 
     @property
     def whole(self) -> bool:
         """Whether nothing at all is known before it is asked, not even the hosts."""
-        return callable(self.conninfo) or callable(self.kwargs)
+        conninfo, kwargs, _ = self._given.reveal()
+        return callable(conninfo) or callable(kwargs)
 
-    async def ask(self) -> tuple[str, dict[str, Any]]:
+    def known(self) -> tuple[Any, Any]:
+        """Return the conninfo and `kwargs`, as far as they are known before anything is asked."""
+        conninfo, kwargs, _ = self._given.reveal()
+        return "" if callable(conninfo) else conninfo, None if callable(kwargs) else kwargs
+
+    async def ask(self) -> Hidden[tuple[str, dict[str, Any]]]:
         """Return the conninfo and `kwargs` as they are now, with all parameters as plain values.
 
         What the callables raise goes through.
         """
-        conninfo, kwargs = self.conninfo, self.kwargs
+        try:
+            return Hidden(await self._ask())
+        except Exception as error:  # noqa: BLE001  it goes through
+            # Without the frames between here and the callable: their variables hold the answers.
+            trace = error.__traceback__
+            while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+                trace = trace.tb_next
+            raise error.with_traceback(trace)  # noqa: B904  it is the same error
+
+    async def _ask(self) -> tuple[str, dict[str, Any]]:
+        conninfo, kwargs, params = self._given.reveal()
         text = await _value_of("conninfo", conninfo, str) if callable(conninfo) else conninfo
         given = await _value_of("kwargs", kwargs, Mapping) if callable(kwargs) else kwargs
         found = dict(given or {})
-        for name, source in self.params.items():
+        for name, source in params.items():
             found[name] = await _value_of(name, source, str)
         return text, found
 
-    async def ask_within(self, seconds: float) -> tuple[str, dict[str, Any]]:
+    async def ask_within(self, seconds: float) -> Hidden[tuple[str, dict[str, Any]]]:
         """Do what `ask()` does; raise `Unobtainable`, and nothing else, when there is no answer.
 
         What a callable raises is not quoted: it may hold what it was to give.
@@ -76,8 +97,9 @@ class Sources:
 
     def names(self) -> list[str]:
         """Return the names of the settings that are callables."""
-        whole = {"conninfo": self.conninfo, "kwargs": self.kwargs}
-        return [name for name, value in whole.items() if callable(value)] + list(self.params)
+        conninfo, kwargs, params = self._given.reveal()
+        whole = {"conninfo": conninfo, "kwargs": kwargs}
+        return [name for name, value in whole.items() if callable(value)] + list(params)
 
 
 async def _value_of(name: str, source: Callable[[], Any], kind: type) -> Any:

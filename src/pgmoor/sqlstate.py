@@ -14,6 +14,8 @@ from enum import Enum
 READ_ONLY_SQL_TRANSACTION = "25006"
 OUTCOME_UNKNOWN = frozenset({"40003", "08007"})
 
+MOST_TEXT = 4000  # characters of what a server says that are looked at; it may say any number
+
 
 class FailureKind(Enum):
     """Why a host could not be asked, or refused to answer."""
@@ -124,6 +126,7 @@ _BY_TEXT: tuple[tuple[FailureKind, str], ...] = (
             r"|expected authentication request|invalid message"
             r"|unsupported frontend protocol|message contents do not agree"
             r"|received an unencrypted data|lost synchronization"
+            r"|^its answer (has no end|is none to the question|to a health check makes no sense)$"
         ),
     ),
     (
@@ -171,7 +174,7 @@ def classify(error: BaseException) -> FailureKind:
         return kind_of_sqlstate(sqlstate)
     if isinstance(error, ConnectionRefusedError | FileNotFoundError):
         return FailureKind.REFUSED
-    return kind_of_text(str(error))
+    return kind_of_text(str(error)[:MOST_TEXT])
 
 
 # The address stands in the host's label already; libpq's hints fill further lines.
@@ -185,5 +188,5 @@ def describe_failure(error: BaseException) -> Failure:
 
     The text is the server's or libpq's: secrets are to be taken out of it before it is shown.
     """
-    lines = str(error).splitlines() or [type(error).__name__]
+    lines = str(error)[:MOST_TEXT].splitlines() or [type(error).__name__]
     return Failure(classify(error), _PREFIX.sub("", lines[0]).strip())

@@ -1,0 +1,78 @@
+"""Holds what must not be shown: in no repr, by no walk over attributes, in no pickle."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+
+from .redact import pieces_of, redact, secrets_among
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+T = TypeVar("T")
+
+_KNOWN_SECRETS = 32  # more than are in use at any time
+_ENVIRONMENT = {"password": "PGPASSWORD", "options": "PGOPTIONS"}  # libpq reads them at each dial
+
+
+class Hidden(Generic[T]):
+    """Holds one value behind a function; shows nothing of it, and refuses to be pickled."""
+
+    __slots__ = ("reveal",)
+
+    def __init__(self, value: T) -> None:
+        self.reveal = lambda: value
+
+    def __repr__(self) -> str:
+        return "<hidden>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("connection parameters are not pickled: they may hold a password")
+
+
+class Secrets:
+    """Holds the connection parameters, and knows which secret values must not be shown."""
+
+    __slots__ = ("_learnt", "_params")
+
+    def __init__(self, params: Mapping[str, str]) -> None:
+        self._params = Hidden(dict(params))
+        # Secret values, the newest last, and what gives each away once that was asked for.
+        learnt: dict[str, frozenset[str] | None] = {}
+        self._learnt = Hidden(learnt)
+        self.learn(params)
+
+    def __repr__(self) -> str:
+        return "<secrets>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("connection parameters are not pickled: they may hold a password")
+
+    def reveal(self) -> dict[str, str]:
+        """Return the parameters in the clear, for the one call that dials."""
+        return dict(self._params.reveal())
+
+    def learn(self, params: Mapping[str, str]) -> None:
+        """Keep the secret values among *params* from being shown; the newest few are known."""
+        learnt = self._learnt.reveal()
+        for value in secrets_among(params):
+            learnt[value] = learnt.pop(value, None)
+        while len(learnt) > _KNOWN_SECRETS:
+            del learnt[next(iter(learnt))]
+
+    def learn_from(self, pgconn: Any) -> None:
+        """Learn the password that libpq has used, be it from the environment or a password file."""
+        password = getattr(pgconn, "password", b"")
+        if password:
+            self.learn({"password": password.decode(errors="replace")})
+
+    def redact(self, text: str) -> str:
+        """Return *text* with asterisks in the place of all that gives a secret away."""
+        found = {name: os.environ.get(variable, "") for name, variable in _ENVIRONMENT.items()}
+        self.learn(found)
+        learnt = self._learnt.reveal()
+        for value, pieces in learnt.items():
+            if pieces is None:
+                learnt[value] = pieces_of(value)
+        return redact(text, (pieces for pieces in learnt.values() if pieces))
