@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgmoor.hosts import Facts, Host, HostState, HostTable, Observation, Role, Status
+from pgmoor.hosts import (
+    Facts,
+    Host,
+    HostState,
+    HostTable,
+    Observation,
+    Role,
+    Status,
+    was_replaced,
+)
 from pgmoor.sqlstate import Failure, FailureKind
 
 SYSTEM = 7
@@ -229,6 +238,49 @@ def test_a_timeline_is_not_forgotten_when_its_primary_is_gone() -> None:
     table.apply(told(12, PRIMARY, host=0))
 
     assert table.is_stale(table[0])
+
+
+def test_a_primary_older_than_a_standby_is_stale() -> None:
+    table = table_of(2)
+    table.apply(told(10, PRIMARY, host=0))
+    table.apply(told(10, replace(STANDBY, timeline=2), host=1))
+
+    assert [table.is_stale(state) for state in table] == [True, False]
+
+
+def test_what_a_host_said_is_as_old_as_its_last_answer() -> None:
+    state = after(told(10, PRIMARY), failed(11, FailureKind.TIMEOUT))
+
+    assert (state.asked_at, state.heard_at) == (11, 10)
+
+
+@pytest.mark.parametrize(
+    ("then", "replaced"),
+    [
+        pytest.param(replace(PRIMARY, timeline=2), True, id="a newer timeline"),
+        pytest.param(replace(PRIMARY, system_id=8), True, id="another cluster"),
+        pytest.param(PRIMARY, False, id="the same"),
+        pytest.param(replace(PRIMARY, started="later"), False, id="a restart"),
+        pytest.param(replace(PRIMARY, writable=False), False, id="a demotion"),
+        pytest.param(STANDBY, False, id="a standby, which it has become"),
+        pytest.param(replace(PRIMARY, timeline=2, pooled=True), False, id="behind a pooler"),
+        pytest.param(FailureKind.REFUSED, False, id="a failure"),
+    ],
+)
+def test_a_primary_that_has_another_timeline_is_another_server(
+    then: Facts | FailureKind, replaced: bool
+) -> None:
+    table = table_of()
+    table.apply(told(10, PRIMARY))
+
+    assert was_replaced(*table.apply(seen(0, 11, then))) is replaced
+
+
+def test_a_standby_that_is_promoted_is_the_same_server() -> None:
+    table = table_of()
+    table.apply(told(10, STANDBY))
+
+    assert not was_replaced(*table.apply(told(11, replace(PRIMARY, timeline=2))))
 
 
 def test_timelines_of_another_cluster_do_not_fence() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -91,8 +92,9 @@ def never() -> Seen:
     return Seen("not asked yet")
 
 
-def refused(was: Seen) -> Seen:
-    return failed(was, FailureKind.REFUSED, "refuses")
+def refused(was: Seen, *, ago: float = 0.05) -> Seen:
+    words = "refuses" if ago == 0.05 else f"refused {ago:g} s ago"
+    return failed(was, FailureKind.REFUSED, words, ago=ago)
 
 
 def missed(was: Seen) -> Seen:
@@ -102,6 +104,15 @@ def missed(was: Seen) -> Seen:
 def silent(was: Seen, seconds: float) -> Seen:
     timeouts = tuple((ago, FailureKind.TIMEOUT) for ago in (seconds, seconds / 2))
     return Seen(f"silent for {seconds:g} s (was {was})", (*was.outcomes[:1], *timeouts))
+
+
+def silent_before(was: Seen, seconds: float) -> Seen:
+    """Return what is known of a host that fell silent, and was not asked any more."""
+    timeouts = tuple((seconds - at, FailureKind.TIMEOUT) for at in (0, 1))
+    return Seen(
+        f"did not answer {seconds:g} s and {seconds - 1:g} s ago, not asked since (was {was})",
+        (*was.outcomes[:1], *timeouts),
+    )
 
 
 # -- the table ----------------------------------------------------------------------------------
@@ -130,6 +141,7 @@ class Case:
     searching: float | None = None  # seconds
     rules: dict[str, Any] = field(default_factory=dict)
     failback_now: bool = False
+    stood_still: float | None = None  # until so many seconds ago
 
     @property
     def settings(self) -> list[str]:
@@ -138,7 +150,11 @@ class Case:
             f"{name}={value.value if isinstance(value, Target) else value}"
             for name, value in self.rules.items()
         ]
-        return [*shown, *(["failback() was called"] if self.failback_now else [])]
+        if self.failback_now:
+            shown.append("failback() was called")
+        if self.stood_still is not None:
+            shown.append(f"the event loop stood still until {self.stood_still:g} s ago")
+        return shown
 
     def table(self) -> HostTable:
         table = table_of(len(self.hosts))
@@ -157,6 +173,7 @@ class Case:
             since,
             NOW,
             failback_now=self.failback_now,
+            awake_since=NOW - (math.inf if self.stood_still is None else self.stood_still),
         )
 
 
@@ -262,6 +279,59 @@ CASES = (
         searching=0.1,
     ),
     Case(
+        SEARCH,
+        "a standby on a newer timeline tells as much as its primary",
+        (primary(1), standby(2)),
+        Then(WAIT, None, Reason.NONE),
+        searching=5,
+    ),
+    Case(
+        SEARCH,
+        "an old primary may have been promoted again since it was heard last",
+        (primary(1, ago=60), primary(2, steady=0.1)),
+        Then(WAIT, None, Reason.SETTLING, again=0.1),
+        searching=1,
+    ),
+    Case(
+        SEARCH,
+        "`settle` begins when the first answer comes",
+        (primary(steady=0.1), never()),
+        Then(WAIT, None, Reason.SETTLING, again=0.1),
+        searching=3,
+    ),
+    Case(
+        SEARCH,
+        "it begins anew when the event loop stood still: an answer may lie there, unread",
+        (primary(steady=0.5), never()),
+        Then(WAIT, None, Reason.SETTLING, again=0.15),
+        searching=3,
+        stood_still=0.05,
+    ),
+    Case(
+        SEARCH,
+        "the outage has ended for one host: it may have ended for the others, too",
+        (primary(steady=0.1), refused(standby(), ago=0.5)),
+        Then(WAIT, None, Reason.SETTLING, again=0.1),
+        searching=5,
+    ),
+    Case(
+        SEARCH,
+        "the outage has ended for one host, and the others have failed since",
+        (primary(steady=0.1), refused(standby())),
+        Then(SWITCH, 0, Reason.FIRST),
+        searching=5,
+    ),
+    Case(
+        SEARCH,
+        "a host that turns us away is not waited for",
+        (
+            primary(steady=0.1),
+            failed(standby(), FailureKind.CREDENTIALS, "turns us away", ago=3),
+        ),
+        Then(SWITCH, 0, Reason.FIRST),
+        searching=5,
+    ),
+    Case(
         STEADY,
         "it answers",
         (primary(), standby()),
@@ -319,6 +389,20 @@ CASES = (
     ),
     Case(
         CRASH,
+        "another host has been promoted, and a third one is still a standby",
+        (refused(primary(1)), primary(2), standby(1, ago=0.1)),
+        Then(SWITCH, 1, Reason.NEWER_TIMELINE, abort=True),
+        current=0,
+    ),
+    Case(
+        CRASH,
+        "another host has been promoted; a third one, not heard since, may have followed it",
+        (refused(primary(1)), primary(2, steady=0.05), standby(1, ago=1)),
+        Then(LEAVE, 0, Reason.STALE, abort=True),
+        current=0,
+    ),
+    Case(
+        CRASH,
         "another host qualifies, without a timeline to prove that it is the newer one",
         (refused(writable()), writable()),
         Then(LEAVE, 0, Reason.DOWN, abort=True),
@@ -365,6 +449,14 @@ CASES = (
         (silent(primary(), 15), standby()),
         Then(LEAVE, 0, Reason.SILENT, abort=True),
         current=0,
+    ),
+    Case(
+        SILENCE,
+        "`stall_timeout` has passed while this program stood still, and asked nobody",
+        (silent_before(primary(), 60), standby(ago=60)),
+        Then(STAY, 0, Reason.ONLY_ONE_LEFT),
+        current=0,
+        stood_still=0.05,
     ),
     Case(
         SILENCE,
@@ -449,6 +541,20 @@ CASES = (
         "the primary of the newer timeline is away: a timeline is not forgotten",
         (primary(1), refused(primary(2))),
         Then(LEAVE, 0, Reason.STALE, abort=True),
+        current=0,
+    ),
+    Case(
+        TIMELINES,
+        "a standby follows the newer timeline, and its primary does not answer",
+        (primary(1), silent(standby(1), 3), standby(2)),
+        Then(LEAVE, 0, Reason.STALE, abort=True),
+        current=0,
+    ),
+    Case(
+        TIMELINES,
+        "there are three of them: the newest wins",
+        (primary(1), primary(2), primary(3)),
+        Then(SWITCH, 2, Reason.NEWER_TIMELINE, abort=True),
         current=0,
     ),
     Case(
@@ -719,15 +825,13 @@ class World:
         return self
 
     def newest_claim(self, state: HostState) -> int:
-        """Return the newest timeline on which a primary of the host's cluster was ever seen."""
+        """Return the newest timeline on which a server of the host's cluster was ever seen."""
         facts = [item.facts for item in self.seen if item.facts]
         return max(
             (
                 item.timeline
                 for item in facts
-                if item.in_recovery is False
-                and item.timeline is not None
-                and item.system_id == state.system_id
+                if item.timeline is not None and item.system_id == state.system_id
             ),
             default=0,
         )
@@ -884,7 +988,13 @@ def test_a_search_ends_when_a_fitting_host_has_answered_and_settle_is_over(world
 
     decision = world.decide()
 
-    if any(qualifies(world, state, since=since) and not state.failure for state in world.table):
+    if any(
+        qualifies(world, state, since=since)
+        and not state.failure
+        and state.steady_since is not None
+        and state.steady_since <= since
+        for state in world.table
+    ):
         assert decision.action is Action.SWITCH
 
 

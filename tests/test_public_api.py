@@ -150,7 +150,7 @@ def test_importing_pgmoor_leaves_the_edges_alone() -> None:
 
 
 def test_the_pure_modules_import_neither_asyncio_nor_a_driver_but_for_its_parser() -> None:
-    pure = ["errors", "sqlstate", "hosts", "policy", "health", "backoff"]
+    pure = ["errors", "sqlstate", "hosts", "heard", "policy", "health", "backoff"]
     pattern = re.compile(
         r"^\s*(?:import|from)\s+(asyncio|anyio|psycopg_pool|psycopg)\b", re.MULTILINE
     )

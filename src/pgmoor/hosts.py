@@ -96,6 +96,7 @@ class HostState:
     pooled: bool | None = None
     latency: float | None = None  # seconds the newest answer took
     asked_at: float = float("-inf")  # of the newest observation
+    heard_at: float = float("-inf")  # of the newest answer: when that one was asked for
     since: float = float("-inf")  # the status has held since
     down_since: float | None = None  # when it stopped being up, if it ever was
     steady_since: float | None = None  # it has answered every time, and the same, since
@@ -141,7 +142,10 @@ class HostTable:
         self.last = index
 
     def newest_timeline(self, system_id: int | None) -> int:
-        """Return the newest timeline on which a primary of this cluster was ever seen, or 0."""
+        """Return the newest timeline on which a server of this cluster was ever seen, or 0.
+
+        A standby's counts, too: it came from a primary on that timeline.
+        """
         return self._newest.get(system_id, 0)
 
     def is_stale(self, state: HostState) -> bool:
@@ -192,7 +196,7 @@ class HostTable:
         """
         before = self._states[seen.host]
         facts = seen.facts
-        if facts and facts.in_recovery is False and facts.timeline is not None:
+        if facts and facts.timeline is not None:
             newest = max(facts.timeline, self.newest_timeline(facts.system_id))
             self._newest[facts.system_id] = newest
         if seen.asked_at < before.asked_at:
@@ -200,6 +204,25 @@ class HostTable:
         after = _answered(before, seen, facts) if facts else _failed(before, seen)
         self._states[seen.host] = after
         return before, after
+
+
+def was_replaced(before: HostState, after: HostState) -> bool:
+    """Return whether another server answers at the address, and the former one may still live.
+
+    A primary's timeline does not grow, and a server's cluster does not change. Behind a pooler
+    connections belong to no server.
+    """
+    if after.pooled or after.status is not Status.UP:
+        return False
+    if before.system_id != after.system_id:
+        return before.system_id is not None
+    return (
+        before.role is Role.PRIMARY
+        and after.role is Role.PRIMARY
+        and before.timeline is not None
+        and after.timeline is not None
+        and before.timeline < after.timeline
+    )
 
 
 def _role(facts: Facts) -> Role:
@@ -227,6 +250,7 @@ def _answered(before: HostState, seen: Observation, facts: Facts) -> HostState:
         pooled=facts.pooled,
         latency=seen.answered_at - seen.asked_at,
         asked_at=seen.asked_at,
+        heard_at=seen.asked_at,
         since=before.since if before.status is Status.UP else seen.answered_at,
         down_since=None,
         steady_since=before.steady_since

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from .heard import has_last_word, is_history, may_object, steady_since
 from .hosts import HostState, HostTable, Role, Status
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Reason(Enum):
     FIRST = "it is the first host in order that satisfies the target"
     PREFERRED = "it is preferred, and has been stable long enough"
     NEWER_TIMELINE = "it is the primary of the newer timeline"
-    STALE = "another host is primary on a newer timeline"
+    STALE = "another host is on a newer timeline"
     DOWN = "it is down"
     STARTING = "it does not accept connections"
     REJECTED = "it turns us away"
@@ -122,29 +123,33 @@ def decide(
     now: float,
     *,
     failback_now: bool = False,
+    awake_since: float = float("-inf"),
 ) -> Decision:
     """Decide which host to use.
 
     *current* is the host in use, or None while one is searched for, since *searching_since*.
     *now* is the clock's value (`time.monotonic()`). *failback_now* is a request to go back to a
-    preferred host without waiting for `failback_after`.
+    preferred host without waiting for `failback_after`. *awake_since* is when the event loop was
+    last found to have stood still: what was answered before may not have been read yet.
     """
     found = candidates(table, rules, now)
     others = [state for state in found if state.misses == 0 and state.host.index != current]
     if current is None:
         since = now if searching_since is None else searching_since
-        return _choose(table, rules, others, since, now)
+        return _choose(table, rules, others, since, now, awake_since=awake_since)
     state = table[current]
     if fault := _disqualified(table, rules, state, others, now):
         reason, abort = fault
         better = others[0] if others else None
-        if better and _is_newer(better, state):
+        if better and _is_newer(better, state) and has_last_word(table, rules, better, now):
             return Decision(Action.SWITCH, better.host.index, Reason.NEWER_TIMELINE, abort=abort)
         return Decision(Action.LEAVE, current, reason, abort=abort)
     if state not in found:
         if state.silent_since is not None and state.status is Status.SILENT:
             until = state.silent_since + rules.stall_timeout
-            return Decision(Action.STAY, current, Reason.ONLY_ONE_LEFT, recheck_at=until)
+            # Past it: the next question, asked after a pause of this program, decides.
+            again = until if until > now else None
+            return Decision(Action.STAY, current, Reason.ONLY_ONE_LEFT, recheck_at=again)
         return Decision(Action.STAY, current, Reason.UNVERIFIED)
     preferred = [
         other
@@ -173,7 +178,7 @@ def _disqualified(
             fault = Reason.STARTING, False
         case Status.REJECTED if not alone:
             fault = Reason.REJECTED, False
-        case Status.SILENT if not alone or now >= since + rules.stall_timeout:
+        case Status.SILENT if not alone or _stalled_too_long(rules, state, since, now):
             fault = Reason.SILENT, True
         case Status.UP if rank(rules.target, state) is None:
             fault = Reason.ROLE, False
@@ -189,23 +194,43 @@ def _is_newer(state: HostState, than: HostState) -> bool:
     )
 
 
+def _stalled_too_long(rules: Rules, state: HostState, since: float, now: float) -> bool:
+    """Return whether a host has been silent for `stall_timeout`.
+
+    Time in which nobody asked, as the program stood still, proves nothing.
+    """
+    limit = rules.stall_timeout
+    return now >= since + limit and state.asked_at >= since + limit / 2
+
+
 def _choose(
-    table: HostTable, rules: Rules, found: Sequence[HostState], since: float, now: float
+    table: HostTable,
+    rules: Rules,
+    found: Sequence[HostState],
+    since: float,
+    now: float,
+    *,
+    awake_since: float,
 ) -> Decision:
     """Choose a host while none is in use.
 
     The first server that accepts may be an old primary that came back: a choice waits until every
-    host has answered or failed since the search began, for `settle` at most. An old primary whose
-    timeline was left need not be heard.
+    host has answered or failed since then, for `settle` at most. An old primary whose timeline was
+    left need not be heard.
     """
     if not found:
         return Decision(Action.WAIT, None, Reason.NONE)
-    due = since + rules.settle
     fresh = [state for state in found if state.asked_at >= since]
-    late = [state for state in table if state.asked_at < since]
+    began = max(since, min((steady_since(state) for state in fresh), default=since))
+    due = max(began, awake_since) + rules.settle
+    late = [
+        state
+        for state in table
+        if state not in fresh and (state.asked_at < since or may_object(state, rules, began))
+    ]
     if fresh and (now >= due or not late):
         return Decision(Action.SWITCH, _first(table, fresh), Reason.FIRST)
-    if fresh and all(table.is_stale(state) for state in late):
+    if fresh and all(is_history(table, rules, state, now) for state in late):
         return Decision(Action.SWITCH, _first(table, fresh), Reason.NEWER_TIMELINE)
     recheck_at = due if due > now else None
     return Decision(Action.WAIT, None, Reason.SETTLING, recheck_at=recheck_at)

@@ -14,8 +14,9 @@ import anyio
 
 from .doubt import Doubt
 from .errors import NoHostAvailable
+from .fuse import LATE
 from .health import SERVING, State
-from .hosts import Host, HostState, HostTable, Observation, Status
+from .hosts import Host, HostState, HostTable, Observation, Status, was_replaced
 from .left import LeftPools
 from .policy import Action, Decision, Reason, Situation, Target, decide, rank
 from .report import Reporter
@@ -74,6 +75,8 @@ class Steering:
         self._doubt = Doubt()
         self._failback_now = False
         self._no_failback_until = float("-inf")
+        self._settling = False  # a host has answered that would do, and the others are waited for
+        self._awake_since = float("-inf")  # when the loop was last found to have stood still
         self.wake_probers: Callable[[], None] = lambda: None
         self.redial_prober: Callable[[int], None] = lambda _: None
 
@@ -144,9 +147,24 @@ class Steering:
         recovered = before.failure is not None and after.status is Status.UP
         if recovered and not seen.dialled and pool is not None and pool.host.index == seen.host:
             pool.hurry()
+        if was_replaced(before, after):
+            self._cut_off(before.host, "another server has taken over its address")
         self.left_pools.cut(self.table, serving=self.current is not None)
         self._changed.set()
         self.signal.notify()
+
+    def _cut_off(self, host: Host, why: str) -> None:
+        """Cut all connections to the server that was at *host*: they lead to it still.
+
+        The dial that has found this out makes its connection one of the pool's only afterwards.
+        """
+        pools = {*self.left_pools, *([self._desk.pool] if self._desk.pool else [])}
+        for pool in pools:
+            if pool.host.index == host.index:
+                for conn in tuple(pool.connections):
+                    conn.abort(host.label, why)
+                if pool.left is None:
+                    pool.spawn(pool.drain(), "renew")
 
     def nudge(self, why: str) -> None:
         """Ask for probes of all hosts now: something happened that casts doubt."""
@@ -228,8 +246,12 @@ class Steering:
         if until is None:
             await self._changed.wait()
             return
-        with anyio.move_on_after(max(0.002, until - monotonic())):
+        now = monotonic()
+        due = max(now + 0.002, until)
+        with anyio.move_on_after(due - now):
             await self._changed.wait()
+        if monotonic() - due > LATE:
+            self._awake_since = monotonic()
 
     def _decide(self) -> Decision:
         return decide(
@@ -239,6 +261,7 @@ class Steering:
             self._search_since,
             monotonic(),
             failback_now=self._failback_now,
+            awake_since=self._awake_since,
         )
 
     async def _step(self) -> float | None:
@@ -278,6 +301,10 @@ class Steering:
 
     def _wait(self, decision: Decision) -> float | None:
         assert self._search_since is not None
+        settling = decision.reason is Reason.SETTLING
+        if settling and not self._settling:
+            self.wake_probers()  # what ended one host's silence may have ended the others'
+        self._settling = settling
         if decision.reason is Reason.NONE and not self._outage_announced:
             # A failover that takes no longer than that is not worth the word.
             due = self._search_since + self._settings.settle
@@ -298,6 +325,7 @@ class Steering:
 
     def _search(self, state: State) -> None:
         self._search_since = monotonic()
+        self._settling = False
         self._doubt.drop()
         self._enter(state)
         self.found.clear()
