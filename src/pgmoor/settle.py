@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pgmoor.connection")
 
 ACTIVE = pq.TransactionStatus.ACTIVE
+BAD = pq.ConnStatus.BAD
 
 
 async def settle(conn: ManagedConnection, gen: PQGen[Any]) -> None:
@@ -46,17 +47,27 @@ async def settle(conn: ManagedConnection, gen: PQGen[Any]) -> None:
 async def _finish_cancelled(conn: ManagedConnection, gen: PQGen[Any]) -> None:
     try:
         with Fuse(conn, conn.cancel_timeout, "its server did not confirm a cancelled query"):
-            await _request_cancel(conn)
+            request = asyncio.create_task(_request_cancel(conn), name="pgmoor-cancel")
             try:
-                await waiting.wait_async(gen, conn.pgconn.socket, interval=0.1)
-            except errors.DatabaseError as error:  # QueryCanceled, as asked for, or the like
-                logger.debug("cancelled query ended: %s", type(error).__name__)
-            await _drain(conn)
+                await _end(conn, gen)
+            finally:
+                if conn.pgconn.status == BAD:
+                    request.cancel()  # a server that is gone, or frozen, need not be asked
+                # A late request would hit the next query of a connection that lives.
+                await asyncio.gather(request, return_exceptions=True)
     except Exception as error:  # noqa: BLE001  the status of the connection says the rest
         logger.debug("settling a cancelled query: %s", type(error).__name__)
     finally:
         if conn.pgconn.transaction_status == ACTIVE:
             conn.discard()
+
+
+async def _end(conn: ManagedConnection, gen: PQGen[Any]) -> None:
+    try:
+        await waiting.wait_async(gen, conn.pgconn.socket, interval=0.1)
+    except errors.DatabaseError as error:  # QueryCanceled, as asked for, or the like
+        logger.debug("cancelled query ended: %s", type(error).__name__)
+    await _drain(conn)
 
 
 async def _drain(conn: ManagedConnection) -> None:
