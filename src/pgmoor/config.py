@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 from . import conninfo as _conninfo
+from .checks import Failback, WhenDown, check_connect_arguments, check_values
 from .errors import ConfigError
 from .hidden import Hidden, Secrets
 from .policy import Rules, Target
@@ -20,13 +21,16 @@ if TYPE_CHECKING:
 
     from .hosts import Host
 
-WhenDown = Literal["wait", "fail"]
-Failback = Literal["auto", "manual"]
-
 # What psycopg's connect() takes itself; everything else in `kwargs` is a parameter of libpq.
 CONNECT_ARGUMENTS = frozenset(
     {"autocommit", "prepare_threshold", "context", "row_factory", "cursor_factory"}
 )
+
+# What a manager has to know of before it can begin, and what is the same for all its life.
+_FIXED = {
+    *_conninfo.ADDRESS,
+    *("service", "servicefile", "target_session_attrs", "connect_timeout", "load_balance_hosts"),
+}
 
 # A peer that vanished is noticed in 10 s even by a query that waits for its answer. Keepalives
 # begin after 5 s of silence; TCP_USER_TIMEOUT then ends the connection, and covers data that was
@@ -157,7 +161,7 @@ def make_settings(
         raise ConfigError("hosts", "one address stands twice", "name each server once")
     wanted = params.pop("target_session_attrs", None)
     connect_timeout = _connect_timeout(params.pop("connect_timeout", None))
-    _validate(values)
+    check_values(values)
     if values["max_size"] is None:
         values["max_size"] = values["min_size"]
     return Settings(
@@ -186,6 +190,12 @@ def _sources(
             for key, value in kwargs.items()
             if callable(value) and key not in CONNECT_ARGUMENTS
         }
+        if alone := _FIXED & params.keys():
+            raise ConfigError(
+                min(alone),
+                "it can't be a callable by itself",
+                "give its value, or give one callable for the whole of kwargs",
+            )
         kwargs = {key: value for key, value in kwargs.items() if key not in params}
         if isinstance(password, str):
             kwargs["password"] = password
@@ -203,6 +213,7 @@ def read_params(
     """
     given = _keywords(kwargs)
     connect_args = {key: given.pop(key) for key in CONNECT_ARGUMENTS & given.keys()}
+    check_connect_arguments(connect_args)
     params = _conninfo.parse(_text(conninfo), given, with_hosts=with_hosts)
     if params.pop("load_balance_hosts", "disable") != "disable":
         raise ConfigError(
@@ -210,6 +221,7 @@ def read_params(
             "the order of the hosts is the order of preference here",
             "remove it",
         )
+    _conninfo.check_by_libpq(params)
     params.setdefault("fallback_application_name", "pgmoor")
     return params, connect_args
 
@@ -217,8 +229,13 @@ def read_params(
 def _keywords(kwargs: object) -> dict[str, Any]:
     if kwargs is None:
         return {}
-    if isinstance(kwargs, Mapping) and all(isinstance(key, str) for key in kwargs):
-        return dict(kwargs)
+    if isinstance(kwargs, Mapping):
+        try:
+            given = dict(kwargs)
+        except Exception:  # noqa: BLE001  a mapping may be anyone's
+            given = {None: None}
+        if all(isinstance(key, str) for key in given):
+            return given
     raise ConfigError("kwargs", "it is not a mapping of names to values", "give a dict, or None")
 
 
@@ -232,7 +249,7 @@ def _target(value: str | None, *, many: bool) -> Target:
     if value is None:
         return Target.PRIMARY if many else Target.ANY
     try:
-        return Target(value)
+        return Target(value if isinstance(value, str) else "")
     except ValueError:
         words = ", ".join(target.value for target in Target)
         raise ConfigError("target", "unknown value", f"give one of {words}") from None
@@ -252,50 +269,3 @@ def _connect_timeout(value: str | None) -> float:
     if not math.isfinite(seconds):
         raise ConfigError("connect_timeout", "it is not a number", "give seconds, such as 5")
     return seconds if seconds > 0 else DEFAULT_CONNECT_TIMEOUT
-
-
-_POSITIVE = (
-    "timeout",
-    "max_lifetime",
-    "reconnect_timeout",
-    "health_interval",
-    "health_timeout",
-    "keepalive_interval",
-    "stall_timeout",
-    "cancel_timeout",
-    "close_timeout",
-    "backoff_base",
-    "backoff_cap",
-)
-_NOT_NEGATIVE = ("max_idle", "validate_after", "settle", "failback_after")
-_POSITIVE_OR_NONE = ("max_time", "held_warning")
-
-
-def _validate(values: Mapping[str, Any]) -> None:
-    for name in _POSITIVE + _NOT_NEGATIVE + _POSITIVE_OR_NONE:
-        value = values[name]
-        if value is None and name in _POSITIVE_OR_NONE:
-            continue
-        least = "0 or more" if name in _NOT_NEGATIVE else "more than 0"
-        bad = not _is_number(value) or value < 0 or (value == 0 and name not in _NOT_NEGATIVE)
-        if bad:
-            raise ConfigError(name, "it is not a fitting duration", f"give seconds, {least}")
-    Sizes.of(values["min_size"], values["max_size"], values["max_overflow"], values["max_idle"])
-    for name, lowest in (("max_waiting", 0), ("num_workers", 1)):
-        if not (_is_count(values[name]) and values[name] >= lowest):
-            raise ConfigError(name, "it is not a count", f"give a whole number, {lowest} or more")
-    tries = values["max_tries"]
-    if tries is not None and not (_is_count(tries) and tries > 0):
-        raise ConfigError("max_tries", "it is not a count", "give 1 or more, or None for no limit")
-    for name, kind in (("when_down", WhenDown), ("failback", Failback)):
-        if values[name] not in get_args(kind):
-            words = " or ".join(repr(word) for word in get_args(kind))
-            raise ConfigError(name, "unknown value", f"give {words}")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value < math.inf
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

@@ -6,13 +6,16 @@ libpq does the parsing; its error texts quote the input, so none of them is ever
 from __future__ import annotations
 
 import os
-from pathlib import Path
+import re
+import socket
 from typing import TYPE_CHECKING, Any
 
 from psycopg import Error, pq
+from psycopg.conninfo import make_conninfo
 
 from .errors import ConfigError
 from .hosts import Host
+from .services import read_service
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,17 +36,18 @@ def parse(
     given = _options(conninfo)
     for key, value in overrides.items():
         if value is not None:
-            given[key] = _parameter(key, value)
+            given[key] = _parameter("kwargs", key, value)
     _check_names("kwargs", given)
     service = given.get("service") or os.environ.get("PGSERVICE")
     if service:
-        found = _read_service(service, given.get("servicefile"))
+        found = read_service(service, given.get("servicefile"))
         _check_names("service", found)
-        given = {**found, **given}
+        checked = {key: _parameter("service", key, value) for key, value in found.items()}
+        given = {**checked, **given}
     for key, variable in _ENVIRONMENT.items():
         value = os.environ.get(variable)
         if value and (with_hosts or key not in ADDRESS):
-            given.setdefault(key, value)
+            given.setdefault(key, _parameter(variable, key, value))
     given.pop("service", None)
     given.pop("servicefile", None)
     return given
@@ -103,7 +107,7 @@ def hosts_of(params: dict[str, str]) -> tuple[Host, ...]:
             index=index,
             host=_host_name(names[index]) if names else "",
             port=_port(ports[index]),
-            hostaddr=addresses[index] if addresses else None,
+            hostaddr=_address(addresses[index]) if addresses else None,
         )
         for index in range(count)
     )
@@ -135,10 +139,12 @@ def _split(value: str) -> list[str]:
 
 def _host_name(name: str) -> str:
     # An unescaped "@" in a URI's password leaves half of the password in the host's name.
-    if name.startswith(("/", "@")):
+    if name.startswith(("/", "@")) and name.isprintable():
         return name  # the directory of a Unix socket, or one in the abstract namespace
-    if any(letter in "@,/?#\0" or letter.isspace() for letter in name) or any(
-        not 0 < len(label) < 64 for label in name.removesuffix(".").split(".")
+    if (
+        not name.isprintable()
+        or any(letter in "@,/?#\0" or letter.isspace() for letter in name)
+        or any(not 0 < len(label) < 64 for label in name.removesuffix(".").split("."))
     ):
         raise ConfigError(
             "host",
@@ -146,6 +152,16 @@ def _host_name(name: str) -> str:
             "percent-encode the user name and the password in a URI (@ is %40), or pass them apart",
         )
     return name
+
+
+def _address(text: str) -> str | None:
+    if not text:
+        return None
+    try:
+        socket.getaddrinfo(text, None, flags=socket.AI_NUMERICHOST)  # as libpq does
+    except (OSError, UnicodeError):
+        raise ConfigError("hostaddr", "it is not an IP address", "give a name as host") from None
+    return text
 
 
 def _port(text: str) -> int:
@@ -156,11 +172,32 @@ def _port(text: str) -> int:
     raise ConfigError("port", "it is not a number from 1 to 65535", "give the server's port")
 
 
-def _parameter(name: str, value: object) -> str:
-    text = str(value)
-    if "\0" in text:
-        raise ConfigError("kwargs", f"{name!r} holds a NUL character", "remove it")
+def _parameter(setting: str, name: str, value: object) -> str:
+    """Return *value* as libpq takes it."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float | os.PathLike):
+        raise ConfigError(
+            setting, f"{_quoted(name)} has a value of the wrong type", "give a str or a number"
+        )
+    try:
+        text = str(os.fspath(value) if isinstance(value, os.PathLike) else value)
+        fits = "\0" not in text and bool(text.encode() or True)
+    except Exception:  # noqa: BLE001  a class of one's own may raise anything; surrogates
+        fits = False
+    if not fits:
+        raise ConfigError(
+            setting,
+            f"{_quoted(name)} holds a NUL character, or what is no text",
+            "give text that can be encoded in UTF-8",
+        )
     return text
+
+
+def _quoted(name: str) -> str:
+    """Return *name* if it looks like a parameter's; what stands in its place may be a secret."""
+    return repr(name) if _NAME.fullmatch(name) else "a parameter"
+
+
+_NAME = re.compile(r"[a-z][a-z_]{1,30}")
 
 
 def _options(conninfo: str) -> dict[str, str]:
@@ -181,45 +218,53 @@ def _options(conninfo: str) -> dict[str, str]:
 
 
 def _check_names(setting: str, params: Mapping[str, str]) -> None:
-    known = {item.keyword.decode() for item in pq.Conninfo.get_defaults()} | {"servicefile"}
+    known = _known_names() | {"servicefile"}
     for name in params:
         if name not in known:
             raise ConfigError(
                 setting,
-                f"{name!r} is not a connection parameter of this libpq",
+                f"{_quoted(name)} is not a connection parameter of this libpq",
                 "correct its spelling, or remove it",
             )
 
 
-def _read_service(service: str, path: str | None) -> dict[str, str]:
-    """Return one section of the connection service file (libpq, section 32.17)."""
-    places = [path or os.environ.get("PGSERVICEFILE") or str(Path.home() / ".pg_service.conf")]
-    if directory := os.environ.get("PGSYSCONFDIR"):
-        places.append(str(Path(directory) / "pg_service.conf"))
-    for place in places:
-        try:
-            lines = Path(place).read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
-            continue
-        if (found := _section(lines, service)) is not None:
-            return found
+def _known_names() -> set[str]:
+    return {item.keyword.decode() for item in pq.Conninfo.get_defaults()}
+
+
+def check_by_libpq(params: Mapping[str, str]) -> None:
+    """Raise `ConfigError` when libpq, before it connects to anything, refuses a parameter's value.
+
+    It is asked to connect to a Unix socket that does not exist. What the environment says counts
+    for it, too.
+    """
+    own = {"host": _NOWHERE, "hostaddr": "", "port": "1", "target_session_attrs": "any"}
+    known = _known_names()
+    for name in _INTEGERS & params.keys():
+        if not (_INTEGER.fullmatch(params[name]) and abs(int(params[name])) < 2**31):
+            raise ConfigError(name, "it is not a whole number", "correct or remove it")
+    asked = {**params, **own}
+    for name in ("connect_timeout", "load_balance_hosts"):
+        asked.pop(name, None)
+    pgconn = pq.PGconn.connect_start(make_conninfo("", **asked).encode())
+    said = pgconn.get_error_message()
+    pgconn.finish()
+    if _NOWHERE in said:
+        return
+    named = _REFUSED.match(said)
+    setting = named[1] if named and named[1] in known else "conninfo"
     raise ConfigError(
-        "service",
-        "no service file holds a section of that name",
-        "check the name, PGSERVICEFILE and ~/.pg_service.conf",
+        setting,
+        "libpq does not take its value, or not together with the others",
+        "correct it here, or in the environment;"
+        " see https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS",
     )
 
 
-def _section(lines: Sequence[str], name: str) -> dict[str, str] | None:
-    found: dict[str, str] | None = None
-    for raw in lines:
-        line = raw.strip()
-        if line.startswith("["):
-            if found is not None:
-                break
-            if line == f"[{name}]":
-                found = {}
-        elif found is not None and line and not line.startswith("#"):
-            key, _, value = line.partition("=")
-            found.setdefault(key.strip(), value.strip())
-    return found
+_NOWHERE = "/pgmoor-asks-libpq"
+_REFUSED = re.compile(r'(?:invalid|weak) "?(\w+)"?')
+_INTEGER = re.compile(r"\s*[+-]?[0-9]{1,10}\s*", re.ASCII)
+_INTEGERS = {
+    *("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count"),
+    "tcp_user_timeout",
+}

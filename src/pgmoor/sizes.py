@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from .errors import ConfigError
 
 
+MOST = 262_143  # the limit of max_connections in PostgreSQL
+
+
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """The limits of a pool, in connections.
@@ -38,6 +41,8 @@ class Sizes:
         ):
             if not isinstance(value, int) or isinstance(value, bool) or value < 0:
                 raise ConfigError(name, "it is not a count", "give a whole number, 0 or more")
+            if value > MOST:
+                raise ConfigError(name, "no server takes so many connections", "give a lower one")
         assert isinstance(min_size, int)
         assert isinstance(most, int)
         assert isinstance(max_overflow, int)
