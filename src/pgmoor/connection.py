@@ -11,6 +11,7 @@ import select
 import socket
 from contextlib import asynccontextmanager, suppress
 from time import monotonic
+from types import MethodType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from psycopg import AsyncConnection, errors, pq, waiting
@@ -77,7 +78,12 @@ class ManagedConnection(AsyncConnection[Any]):
         """Connect; with a *dialler*, as the pool calls it, by that one's rules."""
         if dialler is not None:
             return await dialler.dial(cls)
-        return await super().connect(conninfo, **kwargs)
+        connect: Any = super().connect
+        if connect.__self__ is not cls:
+            # What OpenTelemetry's uninstrument() leaves behind makes connections of the base class.
+            connect = MethodType(connect.__func__, cls)
+        conn: ManagedConnection = await connect(conninfo, **kwargs)
+        return conn
 
     async def close(self) -> None:
         """Close the connection, or give it back where `close_returns` says so (psycopg_pool)."""
