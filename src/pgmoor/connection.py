@@ -19,6 +19,7 @@ from psycopg import AsyncConnection, errors, pq, waiting
 from .answer import NoAnswer, read_answer
 from .errors import CommitOutcomeUnknown, ConnectionAborted
 from .fuse import Fuse
+from .logs import fields
 from .settle import settle
 from .sqlstate import OUTCOME_UNKNOWN, READ_ONLY_SQL_TRANSACTION
 
@@ -125,7 +126,8 @@ class ManagedConnection(AsyncConnection[Any]):
         try:
             raw.shutdown(socket.SHUT_RDWR)
         except OSError as error:
-            logger.debug("shutdown of a connection to %s: %s", host, error)
+            extra = fields("ShutdownFailed", self.manager_name, host=host, reason=str(error))
+            logger.debug("shutdown of a connection to %s: %s", host, error, extra=extra)
         finally:
             raw.detach()
 
@@ -133,6 +135,11 @@ class ManagedConnection(AsyncConnection[Any]):
     def host_label(self) -> str:
         """How errors name the host: by its place in the list, where the connection has a pool."""
         return self.host_pool.host.label if self.host_pool is not None else self.info.host
+
+    @property
+    def manager_name(self) -> str:
+        """Whose connection it is, for the logs; empty where it has no pool."""
+        return self.host_pool.settings.name if self.host_pool is not None else ""
 
     def quiet(self) -> bool:
         """Return whether nothing waits to be read: no farewell, no FIN, no reset, no notice.

@@ -21,6 +21,7 @@ from .facts import full_facts, plain_facts
 from .gate import NEEDS_A_PERSON, SLOW_DELAY
 from .hosts import Observation
 from .instruments import ended
+from .logs import fields
 from .sqlstate import Failure
 
 if TYPE_CHECKING:
@@ -69,7 +70,9 @@ class HostLeft(PoolClosed):
 class Asker:
     """Asks servers of one host list entry who they are, in the fullest way they understand."""
 
-    def __init__(self) -> None:
+    def __init__(self, manager: str, host: Host) -> None:
+        self._manager = manager
+        self._host = host
         self._plain = False
 
     async def ask(self, conn: ManagedConnection, timeout: float) -> Facts:
@@ -83,7 +86,11 @@ class Asker:
                 if error.sqlstate not in NOT_POSTGRESQL:
                     raise
                 self._plain = True
-                logger.info("a server does not know PostgreSQL's functions; asking plainly")
+                logger.info(
+                    "%s does not know PostgreSQL's functions; asking plainly",
+                    self._host,
+                    extra=fields("AskingPlainly", self._manager, host=self._host.label),
+                )
         return plain_facts(await conn.ask(PLAIN_QUESTION, timeout, why))
 
 
@@ -112,7 +119,7 @@ class Dialler:
         self._failed = failed
         self._configure = configure
         self._instruments = instruments
-        self._asker = Asker()
+        self._asker = Asker(settings.name, host)
         self._scopes: set[anyio.CancelScope] = set()
         self._left = False
 

@@ -12,6 +12,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
+from .logs import fields
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -25,7 +27,8 @@ BACKLOG = 1000  # events kept for a listener that has fallen behind; then the ol
 class Listener:
     """One subscriber: a bounded queue and, for a callback, the task that feeds it."""
 
-    def __init__(self, callback: Callable[[Event], Any] | None = None) -> None:
+    def __init__(self, manager: str, callback: Callable[[Event], Any] | None = None) -> None:
+        self._manager = manager
         self._callback = callback
         self._queue: deque[Event] = deque(maxlen=BACKLOG)
         self._ready = asyncio.Event()
@@ -43,7 +46,11 @@ class Listener:
         if len(self._queue) == BACKLOG:
             self.dropped += 1
             if self.dropped == 1:
-                logger.warning("a listener is %d events behind; dropping the oldest", BACKLOG)
+                logger.warning(
+                    "a listener is %d events behind; dropping the oldest",
+                    BACKLOG,
+                    extra=fields("ListenerBehind", self._manager, backlog=BACKLOG),
+                )
         self._queue.append(event)
         self._ready.set()
         if self._callback and self._task is None:
@@ -73,7 +80,8 @@ class Listener:
             return
         await asyncio.wait([self._task], timeout=timeout)
         if not self._task.done():
-            logger.warning("a listener did not finish within %.1f s; stopped", timeout)
+            extra = fields("ListenerStopped", self._manager, timeout=timeout)
+            logger.warning("a listener did not finish within %.1f s; stopped", timeout, extra=extra)
             self._task.cancel()
             await asyncio.wait([self._task], timeout=timeout)
 
@@ -88,16 +96,20 @@ class Listener:
                 task = asyncio.current_task()
                 if task is None or task.cancelling():
                     raise
-                logger.warning("a listener's own work on %s was cancelled", type(event).__name__)
+                kind = type(event).__name__
+                extra = fields("ListenerCancelled", self._manager, on=kind)
+                logger.warning("a listener's own work on %s was cancelled", kind, extra=extra)
             except Exception:
-                logger.exception("a listener failed on %s", type(event).__name__)
+                kind = type(event).__name__
+                extra = fields("ListenerFailed", self._manager, on=kind)
+                logger.exception("a listener failed on %s", kind, extra=extra)
 
 
 class EventStream:
     """The events since it was made, for `async for`; ends when the manager is closed."""
 
-    def __init__(self) -> None:
-        self.listener = Listener()
+    def __init__(self, manager: str = "") -> None:
+        self.listener = Listener(manager)
 
     def __aiter__(self) -> EventStream:
         return self
@@ -110,9 +122,10 @@ class EventStream:
 
 
 class Listeners:
-    """All subscribers of one manager."""
+    """All subscribers of one manager, which is named in what is logged of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, manager: str = "") -> None:
+        self._manager = manager
         self._all: list[Listener] = []
         self._ended: list[Listener] = []  # unsubscribed, and perhaps still at work
         # Weak: a stream that nobody iterates any more needs no farewell.
@@ -128,12 +141,12 @@ class Listeners:
 
     def subscribe(self, callback: Callable[[Event], Any]) -> Callable[[], None]:
         """Call *callback* with every event from now on; return what ends that."""
-        listener = self._add(Listener(callback))
+        listener = self._add(Listener(self._manager, callback))
         return lambda: self._remove(listener)
 
     def stream(self) -> EventStream:
         """Return an iterator over every event from now on, until the manager is closed."""
-        stream = EventStream()
+        stream = EventStream(self._manager)
         self._streams.add(stream)
         if self._closed:
             stream.listener.end()

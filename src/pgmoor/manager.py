@@ -23,6 +23,7 @@ from .events import GaveUp, ReconnectFailed
 from .health import Health, State, unopened
 from .hidden import Hidden
 from .listeners import EventStream, Listeners
+from .logs import fields
 from .sizes import Sizes
 from .tls import warn_of_weak_tls
 
@@ -193,7 +194,7 @@ class ConnectionManager:
         self._check = check
         self._reset = reset
         self._reconnect_failed = reconnect_failed
-        self._listeners = Listeners()
+        self._listeners = Listeners(self._settings.name)
         self._instruments: list[Instrument] = []
         self._on_event = on_event
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -314,7 +315,7 @@ class ConnectionManager:
         await machine.stop(deadline, caller)
         await self._listeners.aclose(max(deadline - monotonic(), 0.1), caller)
         _open_managers.discard(self)
-        logger.info("%r is closed", self.name)
+        logger.info("%r is closed", self.name, extra=fields("Closed", self.name))
 
     async def __aenter__(self) -> Self:
         await self.open()

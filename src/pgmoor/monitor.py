@@ -20,6 +20,7 @@ from .connection import BAD, ManagedConnection
 from .dial import Asker
 from .events import HeldTooLong
 from .hosts import Facts, Host, Observation, Status
+from .logs import fields, fields_of
 from .policy import BURST_FIRST, pace
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Prober:
         self._access = access
         self.wake = asyncio.Event()
         self._settings = settings
-        self._asker = Asker()
+        self._asker = Asker(settings.name, host)
         self._conn: ManagedConnection | None = None
         self._patience = settings.health_timeout  # seconds for a new connection
         self._dialled_at: float | None = None  # when the newest connection was made
@@ -174,7 +175,8 @@ class Monitor:
             try:
                 await work()
             except Exception:
-                logger.exception("%s failed; going on", name)
+                extra = fields("InternalError", self._settings.name, task=name)
+                logger.exception("%s failed; going on", name, extra=extra)
                 await asyncio.sleep(1.0)
 
     # -- probes --------------------------------------------------------------------------------
@@ -187,7 +189,9 @@ class Monitor:
                 self._tell(prober.host, seen)
                 self._steering.observe(seen)
             except Exception:  # one bad turn must not end the watch over a host
-                logger.exception("a probe of %s failed; going on", prober.host)
+                host = prober.host
+                extra = fields("InternalError", self._settings.name, host=host.label)
+                logger.exception("a probe of %s failed; going on", host, extra=extra)
             await self._pause(prober)
 
     def _tell(self, host: Host, seen: Observation) -> None:
@@ -305,5 +309,9 @@ class Monitor:
         frames = task.get_stack(limit=12) if task is not None else []
         lines = (line for frame in frames for line in traceback.format_stack(frame, limit=1))
         stack = "".join(lines)
-        logger.warning("a connection is held by %s for %.1f s\n%s", name, seconds, stack)
-        self._emit(HeldTooLong(task=name, seconds=seconds, stack=stack))
+        event = HeldTooLong(task=name, seconds=seconds, stack=stack)
+        extra = fields_of(event, self._settings.name)
+        logger.warning(
+            "a connection is held by %s for %.1f s\n%s", name, seconds, stack, extra=extra
+        )
+        self._emit(event)

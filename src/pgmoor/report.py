@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from . import events as ev
 from .errors import describe
 from .hosts import Host, HostState, HostTable, Role, Status
+from .logs import fields, fields_of
 from .sqlstate import Failure, FailureKind
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ SEEN_BY_PROBES = frozenset(
 class Reporter:
     """Turns transitions into log lines and events."""
 
-    def __init__(self, emit: Callable[[Event], None]) -> None:
+    def __init__(self, manager: str, emit: Callable[[Event], None]) -> None:
+        self._manager = manager
         self._emit = emit
         self._dials: dict[tuple[int, FailureKind], float] = {}
         self._split: set[int] = set()
@@ -50,27 +52,42 @@ class Reporter:
             else:
                 self._down(after)
         elif after.status is Status.UP and nature(before) != nature(after):
-            logger.warning("%s was %s and is %s", after.host, nature(before), nature(after))
-            self._emit(
-                ev.RoleChanged(host=after.host.label, before=nature(before), after=nature(after))
-            )
+            self._role_changed(before, after)
         if after.pooled and not before.pooled:
-            logger.info("a pooler answers for %s; statements are not prepared there", after.host)
+            logger.info(
+                "a pooler answers for %s; statements are not prepared there",
+                after.host,
+                extra=fields("PoolerFound", self._manager, host=after.host.label),
+            )
         self.watch_foreign(table)
         self._watch_split(table, after)
 
+    def _fields(self, event: Event) -> dict[str, object]:
+        return fields_of(event, self._manager)
+
+    def _role_changed(self, before: HostState, after: HostState) -> None:
+        was, now = nature(before), nature(after)
+        event = ev.RoleChanged(host=after.host.label, before=was, after=now)
+        logger.warning("%s was %s and is %s", after.host, was, now, extra=self._fields(event))
+        self._emit(event)
+
     def _up(self, before: HostState, after: HostState) -> None:
         down_for = None if before.down_since is None else monotonic() - before.down_since
+        role = nature(after)
+        event = ev.HostUp(host=after.host.label, role=role, down_for=down_for)
+        extra = self._fields(event)
         if down_for is None:
-            logger.info("%s is up: %s", after.host, nature(after))
+            logger.info("%s is up: %s", after.host, role, extra=extra)
         else:
-            logger.info("%s is up again after %.2f s: %s", after.host, down_for, nature(after))
-        self._emit(ev.HostUp(host=after.host.label, role=nature(after), down_for=down_for))
+            logger.info("%s is up again after %.2f s: %s", after.host, down_for, role, extra=extra)
+        self._emit(event)
 
     def _down(self, state: HostState) -> None:
+        status = state.status.value
         reason = state.failure.text if state.failure else "no answer"
-        logger.warning("%s is %s: %s", state.host, state.status.value, reason)
-        self._emit(ev.HostDown(host=state.host.label, status=state.status.value, reason=reason))
+        event = ev.HostDown(host=state.host.label, status=status, reason=reason)
+        logger.warning("%s is %s: %s", state.host, status, reason, extra=self._fields(event))
+        self._emit(event)
 
     def watch_foreign(self, table: HostTable) -> None:
         """Report each host that belongs to another cluster than the one in use, once."""
@@ -80,10 +97,13 @@ class Reporter:
                 self._foreign.discard(index)
             elif index not in self._foreign:
                 self._foreign.add(index)
+                event = ev.ForeignHost(host=state.host.label)
                 logger.error(
-                    "%s belongs to another database cluster; remove it from the list", state.host
+                    "%s belongs to another database cluster; remove it from the list",
+                    state.host,
+                    extra=self._fields(event),
                 )
-                self._emit(ev.ForeignHost(host=state.host.label))
+                self._emit(event)
 
     def _watch_split(self, table: HostTable, state: HostState) -> None:
         """Report a claim to be primary on a timeline that was left, once, when it is made.
@@ -106,17 +126,17 @@ class Reporter:
             return
         self._split.add(index)
         newest = table.newest_timeline(state.system_id)
+        event = ev.SplitBrain(
+            host=state.host.label, timeline=state.timeline or 0, newest_timeline=newest
+        )
         logger.error(
             "split brain: %s claims to be primary on timeline %s, but %s; it is not used",
             state.host,
             state.timeline,
             "so does the host in use" if rival else f"{newest} is newer",
+            extra=self._fields(event),
         )
-        self._emit(
-            ev.SplitBrain(
-                host=state.host.label, timeline=state.timeline or 0, newest_timeline=newest
-            )
-        )
+        self._emit(event)
 
     def dial_failed(self, host: Host, failure: Failure) -> None:
         """Say that the pool could not add a connection; the same once a minute at most.
@@ -129,64 +149,92 @@ class Reporter:
         key = (host.index, failure.kind)
         if now - self._dials.get(key, float("-inf")) > REPORT_AGAIN:
             self._dials[key] = now
-            logger.warning("can't add a connection to %s: %s", host, failure)
-            self._emit(ev.DialFailed(host=host.label, kind=failure.kind.value, reason=failure.text))
+            event = ev.DialFailed(host=host.label, kind=failure.kind.value, reason=failure.text)
+            extra = self._fields(event)
+            logger.warning("can't add a connection to %s: %s", host, failure, extra=extra)
+            self._emit(event)
 
     # -- the choice of a host ------------------------------------------------------------------
 
     def connected(self, host: Host, seconds: float) -> None:
         """Say that the first host was chosen."""
-        logger.info("connected to %s after %.2f s", host, seconds)
-        self._emit(ev.Connected(host=host.label, seconds=seconds))
+        event = ev.Connected(host=host.label, seconds=seconds)
+        logger.info("connected to %s after %.2f s", host, seconds, extra=self._fields(event))
+        self._emit(event)
 
     def leaving(self, host: Host, reason: str) -> None:
         """Say that a host is left; what comes of it is the event."""
-        logger.warning("leaving %s: %s", host, reason)
+        extra = fields("Leaving", self._manager, host=host.label, reason=reason)
+        logger.warning("leaving %s: %s", host, reason, extra=extra)
 
     def failover(self, before: Host, after: Host, reason: str, seconds: float) -> None:
         """Say that everyone was moved to another host."""
-        logger.warning("failed over from %s to %s in %.3f s: %s", before, after, seconds, reason)
-        self._emit(
-            ev.Failover(before=before.label, after=after.label, reason=reason, seconds=seconds)
+        event = ev.Failover(before=before.label, after=after.label, reason=reason, seconds=seconds)
+        logger.warning(
+            "failed over from %s to %s in %.3f s: %s",
+            before,
+            after,
+            seconds,
+            reason,
+            extra=self._fields(event),
         )
+        self._emit(event)
 
     def failback(self, before: Host, after: Host) -> None:
         """Say that everyone is moved back to a preferred host."""
-        logger.info("going back from %s to the preferred %s", before, after)
-        self._emit(ev.Failback(before=before.label, after=after.label))
+        event = ev.Failback(before=before.label, after=after.label)
+        extra = self._fields(event)
+        logger.info("going back from %s to the preferred %s", before, after, extra=extra)
+        self._emit(event)
 
     def outage_started(self, table: HostTable) -> None:
         """Say that no host qualifies."""
         reason = "; ".join(describe(state) for state in table)
-        logger.warning("no host qualifies: %s", reason)
-        self._emit(ev.OutageStarted(reason=reason))
+        event = ev.OutageStarted(reason=reason)
+        logger.warning("no host qualifies: %s", reason, extra=self._fields(event))
+        self._emit(event)
 
     def outage_ended(self, host: Host, seconds: float) -> None:
         """Say that a host qualifies again."""
-        logger.info("%s qualifies after %.2f s without a host", host, seconds)
-        self._emit(ev.OutageEnded(host=host.label, seconds=seconds))
+        event = ev.OutageEnded(host=host.label, seconds=seconds)
+        extra = self._fields(event)
+        logger.info("%s qualifies after %.2f s without a host", host, seconds, extra=extra)
+        self._emit(event)
 
     def stalled(self, host: Host, limit: float) -> None:
         """Say that the only host does not answer."""
+        event = ev.Stalled(host=host.label)
         logger.warning(
-            "%s does not answer; no other host qualifies, so it is given %g s", host, limit
+            "%s does not answer; no other host qualifies, so it is given %g s",
+            host,
+            limit,
+            extra=self._fields(event),
         )
-        self._emit(ev.Stalled(host=host.label))
+        self._emit(event)
 
     def stall_ended(self, host: Host, seconds: float) -> None:
         """Say that it answers again."""
-        logger.info("%s answers again after %.2f s", host, seconds)
-        self._emit(ev.StallEnded(host=host.label, seconds=seconds))
+        event = ev.StallEnded(host=host.label, seconds=seconds)
+        logger.info("%s answers again after %.2f s", host, seconds, extra=self._fields(event))
+        self._emit(event)
 
     def reconnect_failed(self, seconds: float) -> None:
         """Say that the search takes long."""
-        logger.error("no host has qualified for %.1f s; still searching", seconds)
-        self._emit(ev.ReconnectFailed(seconds=seconds))
+        event = ev.ReconnectFailed(seconds=seconds)
+        extra = self._fields(event)
+        logger.error("no host has qualified for %.1f s; still searching", seconds, extra=extra)
+        self._emit(event)
 
     def gave_up(self, tries: int, seconds: float) -> None:
         """Say that the search has ended without a host."""
-        logger.error("gave up after %d tries in %.1f s; reconnect() starts anew", tries, seconds)
-        self._emit(ev.GaveUp(tries=tries, seconds=seconds))
+        event = ev.GaveUp(tries=tries, seconds=seconds)
+        logger.error(
+            "gave up after %d tries in %.1f s; reconnect() starts anew",
+            tries,
+            seconds,
+            extra=self._fields(event),
+        )
+        self._emit(event)
 
 
 def nature(state: HostState) -> str:

@@ -11,6 +11,7 @@ import anyio
 from psycopg import capabilities, errors, generators, pq, waiting
 
 from .fuse import Fuse
+from .logs import fields
 
 if TYPE_CHECKING:
     from psycopg.abc import PQGen
@@ -56,7 +57,8 @@ async def _finish_cancelled(conn: ManagedConnection, gen: PQGen[Any]) -> None:
                 # A late request would hit the next query of a connection that lives.
                 await asyncio.gather(request, return_exceptions=True)
     except Exception as error:  # noqa: BLE001  the status of the connection says the rest
-        logger.debug("settling a cancelled query: %s", type(error).__name__)
+        extra = _fields("SettleFailed", conn, error)
+        logger.debug("settling a cancelled query: %s", type(error).__name__, extra=extra)
     finally:
         if conn.pgconn.transaction_status == ACTIVE:
             conn.discard()
@@ -66,8 +68,13 @@ async def _end(conn: ManagedConnection, gen: PQGen[Any]) -> None:
     try:
         await waiting.wait_async(gen, conn.pgconn.socket, interval=0.1)
     except errors.DatabaseError as error:  # QueryCanceled, as asked for, or the like
-        logger.debug("cancelled query ended: %s", type(error).__name__)
+        extra = _fields("QueryCancelled", conn, error)
+        logger.debug("cancelled query ended: %s", type(error).__name__, extra=extra)
     await _drain(conn)
+
+
+def _fields(event: str, conn: ManagedConnection, error: Exception) -> dict[str, object]:
+    return fields(event, conn.manager_name, host=conn.host_label, reason=type(error).__name__)
 
 
 async def _drain(conn: ManagedConnection) -> None:
@@ -94,7 +101,8 @@ async def _request_cancel(conn: ManagedConnection) -> None:
         else:
             await _request_cancel_in_thread(conn)
     except errors.Error as error:  # the query may end by itself before the fuse burns
-        logger.debug("cancel request failed: %s", type(error).__name__)
+        extra = _fields("CancelFailed", conn, error)
+        logger.debug("cancel request failed: %s", type(error).__name__, extra=extra)
 
 
 async def _request_cancel_in_thread(conn: ManagedConnection) -> None:
@@ -113,5 +121,6 @@ async def _request_cancel_in_thread(conn: ManagedConnection) -> None:
     try:
         async with asyncio.timeout(conn.cancel_timeout):
             await done.wait()
-    except TimeoutError:
-        logger.debug("cancel request not answered within %.1f s", conn.cancel_timeout)
+    except TimeoutError as error:
+        extra = _fields("CancelFailed", conn, error)
+        logger.debug("cancel request not answered within %.1f s", conn.cancel_timeout, extra=extra)

@@ -18,6 +18,7 @@ from .fuse import LATE
 from .health import SERVING, State
 from .hosts import Host, HostState, HostTable, Observation, Status, was_replaced
 from .left import LeftPools
+from .logs import fields
 from .policy import Action, Decision, Reason, Situation, Target, decide, rank
 from .report import Reporter
 from .signal import Signal
@@ -64,7 +65,7 @@ class Steering:
         self._rules = settings.rules
         self._desk = desk
         self._make_pool = make_pool
-        self._report = Reporter(emit)
+        self._report = Reporter(settings.name, emit)
         self._instruments = instruments
         self._changed = asyncio.Event()
         self._opened_at = 0.0
@@ -169,7 +170,8 @@ class Steering:
     def nudge(self, why: str) -> None:
         """Ask for probes of all hosts now: something happened that casts doubt."""
         if self._doubt.arise(monotonic()):
-            logger.debug("probing all hosts: %s", why)
+            extra = fields("ProbingAll", self._settings.name, reason=why)
+            logger.debug("probing all hosts: %s", why, extra=extra)
             self.wake_probers()
 
     def trouble(self, conn: ManagedConnection, error: pg_errors.Error) -> None:
@@ -238,7 +240,8 @@ class Steering:
             try:
                 recheck_at = await self._step()
             except Exception:  # one bad turn must not end all steering
-                logger.exception("a decision could not be carried out")
+                extra = fields("InternalError", self._settings.name, task="steering")
+                logger.exception("a decision could not be carried out", extra=extra)
                 recheck_at = monotonic() + 0.1
             await self._pause(recheck_at)
 

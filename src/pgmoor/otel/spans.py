@@ -18,6 +18,7 @@ from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 from pgmoor.events import Failover
 from pgmoor.health import State
 from pgmoor.instruments import Instrument
+from pgmoor.logs import fields
 from pgmoor.metrics.catalogue import POOL
 from pgmoor.metrics.tally import WITHOUT_HOST
 
@@ -47,7 +48,8 @@ def harmless(method: F) -> F:
         try:
             return method(*args)
         except Exception:
-            logger.exception("a span could not be made")
+            extra = fields("SpanFailed", task=method.__name__)
+            logger.exception("a span could not be made", extra=extra)
             return None
 
     return wrapper  # type: ignore[return-value]  # it takes and returns what `method` does

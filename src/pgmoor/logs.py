@@ -1,0 +1,29 @@
+"""The structured fields of pgmoor's log lines: what `extra` carries, and under which keys.
+
+Every key begins with `pgmoor_`. logging raises KeyError when `extra` names an attribute that a
+LogRecord has, be it logging's own (`name`, `args`, `process`) or one that a program's record
+factory adds (often `host`), and structlog's `ExtraAdder` would put a field called `event` in the
+place of the message.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .events import Event
+
+PREFIX = "pgmoor_"
+
+
+def fields(event: str, manager: str = "", **values: str | float | None) -> dict[str, object]:
+    """Return the `extra` of a log line, of plain values; what is not known is left out."""
+    known: dict[str, object] = {"event": event, "manager": manager, **values}
+    return {PREFIX + key: value for key, value in known.items() if value not in (None, "")}
+
+
+def fields_of(event: Event, manager: str) -> dict[str, object]:
+    """Return the `extra` of the line that goes with an event: the event's own fields."""
+    told = event.to_dict()
+    del told["at"]  # a record has the time that it was made
+    return fields(told.pop("event"), **{**told, "manager": manager})
