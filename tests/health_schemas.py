@@ -28,7 +28,9 @@ _CHECK = {
         "output": {"type": "string", "minLength": 1},
     },
     "patternProperties": {  # "additional user-defined keys MAY be included"
-        "^(role|writable|timeline|lag|current|stale)$": {"type": ["string", "boolean", "number"]},
+        "^(role|writable|timeline|lag|current|stale|pooled)$": {
+            "type": ["string", "boolean", "number"]
+        },
         "^(size|used|idle|waiting|min_size|max_size|max_overflow|kept)$": _FIGURE,
     },
     "additionalProperties": False,

@@ -369,6 +369,13 @@ def test_text_begins_with_the_status_and_its_reason() -> None:
     assert shown(OUTAGE, "text", "live") == "pass\norders: outage for 12.3 s\n"
 
 
+def test_a_pooler_before_a_host_is_named() -> None:
+    health = report(hosts=(replace(PRIMARY, pooled=True),))
+
+    assert "in use, behind a pooler, timeline 3" in shown(health, "text")
+    assert shown(health, "health+json")["checks"]["postgresql:responseTime"][0]["pooled"]
+
+
 def test_json_is_the_report_as_it_is() -> None:
     assert shown(WARNING, "json") == json.loads(json.dumps(WARNING.to_dict()))
     assert shown(WARNING, "json", details=False) == WARNING.to_dict(details=False)
@@ -420,6 +427,7 @@ hosts = st.builds(
     stale=st.booleans(),
     failure=st.none() | words,
     age=st.floats(0, 1e6),
+    pooled=st.none() | st.booleans(),
 )
 reports = st.builds(
     report,

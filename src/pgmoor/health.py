@@ -39,7 +39,8 @@ SATURATED = "all connections are in use and callers wait"
 class HostHealth:
     """One host as a report shows it; durations in seconds.
 
-    `age` is how long ago the host was asked last, None if it never was.
+    `age` is how long ago the host was asked last, None if it never was. `pooled` tells
+    whether a pooler such as PgBouncer stands before the server, None where that can't be told.
     """
 
     host: str
@@ -53,6 +54,7 @@ class HostHealth:
     stale: bool
     failure: str | None
     age: float | None = None
+    pooled: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,7 @@ def host_health(state: HostState, *, current: bool, stale: bool, now: float) -> 
         stale=stale,
         failure=state.failure.text if state.failure else None,
         age=None if state.asked_at == float("-inf") else max(now - state.asked_at, 0.0),
+        pooled=state.pooled,
     )
 
 

@@ -161,6 +161,7 @@ def _host_check(health: Health, host: HostHealth) -> dict[str, Any]:
         "lag": host.lag,
         "current": host.current,
         "stale": host.stale,
+        "pooled": host.pooled,
     }
     return shown | {key: value for key, value in rest.items() if value is not None}
 
@@ -268,6 +269,7 @@ def host_line(host: HostHealth) -> str:
     if host.writable is not None:
         words.append("writable" if host.writable else "read-only")
     words += ["stale"] * host.stale + ["in use"] * host.current
+    words += ["behind a pooler"] * (host.pooled is True)
     if host.timeline is not None:
         words.append(f"timeline {host.timeline}")
     if host.latency is not None:
