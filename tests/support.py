@@ -65,10 +65,19 @@ class Failed:
 class Workload:
     """Tasks that each acquire a connection, insert a row, commit and pause, for ever."""
 
-    def __init__(self, manager: ConnectionManager, *, tasks: int = 16, pause: float = 0.02) -> None:
+    def __init__(
+        self,
+        manager: ConnectionManager,
+        *,
+        tasks: int = 16,
+        pause: float = 0.02,
+        name: str = "",
+    ) -> None:
         self.failed: list[Failed] = []
         self.acknowledged: dict[str, float] = {}  # what was committed, and when it began
+        self.sent: dict[str, float] = {}  # all that was sent to some server, and when
         self._manager = manager
+        self._name = name  # tells the rows of several workloads apart
         self._pause = pause
         self._count = tasks
         self._last_good = [0.0] * tasks  # when the newest operation that succeeded began
@@ -98,9 +107,10 @@ class Workload:
     async def _work(self, index: int) -> None:
         while True:
             began = monotonic()
-            key = f"{index}-{next(self._numbers)}"
+            key = f"{self._name}{index}-{next(self._numbers)}"
             try:
                 async with self._manager.connection() as conn:
+                    self.sent[key] = monotonic()
                     await conn.execute("insert into work (id) values (%s)", [key])
             except Exception as error:  # noqa: BLE001  whatever it is, the test looks at it
                 self.failed.append(Failed(began, monotonic(), error))
