@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import select
 import socket
+import weakref
 from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from types import MethodType
@@ -71,6 +73,7 @@ class ManagedConnection(AsyncConnection[Any]):
         poller = select.poll()
         poller.register(pgconn.socket, select.POLLIN)
         self.poll = poller.poll
+        _living.add(self)
 
     @classmethod
     async def connect(  # type: ignore[override]
@@ -130,6 +133,17 @@ class ManagedConnection(AsyncConnection[Any]):
             logger.debug("shutdown of a connection to %s: %s", host, error, extra=extra)
         finally:
             raw.detach()
+
+    def disown(self) -> None:
+        """Let nothing that happens in this process reach the server: the parent's session is on it.
+
+        A fork shares the socket. Whatever a task that is cancelled at the child's exit, psycopg or
+        libpq may still write to it or do to it meets another one, which leads nowhere.
+        """
+        self.cancel_timeout = 0.0  # no request to cancel what the parent runs
+        if self.pgconn.status != BAD:
+            with socket.socket() as nowhere:
+                os.dup2(nowhere.fileno(), self.pgconn.socket, inheritable=False)
 
     @property
     def host_label(self) -> str:
@@ -247,6 +261,18 @@ class ManagedConnection(AsyncConnection[Any]):
     async def ping(self, timeout: float) -> None:
         """Make one round trip; raise within *timeout* seconds when there is no answer."""
         await self.ask(b"", timeout, f"no answer to a ping within {timeout:g} s")
+
+
+_living: weakref.WeakSet[ManagedConnection] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for conn in tuple(_living):
+        conn.disown()
+    _living.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _unknown(error: Exception) -> CommitOutcomeUnknown:
