@@ -62,4 +62,4 @@ def instrument(
     meters = Meters.of(meter_provider)
     source = meters.add(manager)
     tracer = get_tracer("pgmoor", __version__, tracer_provider)
-    return Instrumentation(meters, source, Spans(tracer, manager.name))
+    return Instrumentation(meters, source, Spans(tracer, manager))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import Span, Tracer
 
+    from pgmoor import ConnectionManager
     from pgmoor.events import Event
     from pgmoor.instruments import Ended
 
@@ -58,14 +59,16 @@ def harmless(method: F) -> F:
 class Spans(Instrument):
     """Makes the spans of one manager."""
 
-    def __init__(self, tracer: Tracer, manager: str) -> None:
+    def __init__(self, tracer: Tracer, manager: ConnectionManager) -> None:
         self._tracer = tracer
-        self._attributes = {POOL: manager, "db.system.name": "postgresql"}
+        self._attributes = {POOL: manager.name, "db.system.name": "postgresql"}
         self._trouble_since: int | None = None  # with the host that was given up
         self._left: dict[str, str | int] = {}  # that host
         self._starting_since: int | None = None
         self._outage: Span | None = None  # the one that goes on
         self._last_outage: tuple[Span, int] | None = None  # with its end
+        health = manager.snapshot()
+        self._enter(health.state, time_ns() - int(health.since * SECOND))
 
     # -- acquire ---------------------------------------------------------------------------------
 
@@ -122,14 +125,16 @@ class Spans(Instrument):
         self._trouble_since = time_ns() - int(noticed * SECOND)
         self._left = of_host(host)
 
-    @harmless
     def entered(self, state: str) -> None:
         """Begin or end the span of a time without a host."""
-        now = time_ns()
+        self._enter(state, time_ns())
+
+    @harmless
+    def _enter(self, state: str, since: int) -> None:
         if state == State.STARTING.value:
-            self._starting_since = now
+            self._starting_since = since
         elif state in WITHOUT_HOST:
-            self._begin_outage(self._starting_since or now)
+            self._begin_outage(self._starting_since or since)
             if state == State.GAVE_UP.value:
                 self._fail_outage("gave up")
         elif state == State.CLOSED.value:

@@ -1,0 +1,115 @@
+"""What is counted of a manager's life, by a clock that the test sets."""
+
+from __future__ import annotations
+
+import pytest
+
+from pgmoor.events import Failover, HostDown
+from pgmoor.health import State
+from pgmoor.metrics.tally import Tally
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def tally(clock: Clock) -> Tally:
+    return Tally(["db1:5432", "db2:5432"], clock)
+
+
+def enter(tally: Tally, clock: Clock, *steps: tuple[State, float]) -> None:
+    """Enter each state and let the seconds pass that it holds."""
+    for state, seconds in steps:
+        tally.entered(state.value)
+        clock.now += seconds
+
+
+def test_only_the_time_without_a_host_is_an_outage(tally: Tally, clock: Clock) -> None:
+    enter(tally, clock, (State.STARTING, 1), (State.READY, 10), (State.STALLED, 5))
+    assert tally.outage_seconds() == 0
+
+    enter(tally, clock, (State.SEARCHING, 0.2), (State.OUTAGE, 3))
+    assert tally.outage_seconds() == pytest.approx(3.2)  # it goes on
+
+    enter(tally, clock, (State.READY, 60))
+    assert tally.outage_seconds() == pytest.approx(3.2)
+
+    enter(tally, clock, (State.SEARCHING, 1), (State.CLOSED, 60))
+    assert tally.outage_seconds() == pytest.approx(4.2)
+
+
+def test_an_outage_goes_on_when_the_manager_has_given_up(tally: Tally, clock: Clock) -> None:
+    enter(tally, clock, (State.STARTING, 0.2), (State.OUTAGE, 2), (State.GAVE_UP, 30))
+
+    assert tally.outage_seconds() == pytest.approx(32)
+
+
+def test_a_failover_at_one_stroke_is_a_detection_and_a_recovery(tally: Tally, clock: Clock) -> None:
+    enter(tally, clock, (State.READY, 10))
+    tally.left("db1:5432", 1.5)
+    clock.now += 0.004
+    tally.happened(Failover(before="db1:5432", after="db2:5432", reason="", seconds=1.5))
+
+    assert tally.failovers == 1
+    assert tally.detections.read().total == pytest.approx(1.5)
+    assert tally.recoveries.read().count == 1
+    assert tally.recoveries.read().total == pytest.approx(0.004)
+    assert tally.outage_seconds() == 0
+
+
+def test_a_recovery_ends_once_and_lasts_until_a_host_is_in_use(tally: Tally, clock: Clock) -> None:
+    enter(tally, clock, (State.READY, 10))
+    tally.left("db1:5432", 0.01)
+    enter(tally, clock, (State.SEARCHING, 0.2), (State.OUTAGE, 7))
+    assert tally.recoveries.read().count == 0
+
+    tally.happened(Failover(before="db1:5432", after="db2:5432", reason="", seconds=7.2))
+    enter(tally, clock, (State.READY, 5))
+
+    assert tally.recoveries.read().count == 1
+    assert tally.recoveries.read().total == pytest.approx(7.2)
+
+
+def test_a_host_that_comes_back_itself_is_a_recovery_without_a_failover(
+    tally: Tally, clock: Clock
+) -> None:
+    enter(tally, clock, (State.READY, 10))
+    tally.left("db1:5432", 0.01)
+    enter(tally, clock, (State.SEARCHING, 0.1), (State.READY, 5))
+
+    assert tally.failovers == 0
+    assert tally.recoveries.read().total == pytest.approx(0.1)
+
+
+def test_a_manager_that_is_closed_in_an_outage_has_not_recovered(
+    tally: Tally, clock: Clock
+) -> None:
+    enter(tally, clock, (State.READY, 10))
+    tally.left("db1:5432", 0.01)
+    enter(tally, clock, (State.SEARCHING, 2), (State.CLOSED, 1))
+
+    assert tally.recoveries.read().count == 0
+
+
+def test_failures_are_counted_by_host_and_kind(tally: Tally) -> None:
+    tally.probed("db1:5432", 0.001, None)
+    tally.probed("db2:5432", 1.0, "timeout")
+    for outcome in (None, "refused", "refused", KeyboardInterrupt()):
+        tally.dialling("db1:5432")(outcome)
+    tally.happened(HostDown(host="db2:5432", status="silent", reason=""))
+
+    assert tally.probes["db1:5432"].read().count == 1
+    assert tally.probes["db2:5432"].read().count == 0
+    assert dict(tally.probe_failures) == {("db2:5432", "timeout"): 1}
+    assert dict(tally.dial_failures) == {("db1:5432", "refused"): 2}
+    assert dict(tally.events) == {"HostDown": 1}
