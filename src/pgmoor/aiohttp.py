@@ -1,0 +1,111 @@
+"""pgmoor in aiohttp's server.
+
+```python
+app = web.Application()
+setup(app, ConnectionManager("postgresql://app@db1,db2/orders"))
+
+async def order(request):
+    async with connection(request) as conn: ...
+```
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from .manager import ConnectionManager
+from .web import NOT_NOW, check, refuse
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from aiohttp.typedefs import Handler
+
+    from .checkout import Checkout
+    from .renderings import Check
+
+    Permission = bool | Callable[[web.Request], bool | Awaitable[bool]]
+
+__all__ = ["MANAGER", "connection", "setup"]
+
+MANAGER = web.AppKey("pgmoor", ConnectionManager)
+"""Where the application has its manager: `app[MANAGER]`, in sub-applications
+`request.config_dict[MANAGER]`."""
+
+
+def setup(
+    app: web.Application,
+    manager: ConnectionManager,
+    *,
+    key: web.AppKey[ConnectionManager] = MANAGER,
+    health: bool = True,
+    details: Permission = False,
+) -> None:
+    """Open *manager* when the application starts, and close it when it ends.
+
+    The application starts when the database is down. Requests that get no connection are answered
+    503 with Retry-After. With *health* there are `/livez`, which never depends on the database, and
+    `/readyz`; they show hosts, figures and error texts for `?details`, when *details* is true or a
+    function of the request that returns so. Several managers need a *key* each.
+    """
+    app[key] = manager
+
+    async def run(_: web.Application) -> AsyncIterator[None]:
+        async with manager:
+            yield
+
+    app.cleanup_ctx.append(run)
+    if _answer_503 not in app.middlewares:
+        app.middlewares.append(_answer_503)
+    if health:
+        app.router.add_get("/livez", _handler(manager, "live", details))
+        app.router.add_get("/readyz", _handler(manager, "ready", details))
+
+
+def connection(
+    request: web.Request,
+    timeout: float | None = None,
+    *,
+    key: web.AppKey[ConnectionManager] = MANAGER,
+) -> Checkout:
+    """Lend a connection for an `async with` block, as the manager's method does.
+
+    Let the block end before the response is sent, or a slow client holds the connection.
+    """
+    manager: ConnectionManager = request.config_dict[key]
+    return manager.connection(timeout)
+
+
+@web.middleware
+async def _answer_503(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except NOT_NOW as error:
+        answer, headers = refuse(error)
+        return web.Response(
+            body=answer.body,
+            status=answer.status_code,
+            headers=headers,
+            content_type=answer.content_type,
+        )
+
+
+def _handler(manager: ConnectionManager, which: Check, details: Permission) -> Any:
+    async def answer(request: web.Request) -> web.Response:
+        allowed = details
+        if callable(allowed):
+            given = allowed(request)
+            allowed = bool(await given if inspect.isawaitable(given) else given)
+        found = check(
+            await manager.health(),
+            which,
+            request.headers.get("Accept"),
+            request.query,
+            allowed=allowed,
+        )
+        return web.Response(body=found.body, status=found.status_code, headers=found.headers)
+
+    return answer

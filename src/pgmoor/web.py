@@ -1,0 +1,47 @@
+"""What web frameworks have in common: the answer to a request that got no connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .errors import ManagerClosed, NoHostAvailable, PoolExhausted, TooManyRequests
+from .renderings import UNAVAILABLE, Rendering
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .health import Health
+    from .renderings import Check
+
+# Errors that say: not now. All others are the application's.
+NOT_NOW = (PoolExhausted, TooManyRequests, NoHostAvailable, ManagerClosed)
+
+# Seconds. A full pool has room again when a request has ended; a host is found within a second or
+# so of its return.
+RETRY_AFTER = {PoolExhausted: 1, TooManyRequests: 1, NoHostAvailable: 5, ManagerClosed: 5}
+
+_BODY = b'{"detail": "The database is not available just now."}'
+
+
+def retry_after(error: Exception) -> int:
+    """Return the seconds after which it is worth trying again."""
+    return next(seconds for kind, seconds in RETRY_AFTER.items() if isinstance(error, kind))
+
+
+def refuse(error: Exception) -> tuple[Rendering, dict[str, str]]:
+    """Return the answer to a request that met one of `NOT_NOW`, and its headers.
+
+    The error's text names hosts, so it is not in the answer.
+    """
+    answer = Rendering(UNAVAILABLE, "application/json", _BODY)
+    return answer, {"Cache-Control": "no-store", "Retry-After": str(retry_after(error))}
+
+
+def check(
+    health: Health, which: Check, accept: str | None, query: Mapping[str, str], *, allowed: bool
+) -> Rendering:
+    """Return the answer to a health check.
+
+    Hosts, figures and error texts are shown when the query asks for `details` and that is allowed.
+    """
+    return health.render(accept, check=which, details=allowed and "details" in query)
