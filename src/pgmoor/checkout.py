@@ -46,6 +46,7 @@ class Desk:
         unavailable: Callable[[float], NoHostAvailable | None],
         refusal: Callable[[], Exception | None],
         timed_out: Callable[[], None],
+        saturated: Callable[[PoolExhausted | TooManyRequests], None],
     ) -> None:
         self.pool: HostPool | None = None
         self.counters = Counters()
@@ -59,6 +60,7 @@ class Desk:
         self._unavailable = unavailable  # why no host serves, when that is the reason
         self._refusal = refusal  # what to raise at once, without waiting
         self._timed_out = timed_out
+        self._saturated = saturated
 
     def open(self) -> None:
         """Serve the running event loop, and no other."""
@@ -147,7 +149,10 @@ class Desk:
             raise refusal
         limit = self._settings.max_waiting
         if limit and len(self.waiting) >= limit:
-            raise TooManyRequests(self._figures())
+            refused = TooManyRequests(self._figures())
+            if self._unavailable(0.0) is None:
+                self._saturated(refused)
+            raise refused
         place = self.waiting.join()
         self.counters.requests_queued += 1
         began = monotonic()
@@ -174,12 +179,12 @@ class Desk:
         self._timed_out()
         for instrument in self._instruments:
             instrument.timed_out()
-        error = self._unavailable(timeout)
+        error: Exception | None = self._unavailable(timeout)
         if error is None:
             holders = self.pool.holders() if self.pool else ()
-            place.set_exception(PoolExhausted(timeout, self._figures(), holders))
-        else:
-            place.set_exception(error)
+            error = PoolExhausted(timeout, self._figures(), holders)
+            self._saturated(error)
+        place.set_exception(error)
 
     # -- giving back ---------------------------------------------------------------------------
 

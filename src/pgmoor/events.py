@@ -153,6 +153,20 @@ class DialFailed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSaturated(Event):
+    """Callers get no connection in time, or may not wait, although the host works.
+
+    Emitted at most once a minute; *refused* is how many there were since the last one.
+    """
+
+    refused: int
+    used: int
+    waiting: int
+    max_size: int
+    holders: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HeldTooLong(Event):
     """A connection has been checked out for longer than `held_warning`; with the holder's stack."""
 

@@ -16,6 +16,7 @@ from .errors import PoolFigures
 from .health import Health, grade, host_health
 from .monitor import Monitor
 from .pool import Hooks, HostPool
+from .saturation import Saturation
 from .shared import Shared
 from .steering import Steering
 
@@ -73,6 +74,7 @@ class Machine:
             unavailable=self._unavailable,
             refusal=self._refuse,
             timed_out=self._timed_out,
+            saturated=Saturation(self._emit).refused,
         )
         self._instruments = instruments
         self.steering = Steering(

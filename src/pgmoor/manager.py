@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from types import TracebackType
 
+    from .alerts import Alerts
+    from .alerts.watch import Watch
     from .checkout import Checkout, Desk
     from .config import Settings
     from .events import Event
@@ -102,6 +104,8 @@ class ConnectionManager:
         max_time: After how long to give up; None for never.
         held_warning: A connection held for longer is reported, once; None reports none.
         on_event: A function or coroutine function called with each event, as by `subscribe()`.
+        alerts: URLs of Apprise, such as `"mailtos://user:password@smtp.example.com"`: whom to tell
+            of outages and failovers. Or an `Alerts`, for more settings.
 
     Raises:
         ConfigError: A setting can't be used; it names the setting and the remedy.
@@ -149,6 +153,7 @@ class ConnectionManager:
         max_time: float | None = None,
         held_warning: float | None = 300.0,
         on_event: Callable[[Event], Any] | None = None,
+        alerts: Sequence[str] | Alerts | None = None,
     ) -> None:
         make = functools.partial(
             make_settings,
@@ -186,8 +191,9 @@ class ConnectionManager:
             held_warning=held_warning,
         )
         self._given = Hidden(make)
+        channels = Hidden(alerts)
         # A traceback that prints variables prints those of this frame, too.
-        del make, conninfo, hosts, kwargs, password
+        del make, conninfo, hosts, kwargs, password, alerts
         self._settings = self._make_settings()
         self._connection_class = connection_class
         self._configure = configure
@@ -202,6 +208,8 @@ class ConnectionManager:
         self._closed = False
         self._closing: asyncio.Task[None] | None = None
         self._forked = False
+        self._watch: Watch | None = None
+        self._alerts = _make_alerts(channels)
         if open:
             self._open_at_once()
 
@@ -262,6 +270,8 @@ class ConnectionManager:
             self._listeners.subscribe(self._on_event)
         if self._reconnect_failed is not None:
             self._listeners.subscribe(self._tell_reconnect_failed)
+        if self._alerts is not None:
+            self._watch = self._alerts.watch(self._settings, self._listeners)
         self._machine = self._build()
         self._machine.start()
         _open_managers.add(self)
@@ -311,9 +321,14 @@ class ConnectionManager:
         self, machine: Machine, limit: float, caller: asyncio.Task[Any] | None
     ) -> None:
         deadline = monotonic() + limit
+        flushing = None
+        if self._watch is not None:
+            flushing = asyncio.create_task(self._watch.aclose(limit), name=f"{self.name}-flush")
         machine.desk.waiting.fail_all(lambda: ManagerClosed(f"{self.name!r} was closed"))
         await machine.stop(deadline, caller)
         await self._listeners.aclose(max(deadline - monotonic(), 0.1), caller)
+        if flushing is not None:
+            await flushing
         _open_managers.discard(self)
         logger.info("%r is closed", self.name, extra=fields("Closed", self.name))
 
@@ -573,6 +588,15 @@ class ConnectionManager:
         if self._machine is not None:
             self._machine.desk.pool = None
             self._machine = None
+
+
+def _make_alerts(given: Hidden[Sequence[str] | Alerts | None]) -> Alerts | None:
+    if given.reveal() is None:
+        return None
+    # Imported when it is asked for: it needs an extra.
+    from .alerts.settings import make_alerts  # noqa: PLC0415
+
+    return make_alerts(given)
 
 
 _open_managers: weakref.WeakSet[ConnectionManager] = weakref.WeakSet()

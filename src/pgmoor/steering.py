@@ -72,6 +72,7 @@ class Steering:
         self._search_since: float | None = None
         self._left: tuple[Host, Reason] | None = None  # the host that is being failed over from
         self._outage_announced = False
+        self._outage_since: float | None = None  # of one that is announced; it outlasts giving up
         self._given_up = False
         self._doubt = Doubt()
         self._failback_now = False
@@ -215,6 +216,8 @@ class Steering:
 
     def give_up(self, tries: int, seconds: float) -> None:
         """Stop searching; whoever waits is told."""
+        if not self._outage_announced:
+            self._announce_outage()
         self._given_up = True
         self.searching.clear()
         self._enter(State.GAVE_UP)
@@ -318,6 +321,8 @@ class Steering:
 
     def _announce_outage(self) -> None:
         self._outage_announced = True
+        if self._outage_since is None:
+            self._outage_since = self._search_since
         self._enter(State.OUTAGE)
         self._report.outage_started(self.table)
         if self._settings.when_down == "fail":
@@ -425,8 +430,9 @@ class Steering:
             self._report.connected(host, now - self._opened_at)
         elif left[0] != host:
             self._report.failover(left[0], host, left[1].value, seconds)
-        if self._outage_announced:
-            self._report.outage_ended(host, seconds)
+        if self._outage_since is not None:
+            self._report.outage_ended(host, now - self._outage_since)
+            self._outage_since = None
 
     def _enter(self, state: State) -> None:
         if state is not self.state:

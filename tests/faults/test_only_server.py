@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from pgmoor import ConnectionAborted, NoHostAvailable, PoolExhausted
+from pgmoor import ConnectionAborted, NoHostAvailable, PoolExhausted, TooManyRequests
 from pgmoor.events import (
     Connected,
     Failover,
@@ -17,6 +17,7 @@ from pgmoor.events import (
     HostDown,
     OutageEnded,
     OutageStarted,
+    PoolSaturated,
     Stalled,
     StallEnded,
 )
@@ -249,6 +250,8 @@ async def test_giving_up_is_said_and_reconnect_starts_anew(
 
     async with manager.connection(timeout=5) as conn:
         await conn.execute("select 1")
+    ended = await recorder(manager).wait_for(OutageEnded)
+    assert ended.seconds > event.seconds  # the outage is one, from before the manager gave up
 
 
 async def test_max_time_ends_the_search(alone: Cluster, moor: Callable[..., Any]) -> None:
@@ -284,3 +287,38 @@ async def test_an_exhausted_pool_names_its_figures_and_the_longest_holders(
 
     assert e.value.figures.used == 2
     assert len(e.value.holders) == 2
+
+
+async def test_an_exhausted_pool_is_reported_once_a_minute_at_most(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*alone, min_size=1, max_size=1, max_waiting=1)
+    (conn,) = await hold(manager, 1)
+    waiting = asyncio.create_task(manager.getconn(timeout=0.2))
+    await until(lambda: manager.get_stats()["requests_waiting"] == 1)
+    with pytest.raises(TooManyRequests):
+        await manager.getconn()
+    with pytest.raises(PoolExhausted):
+        await waiting
+    await manager.putconn(conn)
+
+    event = await recorder(manager).wait_for(PoolSaturated)
+    assert (event.refused, event.used, event.waiting, event.max_size) == (1, 1, 1, 1)
+    assert len(recorder(manager).of(PoolSaturated)) == 1
+
+
+async def test_an_outage_is_not_taken_for_an_exhausted_pool(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*alone, max_waiting=1)
+    await manager.wait()
+    await alone[0].kill()
+    await recorder(manager).wait_for(OutageStarted)
+    waiting = asyncio.create_task(manager.getconn(timeout=0.2))
+    await until(lambda: manager.get_stats()["requests_waiting"] == 1)
+    with pytest.raises(TooManyRequests):
+        await manager.getconn()
+    with pytest.raises(NoHostAvailable):
+        await waiting
+
+    assert not recorder(manager).of(PoolSaturated)

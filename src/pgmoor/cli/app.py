@@ -1,4 +1,4 @@
-"""The commands and their options; what each does is in `demo` and `check`.
+"""The commands and their options; what each does is in a file of its own.
 
 Exit status: 0 for good, 1 for not, 2 for what can't be run, 130 after Ctrl-C.
 """
@@ -19,6 +19,7 @@ from rich.console import Console
 from pgmoor import ConfigError, __version__
 from pgmoor.testing import ClusterError
 
+from .alert_test import alert_test
 from .check import check as check_hosts
 from .demo import Options, make_board
 from .demo import run as run_demo
@@ -123,6 +124,31 @@ def check(
             _until_terminated(check_hosts(conninfo, target, timeout, Console(highlight=False)))
         )
     raise typer.Exit(0 if ready else 1)
+
+
+@app.command("alert-test")
+def try_alerts(
+    urls: Annotated[
+        list[str] | None,
+        typer.Argument(
+            envvar="PGMOOR_ALERTS",
+            metavar="URL...",
+            show_default=False,
+            help="Apprise's URLs of the channels; in the variable, with spaces between them.",
+        ),
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for each channel.")] = 30.0,
+) -> None:
+    """Send a test message to each channel, and say what happened.
+
+    The URLs are secrets: give them in PGMOOR_ALERTS where others can see the command line.
+    Exit status: 0 when all took it, 1 when one did not, 2 when the settings can't be used.
+    """
+    with _failing_well():
+        sent = asyncio.run(
+            _until_terminated(alert_test(urls or [], timeout, Console(highlight=False)))
+        )
+    raise typer.Exit(0 if sent else 1)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,317 @@
+"""Queues, attempts and their limits: no channel delays another, the event loop, or the end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import subprocess
+import sys
+import threading
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pgmoor.alerts import outbox
+from pgmoor.alerts.channels import Channel, make_channels
+from pgmoor.alerts.kinds import Message
+from pgmoor.alerts.outbox import MOST_STUCK, Limits, Outbox
+from support import until
+
+if TYPE_CHECKING:
+    from inboxes import Webhook
+
+SECRET = "Zq9xW7vK2m"
+
+
+class Told:
+    """A channel that does as it is told."""
+
+    def __init__(self, *outcomes: str | BaseException | None, label: str = "told (1)") -> None:
+        self.label = label
+        self.titles: list[str] = []
+        self.at: list[float] = []
+        self.open = threading.Event()
+        self.open.set()
+        self._outcomes = list(outcomes)
+
+    def send(self, message: Message) -> str | None:
+        self.titles.append(message.title)
+        self.at.append(monotonic())
+        self.open.wait(10)
+        outcome = self._outcomes.pop(0) if self._outcomes else None
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+
+def message(title: str = "a") -> Message:
+    return Message("failure", title, "text")
+
+
+def senders() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "pgmoor-alerts-send"]
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try again after hundredths of a second."""
+    monkeypatch.setattr(outbox, "BACKOFF_BASE", 0.01)
+    monkeypatch.setattr(outbox, "BACKOFF_CAP", 0.05)
+    monkeypatch.setattr(outbox, "HURRY", 0.01)
+
+
+def of_hook(hook: Webhook) -> Channel:
+    (channel,) = make_channels([f"json://127.0.0.1:{hook.port}/{SECRET}"])
+    return channel
+
+
+async def test_each_channel_gets_each_message_in_order() -> None:
+    channels = [Told(), Told()]
+    box = Outbox(channels, Limits())
+
+    for number in range(20):
+        box.put(message(str(number)))
+    await box.aclose(5)
+
+    assert [channel.titles for channel in channels] == [[str(n) for n in range(20)]] * 2
+
+
+async def test_what_fails_is_tried_again_and_told_once(
+    webhook: Webhook, impatient: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    webhook.status = 503
+    box = Outbox([of_hook(webhook)], Limits())
+
+    box.put(message("first"))
+    box.put(message("second"))
+    await webhook.count(4)
+    webhook.status = 200
+    await until(lambda: "works again" in caplog.text)
+    await box.aclose(5)
+
+    assert webhook.posts[-2]["title"] == "first"
+    assert webhook.posts[-1]["title"] == "second"
+    lines = [(record.levelname, record.message) for record in caplog.records]
+    assert [level for level, _ in lines] == ["WARNING", "INFO"]
+    assert lines[0][1].startswith("alert channel json (1) fails, will try again: ")
+    assert "503" in lines[0][1]
+    assert SECRET not in caplog.text
+
+
+async def test_the_pauses_between_attempts_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pgmoor.backoff.full_jitter", lambda value: value)
+    monkeypatch.setattr(outbox, "BACKOFF_BASE", 0.05)
+    monkeypatch.setattr(outbox, "BACKOFF_CAP", 0.2)
+    channel = Told(*["no"] * 4)
+    box = Outbox([channel], Limits())
+
+    box.put(message())
+    await until(lambda: len(channel.at) == 5)
+    await box.aclose(5)
+
+    pauses = [later - earlier for earlier, later in zip(channel.at, channel.at[1:], strict=False)]
+    assert all(
+        least <= pause < least + 1
+        for pause, least in zip(pauses, (0.05, 0.1, 0.2, 0.2), strict=True)
+    ), pauses
+
+
+async def test_what_is_not_taken_in_time_is_logged_and_the_next_one_sent(
+    impatient: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    channel = Told(*["no route"] * 1000)
+    box = Outbox([channel], Limits(retry_for=0.2))
+
+    box.put(message("first"))
+    await until(lambda: "not sent" in caplog.text)
+    channel._outcomes.clear()
+    box.put(message("second"))
+    await box.aclose(5)
+
+    errors = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    assert errors == ["an alert was not sent over told (1): first (no route)"]
+    assert channel.titles[-1] == "second"
+    assert channel.titles.count("first") > 2
+
+
+async def test_a_full_queue_drops_the_oldest_and_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    channel = Told()
+    channel.open.clear()
+    box = Outbox([channel], Limits(max_queue=3))
+    box.put(message("under way"))
+    await until(lambda: channel.titles == ["under way"])
+
+    for number in range(5):
+        box.put(message(str(number)))
+    channel.open.set()
+    await box.aclose(5)
+
+    assert channel.titles == ["under way", "2", "3", "4"]
+    assert [record.message for record in caplog.records] == [
+        f"an alert was not sent over told (1): {number} (the queue is full)" for number in (0, 1)
+    ]
+
+
+async def test_an_exception_is_told_by_its_kind_only(
+    impatient: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    channel = Told(ValueError(SECRET))
+    box = Outbox([channel], Limits())
+
+    box.put(message())
+    await until(lambda: len(channel.titles) == 2)
+    await box.aclose(5)
+
+    assert "ValueError" in caplog.text
+    assert SECRET not in caplog.text
+
+
+# -- channels that hang -------------------------------------------------------------------------
+
+
+async def test_a_channel_that_hangs_delays_neither_another_nor_the_event_loop(
+    webhook: Webhook,
+) -> None:
+    webhook.silent.set()
+    good = Told()
+    box = Outbox([of_hook(webhook), good], Limits())
+    slowest = 0.0
+
+    box.put(message())
+    await until(lambda: good.titles == ["a"], timeout=2)
+    for _ in range(50):
+        began = monotonic()
+        await asyncio.sleep(0.002)
+        slowest = max(slowest, monotonic() - began)
+
+    assert slowest < 0.5, slowest
+    assert asyncio.get_running_loop()._default_executor is None  # type: ignore[attr-defined]
+    await box.aclose(0)
+
+
+async def test_an_attempt_is_bounded_and_threads_that_hang_are_few(
+    webhook: Webhook, impatient: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "pgmoor.alerts")
+    before = len(senders())
+    webhook.silent.set()
+    box = Outbox([of_hook(webhook)], Limits(send_timeout=0.1))
+
+    box.put(message())
+    await until(lambda: "earlier attempts still hang" in caplog.text)
+
+    assert "no answer within 0.1 s" in caplog.text
+    assert len(senders()) - before == MOST_STUCK
+    assert len(webhook.posts) == MOST_STUCK
+    webhook.silent.clear()
+    webhook.released.set()
+    box.put(message("next"))
+    await webhook.count(MOST_STUCK + 1)  # when they have ended, it goes on
+    await box.aclose(5)
+
+    assert webhook.titles[-1] == "next"
+
+
+async def test_what_was_sent_late_is_not_sent_again(impatient: None) -> None:
+    channel = Told()
+    channel.open.clear()
+    box = Outbox([channel], Limits(send_timeout=0.05))
+    box.put(message("late"))
+    await until(lambda: len(channel.titles) == MOST_STUCK)
+
+    channel.open.set()
+    box.put(message("next"))
+    await until(lambda: "next" in channel.titles)
+    await box.aclose(5)
+
+    assert channel.titles == ["late"] * MOST_STUCK + ["next"]
+
+
+# -- closing ------------------------------------------------------------------------------------
+
+
+async def test_closing_tries_at_once_what_waits_for_its_next_attempt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pgmoor.backoff.full_jitter", lambda value: value)
+    monkeypatch.setattr(outbox, "BACKOFF_BASE", 60.0)
+    channel = Told("no")
+    box = Outbox([channel], Limits())
+    box.put(message("first"))
+    box.put(message("second"))
+    await until(lambda: channel.titles == ["first"])
+    began = monotonic()
+
+    await box.aclose(5)
+
+    assert channel.titles == ["first", "first", "second"]
+    assert monotonic() - began < 2
+
+
+async def test_closing_ends_in_time_and_logs_what_is_left(
+    webhook: Webhook, caplog: pytest.LogCaptureFixture
+) -> None:
+    webhook.silent.set()
+    good = Told(label="good (2)")
+    box = Outbox([of_hook(webhook), good], Limits())
+    box.put(message("first"))
+    box.put(message("second"))
+    began = monotonic()
+
+    await box.aclose(0.3)
+
+    assert 0.2 < monotonic() - began < 1.5
+    assert good.titles == ["first", "second"]
+    assert [record.message for record in caplog.records] == [
+        f"an alert was not sent over json (1): {title} (the manager was closed)"
+        for title in ("first", "second")
+    ]
+
+
+async def test_closing_with_nothing_to_send_takes_no_time() -> None:
+    box = Outbox([Told()], Limits())
+    began = monotonic()
+
+    await box.aclose(5)
+
+    assert monotonic() - began < 0.5
+
+
+PROGRAM = """
+import asyncio, sys
+from pgmoor.alerts.channels import make_channels
+from pgmoor.alerts.kinds import Message
+from pgmoor.alerts.outbox import Limits, Outbox
+
+async def main():
+    box = Outbox(make_channels([sys.argv[1]]), Limits())
+    box.put(Message("info", "title", "text"))
+    await asyncio.sleep(0.3)
+    {end}
+
+asyncio.run(main())
+print("the end", flush=True)
+"""
+
+
+@pytest.mark.parametrize("end", ["await box.aclose(0.1)", "pass"], ids=["closed", "not closed"])
+def test_a_channel_that_hangs_does_not_keep_the_interpreter(webhook: Webhook, end: str) -> None:
+    webhook.silent.set()
+    url = f"json://127.0.0.1:{webhook.port}/{SECRET}"
+
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(end=end), url],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=10,
+    )
+
+    assert (done.returncode, done.stdout) == (0, "the end\n")
+    assert SECRET not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(webhook.posts) == 1
