@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from .errors import PoolExhausted, TooManyRequests
 from .events import PoolSaturated
+from .logs import fields_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,8 @@ REPORT_AGAIN = 60.0  # seconds
 class Saturation:
     """Counts the callers who were refused."""
 
-    def __init__(self, emit: Callable[[Event], None]) -> None:
+    def __init__(self, manager: str, emit: Callable[[Event], None]) -> None:
+        self._manager = manager
         self._emit = emit
         self._refused = 0
         self._reported_at = float("-inf")
@@ -36,13 +38,15 @@ class Saturation:
         count, self._refused, self._reported_at = self._refused, 0, now
         figures = error.figures
         holders = error.holders if isinstance(error, PoolExhausted) else ()
-        logger.warning("the pool is exhausted: %s; callers refused: %d", figures, count)
-        self._emit(
-            PoolSaturated(
-                refused=count,
-                used=figures.used,
-                waiting=figures.waiting,
-                max_size=figures.max_size,
-                holders=", ".join(map(str, holders)),
-            )
+        event = PoolSaturated(
+            refused=count,
+            used=figures.used,
+            waiting=figures.waiting,
+            max_size=figures.max_size,
+            holders=", ".join(map(str, holders)),
         )
+        extra = fields_of(event, self._manager)
+        logger.warning(
+            "the pool is exhausted: %s; callers refused: %d", figures, count, extra=extra
+        )
+        self._emit(event)

@@ -14,6 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from pgmoor.backoff import delays
+from pgmoor.logs import fields
 
 from .attempt import attempt
 
@@ -57,9 +58,10 @@ class Letter:
 class Lane:
     """What waits for one channel, and the task that sends it."""
 
-    def __init__(self, channel: Channel, limits: Limits) -> None:
+    def __init__(self, channel: Channel, limits: Limits, manager: str) -> None:
         self._channel = channel
         self._limits = limits
+        self._manager = manager
         self._waiting: deque[Letter] = deque()
         self._current: Letter | None = None
         self._changed = asyncio.Event()
@@ -101,10 +103,7 @@ class Lane:
         for delay in delays(BACKOFF_BASE, BACKOFF_CAP):
             failure = await self._attempt(letter)
             if failure is None:
-                if self._failing:
-                    logger.info("alert channel %s works again", self._channel.label)
-                    self._failing = False
-                logger.debug("sent over %s: %s", self._channel.label, letter.message.title)
+                self._succeeded(letter)
                 return
             self._report(failure)
             if monotonic() >= letter.expires:
@@ -112,16 +111,28 @@ class Lane:
                 return
             await self._pause(min(delay, letter.expires - monotonic()))
 
+    def _succeeded(self, letter: Letter) -> None:
+        channel, title = self._channel.label, letter.message.title
+        if self._failing:
+            self._failing = False
+            extra = fields("AlertChannelWorks", self._manager, channel=channel)
+            logger.info("alert channel %s works again", channel, extra=extra)
+        extra = fields("AlertSent", self._manager, channel=channel, title=title)
+        logger.debug("sent over %s: %s", channel, title, extra=extra)
+
     def _report(self, failure: str) -> None:
+        channel = self._channel.label
         level = logging.DEBUG if self._failing else logging.WARNING
         self._failing = True
+        extra = fields("AlertChannelFails", self._manager, channel=channel, reason=failure)
         logger.log(
-            level, "alert channel %s fails, will try again: %s", self._channel.label, failure
+            level, "alert channel %s fails, will try again: %s", channel, failure, extra=extra
         )
 
     def _lost(self, letter: Letter, reason: str) -> None:
-        title = letter.message.title
-        logger.error("an alert was not sent over %s: %s (%s)", self._channel.label, title, reason)
+        channel, title = self._channel.label, letter.message.title
+        extra = fields("AlertLost", self._manager, channel=channel, title=title, reason=reason)
+        logger.error("an alert was not sent over %s: %s (%s)", channel, title, reason, extra=extra)
 
     async def _pause(self, delay: float) -> None:
         """Wait before the next attempt; less while the manager is being closed."""
@@ -149,8 +160,8 @@ class Lane:
 class Outbox:
     """All lanes of one manager."""
 
-    def __init__(self, channels: Sequence[Channel], limits: Limits) -> None:
-        self._lanes = [Lane(channel, limits) for channel in channels]
+    def __init__(self, channels: Sequence[Channel], limits: Limits, manager: str = "") -> None:
+        self._lanes = [Lane(channel, limits, manager) for channel in channels]
 
     def put(self, message: Message) -> None:
         """Queue a message for every channel; never waits."""

@@ -8,6 +8,8 @@ import logging
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from pgmoor.logs import fields
+
 from .judge import Judge
 from .outbox import Outbox
 from .phrases import Plan
@@ -27,10 +29,11 @@ class Watch:
     """The alerts of one manager, from `open()` to `close()`. Nothing waits for it."""
 
     def __init__(self, alerts: Alerts, settings: Settings, listeners: Listeners) -> None:
+        self._name = settings.name
         words = Words(settings.name, Plan.of(settings), alerts.rules.remind)
         hosts = [host.label for host in settings.hosts]
         self._judge = Judge(alerts.rules, words, hosts)
-        self._outbox = Outbox(alerts.outlets, alerts.limits)
+        self._outbox = Outbox(alerts.outlets, alerts.limits, settings.name)
         self._stream = listeners.stream()  # kept: listeners hold it weakly
         self._task = asyncio.create_task(self._run(), name=f"{settings.name}-alerts")
 
@@ -53,7 +56,8 @@ class Watch:
                 now = monotonic()
                 self._send(self._judge.tick(now) if event is None else self._judge.hear(event, now))
             except Exception:  # one bad event must not end all alerts
-                logger.exception("an event could not be judged")
+                extra = fields("InternalError", self._name, on=type(event).__name__)
+                logger.exception("an event could not be judged", extra=extra)
         self._send(self._judge.close(monotonic()))
 
     def _patience(self) -> float | None:
