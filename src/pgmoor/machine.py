@@ -74,7 +74,7 @@ class Machine:
             unavailable=self._unavailable,
             refusal=self._refuse,
             timed_out=self._timed_out,
-            saturated=Saturation(self._emit).refused,
+            saturated=Saturation(settings.name, self._emit).refused,
         )
         self._instruments = instruments
         self.steering = Steering(
