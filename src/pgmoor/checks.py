@@ -13,7 +13,7 @@ from .errors import ConfigError
 from .sizes import Sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 WhenDown = Literal["wait", "fail"]
 Failback = Literal["auto", "manual"]
@@ -78,6 +78,12 @@ def check_name(name: object) -> None:
     """Check the manager's name, which stands in each line of the log."""
     if not (name is None or (isinstance(name, str) and name.isprintable())):
         raise ConfigError("name", "it is no printable text", "give a str in one line, or None")
+
+
+def name_or_number(name: Any, numbers: Iterator[int]) -> Any:
+    """Return *name*, or one made of the next number where there is none."""
+    missing = name is None or (isinstance(name, str) and not name)
+    return f"pgmoor-{next(numbers)}" if missing else name
 
 
 def check_open(flag: object) -> None:

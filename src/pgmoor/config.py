@@ -245,7 +245,7 @@ def _text(conninfo: object) -> str:
     raise ConfigError("conninfo", "it is not a string", 'give "postgresql://user@host/db"')
 
 
-def _target(value: str | None, *, many: bool) -> Target:
+def _target(value: object, *, many: bool) -> Target:
     if value is None:
         return Target.PRIMARY if many else Target.ANY
     try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 from .redact import pieces_of, redact, secrets_among
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 T = TypeVar("T")
 
@@ -20,6 +20,7 @@ class Hidden(Generic[T]):
     """Holds one value behind a function; shows nothing of it, and refuses to be pickled."""
 
     __slots__ = ("reveal",)
+    reveal: Callable[[], T]
 
     def __init__(self, value: T) -> None:
         self.reveal = lambda: value

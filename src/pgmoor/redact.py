@@ -47,7 +47,7 @@ def secrets_among(params: Mapping[str, str]) -> set[str]:
     for text in _OPTION.findall(params.get("options", "")):
         value = re.sub(r"\\(.)", r"\1", text)
         if len(value) >= PIECE:  # a shorter one is a number, on or off
-            found.add(value)
+            found |= {value, text}
     return found
 
 

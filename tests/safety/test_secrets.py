@@ -1,0 +1,297 @@
+"""One password, given in every way and hunted for in all that is shown."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import faulthandler
+import logging
+import os
+import pickle
+import warnings
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
+
+import psycopg
+import pytest
+import pytest_asyncio
+
+from canary import CANARY, traces
+from hostile import Conversation, HostileServer
+from pgmoor import ConnectionManager
+from pgmoor.redact import MASK
+from pgmoor.testing import Cluster
+from pgmoor.testing.ports import free_port
+from ways import environment, options, ways
+from witness import Witness, attribute_texts, reachable_texts
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def guarded() -> AsyncIterator[Cluster]:
+    """A server that asks for passwords: `keeper` has the canary, `stranger` another one."""
+    async with Cluster(standbys=0, auth="scram-sha-256") as cluster:
+        literal = CANARY.replace("'", "''")
+        await cluster[0].sql(f"create role keeper login password '{literal}'")
+        await cluster[0].sql("create role stranger login password 'another'")
+        yield cluster
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Take away all that the machine's own environment would add."""
+    for name in os.environ:
+        if name.startswith("PG"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+class Watched(NamedTuple):
+    """What a test writes down, where it may write, and its environment."""
+
+    witness: Witness
+    folder: Path
+    patch: pytest.MonkeyPatch
+
+
+@pytest.fixture
+def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
+    """Write down all that is said; in the end there must be no trace."""
+    witness = Witness()
+    root = logging.getLogger()
+    loggers = [logging.getLogger(name) for name in ("psycopg", "psycopg.pool", "pgmoor", "asyncio")]
+    before = [(logger, logger.level) for logger in (root, *loggers)]
+    for logger, _ in before:
+        logger.setLevel(logging.DEBUG)
+    # No other handler: pytest's keeps what was logged, and with it psycopg's open connections.
+    handlers, root.handlers = root.handlers, [witness]
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        yield Watched(witness, tmp_path, monkeypatch)
+    root.handlers = handlers
+    for logger, level in before:
+        logger.setLevel(level)
+    witness.saw(*(str(warning.message) for warning in warned))
+    assert len(witness.texts) > 100
+    assert traces(*witness.texts) == []
+
+
+async def used(witness: Witness, **given: Any) -> bool:
+    """Do with a manager what programs do, and write down all that shows; return if it worked."""
+    manager = ConnectionManager(**given, min_size=1, when_down="fail", on_event=witness.saw)
+    witness.saw(manager)
+    worked = False
+    try:
+        await manager.open()
+        witness.looked_at_tasks()
+        async with manager.connection() as conn:
+            await conn.execute("select 1")
+            witness.saw(conn)
+            worked = True
+        await manager.check()
+    except psycopg.Error as error:
+        witness.met(error)
+    for ask in (manager.wait, manager.wait_ready):
+        try:
+            await ask(0.05)
+        except psycopg.Error as error:
+            witness.met(error)
+    health = await manager.health(fresh=True, timeout=0.1)
+    witness.saw(manager, health, health.to_dict(), manager.get_stats(), *health.hosts)
+    witness.looked_at_tasks()
+    await manager.close()
+    witness.saw(manager)
+    return worked
+
+
+# -- real servers -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("user", "dbname", "said"),
+    [
+        ("keeper", "postgres", ""),
+        ("stranger", "postgres", "password authentication failed"),
+        ("nobody", "postgres", "password authentication failed"),
+        ("keeper", "nowhere", 'database "nowhere" does not exist'),
+    ],
+)
+async def test_a_server_that_asks_for_it(
+    guarded: Cluster, watched: Watched, user: str, dbname: str, said: str
+) -> None:
+    witness, folder, _ = watched
+    place = {"host": guarded[0].host, "port": guarded[0].port, "user": user, "dbname": dbname}
+    given = ways(folder, **place)
+
+    outcomes = await asyncio.gather(*(used(witness, **way) for way in given.values()))
+
+    assert dict(zip(given, outcomes, strict=True)) == dict.fromkeys(given, not said)
+    assert sum(said in text for text in witness.texts) > len(given)
+
+
+@pytest.mark.parametrize("name", ["PGPASSWORD", "PGPASSFILE", "PGSERVICE"])
+@pytest.mark.parametrize("user", ["keeper", "stranger"])
+async def test_a_server_that_asks_for_what_the_environment_names(
+    guarded: Cluster, watched: Watched, name: str, user: str
+) -> None:
+    place = {"host": guarded[0].host, "port": guarded[0].port, "user": user, "dbname": "postgres"}
+    witness, folder, patch = watched
+    given = environment(folder, patch, **place)[name]()
+
+    assert await used(witness, **given) is (user == "keeper")
+
+
+async def test_a_server_that_is_down(watched: Watched) -> None:
+    witness, folder, _ = watched
+    place = {"host": "127.0.0.1", "port": free_port(), "user": "keeper", "dbname": "postgres"}
+    given = ways(folder, **place)
+
+    outcomes = await asyncio.gather(*(used(witness, **way) for way in given.values()))
+
+    assert not any(outcomes)
+
+
+# -- servers that send it back ------------------------------------------------------------------
+
+
+class Echo:
+    """Learns the password, and says it in as many ways as there are."""
+
+    def __init__(self, *, lets_in: bool) -> None:
+        self.heard: list[str] = []
+        self._lets_in = lets_in
+
+    def __call__(self, talk: Conversation) -> None:
+        talk.startup()
+        self.heard.append(password := talk.parameters.get("options") or talk.password())
+        sayings = [
+            password,
+            password[:9],
+            password[4:],
+            quote(password),
+            quote(password, "").lower(),
+        ]
+        sayings += [
+            repr(password),
+            ascii(password),
+            str(talk.parameters),
+            password.replace("'", "''"),
+        ]
+        told = "no, " + ", nor ".join(sayings)
+        if not self._lets_in:
+            talk.error(told, code="28P01")
+            return
+        talk.greet(application_name=password)
+        while True:
+            talk.hear()
+            talk.error(told, code="XX000", severity="ERROR")
+            talk.ready()
+
+
+@pytest.mark.parametrize("lets_in", [False, True])
+async def test_a_server_that_sends_it_back(watched: Watched, lets_in: bool) -> None:
+    witness, folder, _ = watched
+    echo = Echo(lets_in=lets_in)
+    with HostileServer(echo) as server:
+        place = {"host": server.host, "port": server.port, "user": "keeper", "dbname": "orders"}
+        given = ways(folder, **place)
+
+        await asyncio.gather(*(used(witness, **way) for way in given.values()))
+
+        assert len(echo.heard) >= len(given)
+        assert set(echo.heard) == {CANARY}
+    assert sum(f"no, {MASK}" in text for text in witness.texts) > len(given)
+
+
+@pytest.mark.parametrize("name", ["PGPASSWORD", "PGPASSFILE", "PGSERVICE"])
+@pytest.mark.parametrize("lets_in", [False, True])
+async def test_a_server_that_sends_back_what_the_environment_names(
+    watched: Watched, name: str, lets_in: bool
+) -> None:
+    witness, folder, patch = watched
+    echo = Echo(lets_in=lets_in)
+    with HostileServer(echo) as server:
+        place = {"host": server.host, "port": server.port, "user": "keeper", "dbname": "orders"}
+        given = environment(folder, patch, **place)[name]()
+
+        await used(witness, **given)
+
+        assert set(echo.heard) == {CANARY}
+    assert any(f"no, {MASK}" in text for text in witness.texts)
+
+
+@pytest.mark.parametrize("lets_in", [False, True])
+@pytest.mark.parametrize("variable", [False, True])
+async def test_a_server_that_sends_back_the_options(
+    watched: Watched, variable: bool, lets_in: bool
+) -> None:
+    witness, _, patch = watched
+    kwargs = {"options": options()}
+    if variable:
+        patch.setenv("PGOPTIONS", kwargs.pop("options"))
+    echo = Echo(lets_in=lets_in)
+    with HostileServer(echo) as server:
+        conninfo = f"host={server.host} port={server.port} user=app password=another"
+        await used(witness, conninfo=conninfo, kwargs=kwargs)
+
+        assert CANARY in echo.heard[0].replace("\\ ", " ").replace("\\\\", "\\")
+    assert any(f"canary.is={MASK} -c statement_timeout=9999" in text for text in witness.texts)
+
+
+@pytest.mark.parametrize("way", ["URI", "coroutine function", "callable keywords", "password file"])
+async def test_asyncio_in_debug_mode_shows_each_step_but_not_it(
+    guarded: Cluster, watched: Watched, way: str
+) -> None:
+    witness, folder, _ = watched
+    loop = asyncio.get_running_loop()
+    loop.set_debug(True)
+    loop.slow_callback_duration = 0  # every callback is logged with its arguments and results
+    loop.set_exception_handler(witness.asked)
+    place = {"host": guarded[0].host, "port": guarded[0].port, "dbname": "postgres"}
+    with HostileServer(Echo(lets_in=False)) as server:
+        echo = {**place, "user": "keeper", "port": server.port}
+        for other in ({**place, "user": "keeper"}, {**place, "user": "stranger"}, echo):
+            await used(witness, **ways(folder, **other)[way])
+
+    assert sum("Executing" in text for text in witness.texts) > 100
+
+
+# -- objects ------------------------------------------------------------------------------------
+
+
+async def test_no_attribute_of_whatever_depth_leads_to_it(guarded: Cluster, tmp_path: Path) -> None:
+    place = {"host": guarded[0].host, "port": guarded[0].port, "user": "keeper"}
+    for way in ways(tmp_path, dbname="postgres", **place).values():
+        async with ConnectionManager(**way, min_size=1) as manager, manager.connection() as conn:
+            found = [*attribute_texts(manager), *attribute_texts(conn)]
+            held = [*reachable_texts(manager), *reachable_texts(conn)]
+
+        assert len(found) > 50
+        assert [path for path, text in found if traces(text)] == []
+        assert traces(*held) == []
+
+
+async def test_what_holds_it_is_neither_copied_nor_pickled(tmp_path: Path) -> None:
+    place = {"host": "db1", "port": 5432, "user": "keeper", "dbname": "postgres"}
+    for way in ways(tmp_path, **place).values():
+        manager = ConnectionManager(**way)
+
+        for dump in (pickle.dumps, copy.deepcopy):
+            with pytest.raises(TypeError) as caught:
+                dump(manager)
+            assert traces(str(caught.value)) == []
+
+
+async def test_a_dump_of_all_threads_has_no_trace_of_it(guarded: Cluster, tmp_path: Path) -> None:
+    conninfo = guarded.conninfo(user="keeper", password=CANARY)
+    path = tmp_path / "dump"
+    async with ConnectionManager(conninfo, min_size=1) as manager:
+        await manager.wait()
+        with path.open("w") as file:
+            faulthandler.dump_traceback(file, all_threads=True)
+
+    assert "test_a_dump_of_all_threads" in path.read_text()
+    assert traces(path.read_text()) == []
