@@ -219,7 +219,11 @@ class ManagedConnection(AsyncConnection[Any]):
         try:
             async with super().transaction(savepoint_name, force_rollback) as transaction:
                 yield transaction
+                lived = not self.closed
                 ended_well = self._still_there()
+                if lived and not ended_well and not force_rollback:
+                    # psycopg would end the block without a word, and nothing would be committed.
+                    raise self._lost_before_commit()
         except errors.OperationalError as error:
             commits = ended_well and outermost and not force_rollback
             if commits and self._outcome_unknown(error):
@@ -235,6 +239,11 @@ class ManagedConnection(AsyncConnection[Any]):
             with suppress(errors.OperationalError):
                 self.pgconn.consume_input()
         return not self.closed
+
+    def _lost_before_commit(self) -> errors.OperationalError:
+        if self.abort_reason is not None:
+            return ConnectionAborted(*self.abort_reason)
+        return errors.OperationalError("the connection was lost before COMMIT was sent")
 
     def _outcome_unknown(self, error: errors.Error) -> bool:
         return self.closed or error.sqlstate in OUTCOME_UNKNOWN
