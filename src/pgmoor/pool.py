@@ -19,6 +19,7 @@ from .connection import BAD, IDLE, ManagedConnection, managed
 from .dial import Dialler
 from .errors import Holder
 from .fuse import Fuse
+from .logs import fields
 from .quiet import SaidElsewhere
 
 if TYPE_CHECKING:
@@ -139,7 +140,11 @@ class HostPool:
         if tasks := {task for task in self._tasks if task is not me}:
             _, late = await asyncio.wait(tasks, timeout=timeout)
             for task in late:
-                logger.warning("%s did not end within %.1f s; cancelled", task.get_name(), timeout)
+                name = task.get_name()
+                extra = self._fields("TaskCancelled", task=name, timeout=timeout)
+                logger.warning(
+                    "%s did not end within %.1f s; cancelled", name, timeout, extra=extra
+                )
                 task.cancel()
             if late:
                 await asyncio.wait(late, timeout=timeout)
@@ -159,7 +164,8 @@ class HostPool:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            logger.error("%s failed", task.get_name(), exc_info=error)
+            extra = self._fields("InternalError", task=task.get_name())
+            logger.error("%s failed", task.get_name(), exc_info=error, extra=extra)
 
     async def resize(self, sizes: Sizes) -> None:
         """Change the limits; connections beyond them are closed when they come back or are idle."""
@@ -278,8 +284,10 @@ class HostPool:
                 with Fuse(conn, limit, f"no answer to a rollback within {limit:g} s"):
                     await self._bring_to_rest(conn)
         except Exception as error:  # noqa: BLE001  `reset` is the user's and may raise anything
+            kind = type(error).__name__
+            extra = self._fields("ConnectionDropped", reason=kind)
             logger.warning(
-                "a returned connection to %s is dropped: %s", self.host, type(error).__name__
+                "a returned connection to %s is dropped: %s", self.host, kind, extra=extra
             )
             conn.discard()
         if conn.pgconn.transaction_status != IDLE:
@@ -310,7 +318,11 @@ class HostPool:
         except TimeoutError:
             conn.discard()
             if self.left is None and not hasty:
-                logger.info("a connection to %s does not answer; renewing all idle ones", self.host)
+                logger.info(
+                    "a connection to %s does not answer; renewing all idle ones",
+                    self.host,
+                    extra=self._fields("PoolRenewed"),
+                )
                 await self.drain()
             return False
         except errors.Error:
@@ -332,7 +344,9 @@ class HostPool:
                 conn.discard()
                 if fuse.burnt:
                     raise TimeoutError from None
-                logger.info("`check` of a connection to %s: %s", self.host, type(error).__name__)
+                words = f"`check` raised {type(error).__name__}"
+                extra = self._fields("CheckFailed", reason=words)
+                logger.info("a connection to %s: %s", self.host, words, extra=extra)
 
     async def drain(self) -> None:
         """Renew all connections: idle ones now, held ones when they come back."""
@@ -380,6 +394,9 @@ class HostPool:
             Holder(c.holder.get_name() if c.holder else "no task", now - c.held_since)
             for c in held[:most]
         )
+
+    def _fields(self, event: str, **values: str | float | None) -> dict[str, object]:
+        return fields(event, self.settings.name, host=self.host.label, **values)
 
     def _adopt(self, conn: ManagedConnection) -> None:
         conn.host_pool = self
