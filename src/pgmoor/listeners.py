@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pgmoor.events")
 
 BACKLOG = 1000  # events kept for a listener that has fallen behind; then the oldest are dropped
+LAST_MOMENT = 0.1  # seconds that a callback gets to end once it was cancelled
 
 
 class Listener:
@@ -83,7 +84,7 @@ class Listener:
             extra = fields("ListenerStopped", self._manager, timeout=timeout)
             logger.warning("a listener did not finish within %.1f s; stopped", timeout, extra=extra)
             self._task.cancel()
-            await asyncio.wait([self._task], timeout=timeout)
+            await asyncio.wait([self._task], timeout=min(timeout, LAST_MOMENT))
 
     async def _deliver(self) -> None:
         assert self._callback is not None
