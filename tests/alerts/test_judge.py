@@ -411,13 +411,13 @@ def test_closing_tells_of_leaks_that_were_about_to_be_told() -> None:
 
 
 def test_an_outage_says_since_when_how_the_hosts_are_and_what_is_done() -> None:
-    story = Story(plan=Plan(max_tries=7, timeout=10, backoff_cap=2.5))
+    story = Story(plan=Plan(target="primary", max_tries=7, timeout=10, backoff_cap=2.5))
     story.play({0: UP, 10: DOWN, 10.2: NOBODY}, 20)
 
     *paragraphs, source = story.text().split("\n\n")
 
     assert paragraphs == [
-        "No database host can be used since 08:00:10 UTC, for 5 s now.",
+        "No database host can be used since 08:00:10 UTC, for 5 s now. Wanted: a primary.",
         "db1:5432: down (Connection refused)\ndb2:5432: standby",
         (
             "pgmoor asks every host again, at most 2.5 s apart, and gives up after 7 tries."

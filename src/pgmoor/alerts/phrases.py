@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from pgmoor.events import HeldTooLong
 
 MOST_IN_TITLE = 3  # hosts
+WANTED = {
+    "primary": "a primary",
+    "standby": "a standby",
+    "read-write": "a host that accepts writes",
+    "read-only": "a host that refuses writes",
+}
 STATUS = {
     "down": "down",
     "silent": "does not answer",
@@ -98,6 +104,7 @@ def place(event: HeldTooLong) -> str:
 class Plan:
     """What the manager does in an outage, as its settings have it; durations in seconds."""
 
+    target: str = "any"
     when_down: str = "wait"
     timeout: float = 30.0
     backoff_cap: float = 1.0
@@ -108,7 +115,14 @@ class Plan:
     @classmethod
     def of(cls, settings: Settings) -> Plan:
         """Return the plan of a manager."""
-        return cls(**{name: getattr(settings, name) for name in cls.__dataclass_fields__})
+        names = cls.__dataclass_fields__.keys() - {"target"}
+        values = {name: getattr(settings, name) for name in names}
+        return cls(target=settings.target.value, **values)
+
+    @property
+    def wanted(self) -> str:
+        """What a host has to be."""
+        return f"Wanted: {WANTED[self.target]}." if self.target in WANTED else ""
 
     @property
     def search(self) -> str:

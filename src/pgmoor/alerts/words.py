@@ -40,7 +40,8 @@ class Words:
         """Tell that no host qualifies."""
         return text(
             f"database outage, {in_short(hosts)}",
-            f"No database host can be used since {clock(since)}, for {duration(lasted)} now.",
+            f"No database host can be used since {clock(since)}, for {duration(lasted)} now."
+            f" {self._plan.wanted}".rstrip(),
             listed(hosts),
             f"{self._plan.search} {self._plan.callers}",
             self._promise,
