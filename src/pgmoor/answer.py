@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from psycopg.abc import PQGen
     from psycopg.pq.abc import PGconn, PGresult
 
-MOST_BYTES = 256 * 1024  # an honest answer has less than 1000; notices and the like come on top
+# An honest answer has less than 1000. Before it come the notifications that have arrived since the
+# connection was used last.
+MOST_BYTES = 4 * 1024 * 1024
 MOST_RESULTS = 3
 COPY = frozenset({pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT, pq.ExecStatus.COPY_BOTH})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -67,15 +66,6 @@ BAD: list[dict[str, Any]] = [
     {"hosts": [f"db1:{CANARY}"]},
     {"hosts": CANARY},
 ]
-
-
-@pytest.fixture(autouse=True)
-def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Take away all that the machine's own environment would add."""
-    for name in os.environ:
-        if name.startswith("PG"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
 
 
 @pytest.mark.parametrize("given", BAD, ids="-".join)

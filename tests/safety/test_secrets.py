@@ -6,7 +6,6 @@ import asyncio
 import copy
 import faulthandler
 import logging
-import os
 import pickle
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,39 +13,20 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
-import pytest_asyncio
 
 from canary import CANARY, traces
 from hostile import Conversation, HostileServer
 from pgmoor import ConnectionManager
 from pgmoor.redact import MASK
-from pgmoor.testing import Cluster
 from pgmoor.testing.ports import free_port
 from ways import environment, options, ways
 from witness import Witness, attribute_texts, reachable_texts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def guarded() -> AsyncIterator[Cluster]:
-    """A server that asks for passwords: `keeper` has the canary, `stranger` another one."""
-    async with Cluster(standbys=0, auth="scram-sha-256") as cluster:
-        literal = CANARY.replace("'", "''")
-        await cluster[0].sql(f"create role keeper login password '{literal}'")
-        await cluster[0].sql("create role stranger login password 'another'")
-        yield cluster
-
-
-@pytest.fixture(autouse=True)
-def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Take away all that the machine's own environment would add."""
-    for name in os.environ:
-        if name.startswith("PG"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
+    from pgmoor.testing import Cluster
 
 
 class Watched(NamedTuple):
