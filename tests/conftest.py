@@ -16,6 +16,23 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("soak")
+    group.addoption("--soak-seconds", type=float, default=60.0, help="how long -m soak runs")
+    group.addoption("--soak-seed", type=int, default=None, help="a seed, to repeat its schedule")
+    group.addoption("--soak-loop", choices=["asyncio", "uvloop"], default="asyncio")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the soak out unless -m names it."""
+    if "soak" in str(config.getoption("-m")):
+        return
+    left_out = [item for item in items if item.get_closest_marker("soak")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def _alone() -> AsyncIterator[Cluster]:
     async with Cluster(standbys=0) as cluster:

@@ -1,0 +1,56 @@
+"""The loop, the seed and the summary of a soak."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SEED = pytest.StashKey[int]()
+SUMMARY = pytest.StashKey[list[str]]()
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config) -> dict[str, Callable[..., Any]]:
+    if config.getoption("--soak-loop") == "uvloop":
+        import uvloop
+
+        return {"uvloop": uvloop.new_event_loop}
+    return {"asyncio": asyncio.new_event_loop}
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """The seed that was asked for, or a new one; said at the start and at the end."""
+    given: int | None = request.config.getoption("--soak-seed")
+    value = random.SystemRandom().randrange(10**6) if given is None else given
+    request.config.stash[SEED] = value
+    seconds = request.config.getoption("--soak-seconds")
+    say = request.config.get_terminal_writer()
+    say.line(
+        f"\nsoak: seed {value}; again with: pytest -m soak --soak-seed {value}"
+        f" --soak-seconds {seconds:g}"
+    )
+    say.flush()
+    return value
+
+
+@pytest.fixture
+def summary(request: pytest.FixtureRequest) -> list[str]:
+    """Lines that are printed when all is over."""
+    lines: list[str] = []
+    request.config.stash[SUMMARY] = lines
+    return lines
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if SEED in config.stash:
+        terminalreporter.section(f"soak, seed {config.stash[SEED]}")
+        for line in config.stash.get(SUMMARY, []):
+            terminalreporter.line(line)

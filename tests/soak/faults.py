@@ -1,0 +1,197 @@
+"""What each fault does, and what undoes it. Undoing is harmless where it isn't needed any more."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from pgmoor.testing import ClusterError, NodeState
+from soak.orchestrator import bring_up
+from soak.schedule import NETWORK, SERVER, Fault, Kind, Where
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from pgmoor.testing import FaultProxy, Node
+    from soak.journal import Journal
+    from soak.orchestrator import Orchestrator
+    from soak.watch import Watch
+
+Undo = "Callable[[], Awaitable[Any]]"
+
+MANAGERS = "application_name like 'soak%'"
+TERMINATE = f"select pg_terminate_backend(pid) from pg_stat_activity where {MANAGERS}"
+# Not waiting for a standby: there may be none just now.
+LOCK_OUT = "set synchronous_commit = local; alter role soak nologin"
+LET_IN = "alter role soak login"
+BACKENDS = f"select pid from pg_stat_activity where {MANAGERS} limit 1"
+
+
+async def nothing() -> None:
+    """Undo what passes by itself."""
+
+
+class Stage:
+    """The servers, the network before them, and what can be done to both."""
+
+    def __init__(
+        self,
+        orchestrator: Orchestrator,
+        doors: dict[Node, FaultProxy],
+        watch: Watch,
+        journal: Journal,
+    ) -> None:
+        self.orchestrator = orchestrator
+        self.doors = doors
+        self.watch = watch
+        self.journal = journal
+        self.locked_out = False  # whether the role may have been left locked out somewhere
+
+    async def apply(self, fault: Fault) -> Callable[[], Awaitable[Any]]:
+        """Bring a fault about, where it can be; return what undoes it."""
+        node = self.orchestrator.primary
+        if fault.where is Where.STANDBY:
+            node = self.orchestrator.standbys()[fault.amount < 0.5]
+        self.journal.note(f"fault: {fault.kind.value} on {node.name} ({fault.where.value})")
+        self.journal.faults[fault.kind.value] += 1
+        try:
+            if fault.kind in NETWORK:
+                return await self.network(self.doors[node], fault.kind, fault.amount)
+            if fault.kind in SERVER:
+                async with self.orchestrator.lock:
+                    return await self.server(node, fault.kind)
+            return await self._sessions(node, fault.kind, fault.amount)
+        except (ClusterError, psycopg.Error) as error:
+            # The server is down or frozen by another fault.
+            self.journal.note(f"not possible just now: {type(error).__name__}: {error}")
+            return nothing
+
+    # -- the network ---------------------------------------------------------------------------
+
+    async def network(
+        self, door: FaultProxy, kind: Kind, amount: float
+    ) -> Callable[[], Awaitable[Any]]:
+        """Bring a fault of the network about; all of them end with the first that is undone."""
+        if kind is Kind.FLAP:
+            flapping = asyncio.create_task(self._flap(door), name="soak-flap")
+            return lambda: self._end_flapping(flapping, door)
+        if kind is Kind.FORGET:
+            stack = AsyncExitStack()
+            # Behind a proxy TCP's own limits see nothing; a statement ends when it is healed.
+            stack.enter_context(self.watch.excused("forgotten connections"))
+            door.silent(new=False)
+            stack.push_async_callback(self.heal, door)
+            return stack.aclose
+        acts: dict[Kind, Callable[[], None]] = {
+            Kind.SILENT: door.silent,
+            Kind.BLACKHOLE: door.blackhole,
+            Kind.PARTITION: lambda: _part(door),
+            Kind.REFUSE: door.refuse,
+            Kind.DEAF: door.deaf,
+            Kind.DELAY: lambda: door.delay(0.02 + amount * 0.6),
+            Kind.CUT: lambda: door.cut(1 + int(amount * 400), new=amount > 0.7),
+            Kind.RESET: door.reset,
+        }
+        await asyncio.to_thread(acts[kind])
+        return nothing if kind is Kind.RESET else lambda: self.heal(door)
+
+    async def heal(self, door: FaultProxy) -> None:
+        """End all faults of the network before a server."""
+        await asyncio.to_thread(door.heal)
+
+    async def _flap(self, door: FaultProxy) -> None:
+        while True:
+            await asyncio.to_thread(_part, door)
+            await asyncio.sleep(0.25)
+            await self.heal(door)
+            await asyncio.sleep(0.25)
+
+    async def _end_flapping(self, flapping: asyncio.Task[None], door: FaultProxy) -> None:
+        flapping.cancel()
+        with suppress(asyncio.CancelledError):
+            await flapping
+        await self.heal(door)
+
+    # -- sessions ------------------------------------------------------------------------------
+
+    async def _sessions(
+        self, node: Node, kind: Kind, amount: float
+    ) -> Callable[[], Awaitable[Any]]:
+        if kind is Kind.FULL:
+            return await self._fill(node)
+        if kind is Kind.LOCKED_OUT:
+            self.locked_out = True
+            await self.orchestrator.primary.sql(LOCK_OUT)
+            return nothing  # undone when the servers are there again, see `let_in`
+        if kind is Kind.BLOCKED:
+            time.sleep(0.1 + 2 * amount)  # noqa: ASYNC251  that is the fault
+            return nothing
+        limit = " limit 1" if kind is Kind.TERMINATE_ONE else ""
+        await node.sql(TERMINATE + limit)
+        return nothing
+
+    async def let_in(self) -> bool:
+        """Let the program's role log in again; return whether it had been locked out."""
+        was, self.locked_out = self.locked_out, False
+        if was:
+            await self.orchestrator.primary.sql(LET_IN)
+        return was
+
+    async def _fill(self, node: Node) -> Callable[[], Awaitable[Any]]:
+        """Take every connection slot that is not reserved for superusers."""
+        taken: list[psycopg.AsyncConnection[Any]] = []
+
+        async def free() -> None:
+            for conn in taken:
+                await conn.close()
+
+        try:
+            while True:
+                taken.append(
+                    await psycopg.AsyncConnection.connect(
+                        node.conninfo(user="hog"), connect_timeout=5
+                    )
+                )
+        except psycopg.OperationalError as error:
+            self.journal.note(f"{len(taken)} slots taken: {str(error).splitlines()[-1]}")
+        except BaseException:
+            await free()
+            raise
+        return free
+
+    # -- servers -------------------------------------------------------------------------------
+
+    async def server(self, node: Node, kind: Kind) -> Callable[[], Awaitable[Any]]:
+        """Bring a fault of a server about; the orchestrator's lock is held."""
+        if kind is Kind.FREEZE:
+            await node.freeze()
+            return lambda: self._locked(node.thaw)
+        if kind is Kind.READ_ONLY:
+            await node.demote()
+            return lambda: self._locked(lambda: _undemote(node))
+        if kind is Kind.CRASH:
+            for (pid,) in await node.sql(BACKENDS):
+                os.kill(pid, signal.SIGKILL)
+            return nothing
+        await (node.kill() if kind is Kind.KILL else node.stop("fast"))
+        return lambda: self._locked(lambda: bring_up(node))
+
+    async def _locked(self, work: Callable[[], Awaitable[None]]) -> None:
+        async with self.orchestrator.lock:
+            await work()
+
+
+def _part(door: FaultProxy) -> None:
+    door.refuse()
+    door.reset()
+
+
+async def _undemote(node: Node) -> None:
+    if node.state is NodeState.RUNNING:
+        await node.undemote()

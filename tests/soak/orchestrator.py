@@ -1,0 +1,169 @@
+"""What an orchestrator does: it promotes the standby that has all, and brings the others back.
+
+It reads two of three servers before a promotion, as each acknowledged commit is on two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import suppress
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from pgmoor.testing import ClusterError, NodeState
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+    from pgmoor.testing import Cluster, Node
+    from soak.hearing import Hearing
+    from soak.journal import Journal
+    from soak.watch import Watch
+
+POSITION = """
+select greatest(coalesce(pg_last_wal_receive_lsn(), '0/0'), pg_last_wal_replay_lsn()) - '0/0'
+"""
+STREAMS = "select coalesce(bool_or(state = 'streaming'), false) from pg_stat_replication"
+TIMELINE = "select ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int"
+
+
+class Orchestrator:
+    """Three servers, of which one is the primary."""
+
+    def __init__(self, cluster: Cluster, hearing: Hearing, watch: Watch, journal: Journal) -> None:
+        self.cluster = cluster
+        self.hearing = hearing
+        self.primary = cluster[0]
+        self.lock = asyncio.Lock()  # one thing at a time is done to the servers
+        self._watch = watch
+        self._journal = journal
+
+    def standbys(self) -> list[Node]:
+        """Return all but the primary."""
+        return [node for node in self.cluster.nodes if node is not self.primary]
+
+    # -- promotion -----------------------------------------------------------------------------
+
+    async def promote(
+        self,
+        candidates: Sequence[Node],
+        *,
+        meanwhile: Callable[[Node], Awaitable[None]] | None = None,
+    ) -> Node:
+        """Promote the one of *candidates* that has most, and have the others follow it."""
+        with self._watch.excused("no standby confirms"):
+            for node in candidates:
+                await bring_up(node)
+            for node in candidates:
+                await _detach(node)
+            positions = {node: await _position(node) for node in candidates}
+            best = max(candidates, key=lambda node: positions[node])
+            held = ", ".join(f"{node.name} {positions[node]:X}" for node in candidates)
+            self._journal.note(f"promoting {best.name}; held: {held}")
+            began = monotonic()
+            await best.promote()
+            self.primary = best
+            ((timeline,),) = await best.sql(TIMELINE)
+            self.hearing.announce(began, timeline)
+            self._journal.note(f"{best.name} is primary on timeline {timeline}")
+            self._journal.counts["promotions"] += 1
+            if meanwhile is not None:
+                await meanwhile(best)
+            for node in candidates:
+                if node is not best:
+                    await self.attach(node)
+        return best
+
+    async def attach(self, node: Node) -> None:
+        """Have a server stream from the primary, whatever it was before."""
+        try:
+            if await is_in_recovery(node):
+                await node.follow(self.primary, timeout=5)
+                return
+        except (ClusterError, psycopg.Error) as error:
+            self._journal.note(f"{node.name} does not follow: {type(error).__name__}")
+        await node.rejoin(self.primary)
+        self._journal.counts["rejoins"] += 1
+
+    # -- repair --------------------------------------------------------------------------------
+
+    async def serve(self) -> None:
+        """See to it that the primary runs, and that a standby confirms its commits."""
+        with self._watch.excused("the servers are brought back"):
+            await bring_up(self.primary)
+            # A standby that was thawed or started a moment ago connects by itself.
+            try:
+                await self.primary.wait_for(STREAMS, timeout=2)
+            except ClusterError:
+                await self.attach(self._easiest())
+
+    async def restore(self, leave: Iterable[Node] = ()) -> None:
+        """See to it that all standbys but those of *leave* stream."""
+        for node in self.standbys():
+            if node not in leave and not await self._streams(node):
+                self._journal.note(f"{node.name} joins {self.primary.name}")
+                await self.attach(node)
+
+    def _easiest(self) -> Node:
+        standbys = self.standbys()
+        return next((n for n in standbys if n.state is NodeState.RUNNING), standbys[0])
+
+    async def _streams(self, node: Node) -> bool:
+        if not await is_in_recovery(node):
+            return False
+        with suppress(ClusterError):
+            await self.primary.wait_for(
+                f"{STREAMS} where application_name = '{node.name}'", timeout=1
+            )
+            return True
+        return False
+
+
+async def bring_up(node: Node) -> None:
+    """Have a server run, as what it is."""
+    await node.thaw()
+    if node.state is not NodeState.RUNNING:
+        await node.start()
+
+
+async def relax(node: Node) -> None:
+    """Let a primary without standbys acknowledge what it is told, as one does that came back.
+
+    Works on one that is frozen or stopped; it takes effect when it runs again.
+    """
+    with (node.data_dir / "postgresql.auto.conf").open("a") as file:
+        file.write("synchronous_standby_names = ''\n")
+    if node.pid is not None:
+        os.kill(node.pid, signal.SIGHUP)
+    if node.state is NodeState.RUNNING:
+        await node.wait_for("select current_setting('synchronous_standby_names') = ''")
+
+
+async def is_in_recovery(node: Node) -> bool | None:
+    """Return whether a server is in recovery; None when it isn't running."""
+    if node.state is not NodeState.RUNNING:
+        return None
+    ((answer,),) = await node.sql("select pg_is_in_recovery()")
+    return bool(answer)
+
+
+async def _detach(node: Node) -> None:
+    """Have a standby follow nobody: an old primary that lives can't acknowledge through it."""
+    await node.sql("alter system set primary_conninfo = ''")
+    await node.sql("select pg_reload_conf()")
+    await node.wait_for("select not exists (select from pg_stat_wal_receiver)")
+
+
+async def _position(node: Node) -> int:
+    """Return how far the WAL goes that a standby holds, once it has replayed what it has."""
+    newest = None
+    while True:
+        ((position,),) = await node.sql(POSITION)
+        if position == newest:
+            return int(position)
+        newest = position
+        await asyncio.sleep(0.1)

@@ -1,0 +1,175 @@
+"""Plays the episodes of a schedule one after the other, and looks that all is well in between."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from soak import audit
+from soak.ledger import SELECT, strays
+from soak.orchestrator import bring_up, is_in_recovery, relax
+from soak.schedule import NETWORK, Episode, Fault, Kind, Second, Takeover
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from pgmoor.testing import Node
+    from soak.company import Company
+    from soak.faults import Stage
+
+HEARD = 5.0  # seconds that an old primary stays away for the manager to hear of the new one
+REJECTED_INTERVAL = 5.0  # seconds between attempts where the manager was turned away
+AUDIT_EVERY = 3  # episodes
+STUCK = 30.0  # seconds after which it is no use to wait for traffic
+
+
+class Stuck(Exception):  # noqa: N818  not an error of the harness
+    """Traffic doesn't flow again."""
+
+
+class Play:
+    """The episodes over one manager and three servers."""
+
+    def __init__(self, stage: Stage, company: Company, flow_limit: float) -> None:
+        self._stage = stage
+        self._company = company
+        self._orchestrator = stage.orchestrator
+        self._journal = stage.journal
+        self._flow_limit = flow_limit
+
+    async def run(self, episodes: Iterable[Episode], seconds: float) -> int:
+        """Play until *seconds* are over; return how many episodes were played."""
+        end = monotonic() + seconds
+        played = 0
+        for episode in episodes:
+            if monotonic() > end:
+                break
+            await self.play(episode)
+            played += 1
+            if played % AUDIT_EVERY == 0:
+                await self.quiet_audit()
+        return played
+
+    async def play(self, episode: Episode) -> None:
+        """Play one episode, from a moment at which all is well to the next."""
+        self._journal.note(f"episode {episode.number}: {episode}")
+        async with asyncio.TaskGroup() as group:
+            for fault in episode.faults:
+                group.create_task(self._fault(fault))
+            if episode.takeover:
+                group.create_task(self._take_over(episode.takeover))
+        for door in self._stage.doors.values():
+            await self._stage.heal(door)
+        await self._orchestrator.serve()
+        locked_out = await self._stage.let_in()
+        await self._flow(self._flow_limit + (REJECTED_INTERVAL if locked_out else 0.0))
+        old = [n for n in self._orchestrator.standbys() if await is_in_recovery(n) is False]
+        if old and episode.takeover:
+            await asyncio.sleep(episode.takeover.dwell)
+        await self._look_for_strays(old)
+        await self._orchestrator.restore()
+
+    async def quiet_audit(self) -> None:
+        """Compare connections while nobody uses the manager."""
+        company = self._company
+        if not await company.pause(company.bounds.timeout + 2 * company.bounds.commit):
+            active = [f"{op.actor} at {op.stage}" for op in company.watch.active]
+            self._journal.violated("hung", ", ".join(active))
+        for manager, name in company.managers:
+            await audit.connections(manager, name, self._stage.doors, self._journal)
+            await audit.capacity(manager, self._journal)
+        company.resume()
+
+    async def _fault(self, fault: Fault) -> None:
+        await asyncio.sleep(fault.at)
+        undo = await self._stage.apply(fault)
+        await asyncio.sleep(fault.lasts)
+        await undo()
+
+    # -- the primary is lost -------------------------------------------------------------------
+
+    async def _take_over(self, takeover: Takeover) -> None:
+        orchestrator = self._orchestrator
+        old = orchestrator.primary
+        self._journal.faults[f"takeover: {takeover.kind.value}"] += 1
+        async with orchestrator.lock:
+            bring_back = await self._lose(old, takeover)
+            await asyncio.sleep(takeover.promote_after)
+            if takeover.kind is Kind.ALL_STANDBY:
+                await orchestrator.promote(orchestrator.cluster.nodes)
+            else:
+                await self._promote(orchestrator.standbys(), takeover.second)
+        if not takeover.comes_back:
+            return
+        if await self._orchestrator.hearing.wait(HEARD):
+            await relax(old)
+        self._journal.note(f"{old.name} is back, writable")
+        self._journal.counts["old primaries back"] += 1
+        await bring_back()
+
+    async def _lose(self, old: Node, takeover: Takeover) -> Callable[[], Awaitable[Any]]:
+        stage = self._stage
+        self._journal.note(f"the primary {old.name} is lost: {takeover.kind.value}")
+        if takeover.kind in NETWORK:
+            return await stage.network(stage.doors[old], takeover.kind, 0.0)
+        if takeover.kind is not Kind.ALL_STANDBY:
+            return await stage.server(old, takeover.kind)
+        await old.stop()
+        other = self._orchestrator.standbys()[0]
+        await asyncio.to_thread(old.member.write_primary_conninfo, other.member)
+        await bring_up(old)
+        return asyncio.Event().wait  # it doesn't come back as a primary
+
+    async def _promote(self, candidates: list[Node], second: Second) -> None:
+        orchestrator = self._orchestrator
+        if second is Second.CRASHES:
+            await orchestrator.promote(candidates, meanwhile=self._crash)
+            return
+        new = await orchestrator.promote(candidates)
+        if second is Second.DIES:
+            with self._company.watch.excused("the new primary dies"):
+                self._journal.note(f"the new primary {new.name} dies")
+                self._journal.faults["second: dies"] += 1
+                await new.kill()
+                await orchestrator.promote([node for node in candidates if node is not new])
+                await orchestrator.attach(new)
+
+    async def _crash(self, new: Node) -> None:
+        self._journal.note(f"the new primary {new.name} crashes")
+        self._journal.faults["second: crashes"] += 1
+        await new.kill()
+        await asyncio.sleep(0.1)
+        await new.start()
+
+    # -- afterwards ----------------------------------------------------------------------------
+
+    async def _flow(self, limit: float) -> None:
+        """Wait for traffic, and for the manager to know who is primary."""
+        healed_at = monotonic()
+        took = await self._company.flowing(healed_at, limit)
+        if took is None:
+            health = await self._company.manager.health()
+            stats = self._company.manager.get_stats()
+            self._journal.violated(
+                "no traffic",
+                f"not within {limit:.1f} s after all was healed: {health} {stats}",
+            )
+            took = await self._company.flowing(healed_at, STUCK)
+        if took is None:
+            raise Stuck
+        self._journal.note(f"traffic after {took:.2f} s")
+        self._journal.flowed(took)
+        if not await self._orchestrator.hearing.wait(HEARD):
+            self._journal.violated("unheard", "the manager does not know the newest timeline")
+
+    async def _look_for_strays(self, old: list[Node]) -> None:
+        """See that no old primary has got a statement after the manager knew better."""
+        since = self._orchestrator.hearing.since
+        for node in old:
+            assert since is not None
+            held = [key for (key,) in await node.sql(SELECT)]
+            rows = self._company.ledger.rows
+            if found := strays(rows, held, since):
+                known = [rows[key].describe(self._journal.began) for key in found[:10]]
+                self._journal.violated("stale write", f"{node.name} got {len(found)}: {known}")

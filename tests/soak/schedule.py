@@ -1,0 +1,207 @@
+"""Which faults happen, where and when: a pure function of the seed.
+
+An endless row of episodes; how many of them are played depends on the length of the run alone, so a
+longer run of the same seed begins with the shorter one.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Kind(Enum):
+    """A fault, and what undoes it."""
+
+    # of the network between the program and one server; healed
+    SILENT = "silent"
+    BLACKHOLE = "blackhole"
+    PARTITION = "partition"  # refused and reset
+    REFUSE = "refuse"
+    DEAF = "deaf"
+    DELAY = "delay"
+    FORGET = "forget"  # established connections go silent, new ones work
+    CUT = "cut"  # in mid-message
+    RESET = "reset"
+    FLAP = "flap"  # a partition and its healing, every half second
+    # of the sessions of one server
+    TERMINATE_ONE = "terminate one"
+    TERMINATE_ALL = "terminate all"
+    FULL = "full"  # no connection slot is left
+    LOCKED_OUT = "locked out"  # the program's role may not log in
+    # of the program
+    BLOCKED = "loop blocked"  # its event loop stands still, as of a process that is stopped
+    # of one server; it is brought back
+    FREEZE = "freeze"
+    KILL = "kill"
+    STOP = "stop"
+    CRASH = "crash"  # a backend is killed, and the server starts anew by itself
+    READ_ONLY = "read-only"
+    ALL_STANDBY = "all standby"  # the primary is made a standby, and none is promoted for a while
+
+
+class Where(Enum):
+    """Which server, by what it is when the fault begins."""
+
+    PRIMARY = "primary"
+    STANDBY = "standby"
+
+
+class Second(Enum):
+    """What happens to the new primary."""
+
+    NOTHING = "nothing"
+    CRASHES = "crashes"  # before anybody follows it, and it comes back
+    DIES = "dies"  # as soon as it is followed; the follower takes over
+
+
+NETWORK = frozenset(
+    {
+        Kind.SILENT,
+        Kind.BLACKHOLE,
+        Kind.PARTITION,
+        Kind.REFUSE,
+        Kind.DEAF,
+        Kind.DELAY,
+        Kind.FORGET,
+        Kind.CUT,
+        Kind.RESET,
+        Kind.FLAP,
+    }
+)
+SESSIONS = frozenset(
+    {Kind.TERMINATE_ONE, Kind.TERMINATE_ALL, Kind.FULL, Kind.LOCKED_OUT, Kind.BLOCKED}
+)
+SERVER = frozenset({Kind.FREEZE, Kind.KILL, Kind.STOP, Kind.CRASH, Kind.READ_ONLY})
+LOSSES = (  # after which a standby is promoted
+    Kind.KILL,
+    Kind.FREEZE,
+    Kind.SILENT,
+    Kind.BLACKHOLE,
+    Kind.PARTITION,
+    Kind.READ_ONLY,
+    Kind.STOP,
+    Kind.ALL_STANDBY,
+)
+MOMENTARY = frozenset({Kind.RESET, Kind.TERMINATE_ONE, Kind.TERMINATE_ALL, Kind.CRASH})
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault, *at* seconds after its episode began, undone after *lasts* seconds."""
+
+    kind: Kind
+    where: Where
+    at: float
+    lasts: float
+    amount: float  # between 0 and 1: how long a delay is, after how many bytes is cut, ...
+
+    def __str__(self) -> str:
+        lasts = "" if self.kind in MOMENTARY else f" for {self.lasts:.2f} s"
+        return f"+{self.at:.2f} {self.kind.value} ({self.where.value}){lasts}"
+
+
+@dataclass(frozen=True)
+class Takeover:
+    """The primary is lost, and a standby is promoted *promote_after* seconds later."""
+
+    kind: Kind
+    promote_after: float
+    second: Second
+    comes_back: bool  # the old primary, still writable, and stays so for *dwell* seconds
+    dwell: float
+
+    def __str__(self) -> str:
+        back = f", back and writable for {self.dwell:.2f} s" if self.comes_back else ""
+        second = "" if self.second is Second.NOTHING else f", the new one {self.second.value}"
+        return f"primary lost: {self.kind.value}, promotion +{self.promote_after:.2f}{second}{back}"
+
+
+@dataclass(frozen=True)
+class Episode:
+    """What happens between two moments at which all is well."""
+
+    number: int
+    takeover: Takeover | None
+    faults: tuple[Fault, ...]
+
+    def __str__(self) -> str:
+        what = [str(self.takeover)] if self.takeover else []
+        return "; ".join([*what, *map(str, self.faults)])
+
+
+def episodes(seed: int) -> Iterator[Episode]:
+    """Return the episodes of a seed, without end."""
+    rng = random.Random(f"{seed}-episodes")
+    number = 0
+    while True:
+        number += 1
+        yield _with_takeover(rng, number) if rng.random() < 0.5 else _without(rng, number)
+
+
+def manager_settings(seed: int) -> dict[str, Any]:
+    """Return the manager's settings of a seed: quick ones, so that much happens in a minute."""
+    rng = random.Random(f"{seed}-settings")
+    min_size = rng.choice([1, 2, 4])
+    return {
+        "min_size": min_size,
+        "max_size": min_size + rng.choice([0, 2, 6]),
+        "timeout": rng.choice([3.0, 6.0]),
+        "health_interval": rng.choice([0.1, 0.5, 1.0]),
+        "health_timeout": rng.choice([0.5, 1.0]),
+        "keepalive_interval": rng.choice([1.0, 30.0]),
+        "validate_after": rng.choice([0.0, 1.0]),
+        "stall_timeout": rng.choice([2.0, 4.0]),
+        "failback_after": rng.choice([0.5, 30.0]),
+        "cancel_timeout": rng.choice([0.5, 1.0]),
+        "close_timeout": rng.choice([1.0, 3.0]),
+        "max_lifetime": rng.choice([3.0, 3600.0]),
+        "max_idle": rng.choice([2.0, 600.0]),
+        "close_returns": rng.random() < 0.3,
+        "held_warning": rng.choice([1.0, 300.0]),
+        "max_overflow": rng.choice([0, 0, 3]),
+        "max_waiting": rng.choice([0, 0, 10]),
+        "when_down": rng.choice(["wait", "wait", "fail"]),
+    }
+
+
+def _with_takeover(rng: random.Random, number: int) -> Episode:
+    kind = rng.choice(LOSSES)
+    chance = rng.random()
+    second = Second.NOTHING
+    if kind is not Kind.ALL_STANDBY:
+        second = Second.DIES if chance < 0.15 else Second.CRASHES if chance < 0.3 else second
+    takeover = Takeover(
+        kind,
+        promote_after=rng.choice([0.0, rng.uniform(0.0, 0.5), rng.uniform(0.5, 3.0)]),
+        second=second,
+        comes_back=kind is not Kind.ALL_STANDBY and rng.random() < 0.6,
+        dwell=rng.uniform(0.5, 2.0),
+    )
+    # Nothing else may happen to the servers: whom an orchestrator finds is not the subject.
+    others = sorted(NETWORK | SESSIONS, key=lambda kind: kind.value)
+    count = rng.choice([0, 0, 1, 2])
+    return Episode(number, takeover, tuple(_fault(rng, others) for _ in range(count)))
+
+
+def _without(rng: random.Random, number: int) -> Episode:
+    kinds = sorted(NETWORK | SESSIONS | SERVER, key=lambda kind: kind.value)
+    faults = [_fault(rng, kinds) for _ in range(rng.choice([1, 1, 2, 3]))]
+    # With both standbys away a commit waits, and with the primary away there is nobody to ask:
+    # one fault of a server at a time.
+    of_servers = [fault for fault in faults if fault.kind in SERVER]
+    kept = [fault for fault in faults if fault not in of_servers[1:]]
+    return Episode(number, None, tuple(sorted(kept, key=lambda fault: fault.at)))
+
+
+def _fault(rng: random.Random, kinds: list[Kind]) -> Fault:
+    kind = rng.choice(kinds)
+    where = Where.PRIMARY if rng.random() < 0.7 else Where.STANDBY
+    lasts = rng.choice([rng.uniform(0.05, 0.5), rng.uniform(0.5, 2.0), rng.uniform(2.0, 5.0)])
+    at = rng.uniform(0.0, 1.5)
+    return Fault(kind, where, round(at, 2), round(lasts, 2), round(rng.random(), 3))

@@ -1,0 +1,112 @@
+"""The soak's own judgement: a schedule repeats itself, and what must not happen is found."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import islice
+
+import psycopg
+import psycopg_pool
+import pytest
+from psycopg.errors import QueryCanceled, ReadOnlySqlTransaction
+
+from pgmoor import ManagerClosed, PoolExhausted
+from pgmoor.errors import PoolFigures
+from soak.company import allowed
+from soak.hearing import TURN, Promotion
+from soak.ledger import Fate, Ledger, compare, strays
+from soak.schedule import SERVER, Kind, episodes, manager_settings
+from soak.watch import SLACK, Bounds, Watch
+
+
+def test_a_seed_repeats_its_schedule_and_settings() -> None:
+    assert list(islice(episodes(7), 50)) == list(islice(episodes(7), 50))
+    assert list(islice(episodes(7), 50)) != list(islice(episodes(8), 50))
+    assert manager_settings(7) == manager_settings(7)
+
+
+def test_every_fault_comes_up_and_servers_fail_one_at_a_time() -> None:
+    played = list(islice(episodes(1), 500))
+    kinds = {fault.kind for episode in played for fault in episode.faults}
+    kinds |= {episode.takeover.kind for episode in played if episode.takeover}
+    assert kinds == set(Kind)
+    for episode in played:
+        of_servers = [fault for fault in episode.faults if fault.kind in SERVER]
+        assert len(of_servers) <= (0 if episode.takeover else 1), str(episode)
+
+
+def test_the_ledger_finds_what_is_lost_written_twice_and_uninvited() -> None:
+    ledger = Ledger()
+    kept, lost, unknown, denied = (ledger.begin("writer-0") for _ in range(4))
+    for row in (kept, lost, unknown):
+        row.committing(port=1)
+    for row in (kept, lost):
+        ledger.acknowledged(row)
+
+    well = compare(ledger.rows, [kept.key, lost.key, unknown.key])
+    ill = compare(ledger.rows, [kept.key, kept.key, denied.key, "nobody's"])
+
+    assert (well.lost, well.twice, well.uninvited) == ([], [], [])
+    assert (ill.lost, ill.twice) == ([lost.key], [kept.key])
+    assert ill.uninvited == [denied.key, "nobody's"]
+    assert ledger.count() == {Fate.ACKNOWLEDGED: 2, Fate.UNKNOWN: 1, Fate.DENIED: 1}
+
+
+def test_rows_that_a_stale_server_got_too_late_are_strays() -> None:
+    ledger = Ledger()
+    early, late = ledger.begin("writer-0"), ledger.begin("writer-0")
+    early.sent_at, late.sent_at = 1.0, 3.0
+
+    assert strays(ledger.rows, [early.key, late.key, "nobody's"], since=2.0) == [late.key]
+
+
+def test_an_older_primary_is_excused_until_the_promotion_was_heard_of() -> None:
+    promotion = Promotion(began=10.0, timeline=2)
+    assert not promotion.doubtful(9.0)
+    assert promotion.doubtful(11.0)
+    promotion.heard_at = 12.0
+    assert promotion.doubtful(12.0)
+    assert not promotion.doubtful(12.0 + 2 * TURN)
+
+
+async def test_what_takes_too_long_is_told_once_and_excused_time_does_not_count() -> None:
+    told: list[str] = []
+    watch = Watch(lambda rule, text: told.append(text))
+    looking = asyncio.create_task(watch.run())
+    with watch.operation("quick-0") as quick, watch.operation("slow-0") as slow:
+        quick.at("statement", 0.3 - SLACK)
+        slow.at("statement", 0.1 - SLACK)
+        with watch.excused("nobody's fault"):
+            await asyncio.sleep(0.05)
+        async with asyncio.timeout(5):
+            while not told:  # noqa: ASYNC110  it is told by the clock
+                await asyncio.sleep(0.01)
+        quick.at("rest", 1.0)
+    looking.cancel()
+
+    assert len(told) == 1
+    assert told[0].startswith("slow-0: statement takes 0.1")
+    assert "test_what_takes_too_long" in told[0]  # where it is
+
+
+def test_bounds_follow_from_settings() -> None:
+    settings = manager_settings(3)
+    slower = {**settings, "stall_timeout": settings["stall_timeout"] + 1}
+    assert Bounds.of(slower).statement == Bounds.of(settings).statement + 1
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (psycopg.OperationalError(), True),
+        (ReadOnlySqlTransaction(), True),
+        (PoolExhausted(1.0, PoolFigures()), True),
+        (QueryCanceled(), False),
+        (psycopg_pool.PoolClosed(), False),
+        (ManagerClosed(), False),
+        (psycopg.InterfaceError(), False),
+        (RuntimeError(), False),
+    ],
+)
+def test_callers_may_meet_some_errors_and_no_others(error: Exception, expected: bool) -> None:
+    assert allowed(error) is expected
