@@ -10,6 +10,8 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
+from pgmoor.redact import first_line
+
 from .kinds import Message, Severity
 from .phrases import Plan, Text, clock, date, duration, in_short, listed, text
 
@@ -32,7 +34,8 @@ class Words:
     def message(self, severity: Severity, said: Text, at: float) -> Message:
         """Return what is sent: with the manager's name first, and who speaks at the end."""
         paragraphs = (*said.paragraphs, f"{self._source}\n{date(at)}")
-        return Message(severity, f"{self._name}: {said.title}", "\n\n".join(paragraphs))
+        title = first_line(f"{self._name}: {said.title}")  # it may hold a task's name
+        return Message(severity, title, "\n\n".join(paragraphs))
 
     # -- no host ---------------------------------------------------------------------------------
 
