@@ -108,6 +108,7 @@ DURATIONS = (
     "timeout",
     "max_lifetime",
     "reconnect_timeout",
+    "hosts_interval",
     "health_interval",
     "health_timeout",
     "keepalive_interval",

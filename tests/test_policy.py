@@ -142,6 +142,7 @@ class Case:
     rules: dict[str, Any] = field(default_factory=dict)
     failback_now: bool = False
     stood_still: float | None = None  # until so many seconds ago
+    taken_out: int | None = None  # of the list
 
     @property
     def settings(self) -> list[str]:
@@ -154,6 +155,8 @@ class Case:
             shown.append("failback() was called")
         if self.stood_still is not None:
             shown.append(f"the event loop stood still until {self.stood_still:g} s ago")
+        if self.taken_out is not None:
+            shown.append(f"db{self.taken_out + 1} was taken out of the list")
         return shown
 
     def table(self) -> HostTable:
@@ -162,6 +165,9 @@ class Case:
         seen = [item for index, host in enumerate(self.hosts) for item in host.observations(index)]
         for item in sorted(seen, key=lambda item: item.asked_at):
             table.apply(item)
+        if self.taken_out is not None:
+            left = [state.host for state in table if state.host.index != self.taken_out]
+            table.revise(left, keep={self.taken_out})
         return table
 
     def decide(self) -> Decision:
@@ -190,6 +196,7 @@ SILENCE = "The host in use falls silent"
 DEMOTION = "The host in use is demoted"
 TIMELINES = "Two hosts claim to be primary"
 FOREIGN = "A host belongs to another database cluster"
+REMOVED = "The host in use is taken out of the list"
 FAILBACK = "A preferred host is back"
 TARGETS = "Which hosts satisfy a target"
 
@@ -599,6 +606,39 @@ CASES = (
         (primary(system=OTHER_SYSTEM),),
         Then(SWITCH, 0, Reason.FIRST),
         searching=5,
+    ),
+    Case(
+        REMOVED,
+        "the primary of a newer timeline is in it",
+        (primary(), primary(2)),
+        Then(SWITCH, 1, Reason.NEWER_TIMELINE, abort=True),
+        current=0,
+        taken_out=0,
+    ),
+    Case(
+        REMOVED,
+        "another host qualifies",
+        (primary(), standby()),
+        Then(SWITCH, 1, Reason.REMOVED),
+        current=0,
+        taken_out=0,
+        rules={"target": Target.ANY},
+    ),
+    Case(
+        REMOVED,
+        "no other one does: the list can't cause an outage",
+        (primary(), standby()),
+        Then(STAY, 0, Reason.UNVERIFIED),
+        current=0,
+        taken_out=0,
+    ),
+    Case(
+        REMOVED,
+        "no other one does, and it crashes",
+        (refused(primary()), standby()),
+        Then(LEAVE, 0, Reason.DOWN, abort=True),
+        current=0,
+        taken_out=0,
     ),
     Case(
         FAILBACK,

@@ -22,6 +22,7 @@ _POSITIVE = (
     "timeout",
     "max_lifetime",
     "reconnect_timeout",
+    "hosts_interval",
     "health_interval",
     "health_timeout",
     "keepalive_interval",
@@ -82,8 +83,9 @@ def check_name(name: object) -> None:
 
 def name_or_number(name: Any, numbers: Iterator[int]) -> Any:
     """Return *name*, or one made of the next number where there is none."""
-    missing = name is None or (isinstance(name, str) and not name)
-    return f"pgmoor-{next(numbers)}" if missing else name
+    if isinstance(name, str):
+        name = "".join(name)  # a subclass may show itself as something else
+    return f"pgmoor-{next(numbers)}" if name is None or name == "" else name
 
 
 def check_open(flag: object) -> None:
@@ -99,7 +101,7 @@ def check_connect_arguments(given: Mapping[str, Any]) -> None:
     good = {
         "autocommit": isinstance(given.get("autocommit", False), bool),
         "prepare_threshold": threshold is None or is_count(threshold),
-        "context": context is None or hasattr(context, "adapters"),
+        "context": context is None or _has_adapters(context),
         "row_factory": _callable_or_none(given.get("row_factory")),
         "cursor_factory": _callable_or_none(given.get("cursor_factory")),
     }
@@ -108,6 +110,13 @@ def check_connect_arguments(given: Mapping[str, Any]) -> None:
             raise ConfigError(
                 "kwargs", f"{name} is not what psycopg's connect() takes", "see its documentation"
             )
+
+
+def _has_adapters(context: Any) -> bool:
+    try:
+        return hasattr(context, "adapters")
+    except Exception:  # noqa: BLE001  an object may answer anything
+        return False
 
 
 def _callable_or_none(value: object) -> bool:

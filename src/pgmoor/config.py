@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import conninfo as _conninfo
 from .checks import Failback, WhenDown, check_connect_arguments, check_values
+from .discovery import Discovery, HostsParam
 from .errors import ConfigError
 from .hidden import Hidden, Secrets
 from .policy import Rules, Target
@@ -17,8 +18,6 @@ from .sources import ConninfoParam, KwargsParam, PasswordParam, Sources, Unobtai
 from .sqlstate import Failure, FailureKind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from .hosts import Host
 
 # What psycopg's connect() takes itself; everything else in `kwargs` is a parameter of libpq.
@@ -49,6 +48,8 @@ class Settings:
     """All settings of a manager; durations in seconds. See `ConnectionManager` for each."""
 
     name: str
+    discovery: Discovery | None
+    hosts_interval: float
     hosts: tuple[Host, ...]  # none yet, while a callable has to be asked for them
     secrets: Secrets
     sources: Sources
@@ -132,23 +133,25 @@ class Settings:
 def make_settings(
     conninfo: ConninfoParam,
     *,
-    hosts: Sequence[str] | None,
+    hosts: HostsParam | None,
     kwargs: KwargsParam | None,
     password: PasswordParam | None,
     target: str | None,
     name: str,
     asked: Hidden[tuple[str, dict[str, Any]]] | None = None,
+    discovered: tuple[Host, ...] = (),
     **values: Any,
 ) -> Settings:
     """Parse and validate everything; raise `ConfigError` with the setting and the remedy.
 
-    *asked* is what the callables among them have answered. Before they have been asked, the
-    result may have no hosts.
+    *asked* is what the callables among them have answered, and *discovered* what that for *hosts*
+    has. Before they have been asked, the result may have no hosts.
     """
     sources = _sources(conninfo, kwargs, password)
     text, given = asked.reveal() if asked else sources.known()
     params, connect_args = read_params(text, given, with_hosts=hosts is None)
     unknown = sources.whole and asked is None
+    discovery: Discovery | None = None
     if hosts is None:
         found = _conninfo.hosts_of(params) if not unknown else ()
     else:
@@ -156,9 +159,12 @@ def make_settings(
             raise ConfigError(
                 "hosts", "the conninfo names hosts too", "name the hosts in one place only"
             )
-        found = _conninfo.hosts_from(hosts, params.pop("port", ""))
-    if len({(host.host, host.hostaddr, host.port) for host in found}) < len(found):
-        raise ConfigError("hosts", "one address stands twice", "name each server once")
+        port = params.pop("port", "")
+        if callable(hosts):
+            discovery, found = Discovery(hosts, port), discovered
+        else:
+            found = _conninfo.hosts_from(hosts, port)
+    found = Discovery.check(found)
     wanted = params.pop("target_session_attrs", None)
     connect_timeout = _connect_timeout(params.pop("connect_timeout", None))
     check_values(values)
@@ -167,10 +173,13 @@ def make_settings(
     return Settings(
         name=name,
         hosts=found,
+        discovery=discovery,
         secrets=Secrets(params),
         sources=sources,
         connect_args=connect_args,
-        target=_target(target if target is not None else wanted, many=len(found) > 1),
+        target=_target(
+            target if target is not None else wanted, many=callable(hosts) or len(found) > 1
+        ),
         connect_timeout=connect_timeout,
         **values,
     )

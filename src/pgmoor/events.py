@@ -69,6 +69,15 @@ class ForeignHost(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostsChanged(Event):
+    """The callable for `hosts` gave another list; *hosts* is the whole of it, in its order."""
+
+    hosts: tuple[str, ...]
+    added: tuple[str, ...]
+    gone: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Connected(Event):
     """The first host was chosen, *seconds* after the manager was opened."""
 

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .sqlstate import Failure, FailureKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
 # Two unanswered probes in a row: one may be a lost packet or a pause of the server.
 MISSES_UNTIL_SILENT = 2
+MOST_CLUSTERS = 64  # of which the newest timeline is remembered
 
 
 class Role(Enum):
@@ -39,12 +40,17 @@ class Status(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One server address, at its place in the order of preference."""
+    """One server address. The index is its own for as long as it stands in the list."""
 
     index: int
     host: str
     port: int
     hostaddr: str | None = None
+
+    @property
+    def address(self) -> tuple[str, str | None, int]:
+        """What tells one host of a list from another."""
+        return self.host, self.hostaddr, self.port
 
     @property
     def label(self) -> str:
@@ -118,23 +124,74 @@ _STATUS_OF_FAILURE: dict[FailureKind, Status] = {
 _KEEPS_STATUS = frozenset({FailureKind.SATURATED, FailureKind.RESOURCES, FailureKind.ROLE})
 
 
+class Revision(NamedTuple):
+    """What has become of a list of hosts."""
+
+    added: tuple[Host, ...]
+    gone: tuple[Host, ...]
+
+
 class HostTable:
     """The states of all hosts, in their order, and the newest timeline seen of each cluster."""
 
     def __init__(self, hosts: Sequence[Host]) -> None:
-        self._states = [HostState(host) for host in hosts]
+        self._states = {host.index: HostState(host) for host in hosts}  # those in use, and more
+        self._order = [host.index for host in hosts]  # of preference
+        self._unused = len(self._states)  # the next index
         self._newest: dict[int | None, int] = {}
         self.system_id: int | None = None  # of the cluster that was chosen; see `adopt`
         self.last: int | None = None  # the host that was chosen last
 
     def __len__(self) -> int:
-        return len(self._states)
+        return len(self._order)
 
     def __iter__(self) -> Iterator[HostState]:
-        return iter(self._states)
+        return iter([self._states[index] for index in self._order])
 
     def __getitem__(self, index: int) -> HostState:
         return self._states[index]
+
+    def is_known(self, index: int) -> bool:
+        """Return whether anything is known of a host."""
+        return index in self._states
+
+    def is_listed(self, index: int) -> bool:
+        """Return whether a host stands in the list, or only did so once."""
+        return index in self._order
+
+    def revise(self, hosts: Sequence[Host], keep: Collection[int | None] = ()) -> Revision:
+        """Take another list of hosts; what is known of those that stay is kept.
+
+        The indices of *hosts* mean nothing: a new host is given one that was never used. Of hosts
+        that are gone only those whose index is in *keep* are remembered.
+        """
+        known = {state.host.address: state.host for state in self._states.values()}
+        before = [self._states[index].host for index in self._order]
+        added = []
+        order = []
+        for host in hosts:
+            found = known.get(host.address)
+            if found is None:
+                found = replace(host, index=self._unused)
+                self._unused += 1
+                self._states[found.index] = HostState(found)
+            if found not in before:
+                added.append(found)
+            order.append(found.index)
+        gone = [host for host in before if host.index not in order]
+        self._order = order
+        for index in [index for index in self._states if index not in order]:
+            if index not in keep:
+                del self._states[index]
+        return Revision(tuple(added), tuple(gone))
+
+    def _forget_a_cluster(self) -> None:
+        """Forget the oldest cluster that no host is known to belong to: one may claim any."""
+        known = {state.system_id for state in self._states.values()} | {self.system_id}
+        for system_id in self._newest:
+            if system_id not in known:
+                del self._newest[system_id]
+                return
 
     def adopt(self, index: int) -> None:
         """Remember that the cluster of host *index* is the one in use."""
@@ -186,7 +243,7 @@ class HostTable:
         """
         if self.system_id is None or state.system_id in (None, self.system_id):
             return False
-        return any(other.system_id == self.system_id for other in self._states)
+        return any(other.system_id == self.system_id for other in self)
 
     def apply(self, seen: Observation) -> tuple[HostState, HostState]:
         """Take in one observation and return the host's state before and after it.
@@ -199,6 +256,8 @@ class HostTable:
         if facts and facts.timeline is not None:
             newest = max(facts.timeline, self.newest_timeline(facts.system_id))
             self._newest[facts.system_id] = newest
+            if len(self._newest) > MOST_CLUSTERS:
+                self._forget_a_cluster()
         if seen.asked_at < before.asked_at:
             return before, before
         after = _answered(before, seen, facts) if facts else _failed(before, seen)

@@ -6,12 +6,13 @@ import asyncio
 from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import anyio
 
 from .access import Access
 from .checkout import Desk
-from .counters import Counters
+from .counters import Counters, DialCounter
 from .errors import PoolFigures
 from .health import Health, grade, host_health
 from .monitor import Monitor
@@ -59,7 +60,7 @@ class Machine:
         self._fresh: Shared[Hidden[Params]] | None = None
         if settings.sources:
             self._fresh = Shared(settings.ask_sources, f"{settings.name}-ask")
-        self._accesses = [Access(settings, host, self._fresh) for host in settings.hosts]
+        self._accesses: dict[int, Access] = {}
         self._connection_class = connection_class
         self._configure = configure
         self._check = check
@@ -67,8 +68,7 @@ class Machine:
         self._refusal = refusal
         self.desk = Desk(
             settings,
-            # Its own check, and not the age of a connection, decides at each checkout.
-            validate_after=settings.validate_after if check is None else -1.0,
+            checks=check is not None,
             instruments=instruments,
             figures=self.figures,
             unavailable=self._unavailable,
@@ -86,14 +86,17 @@ class Machine:
         )
         self.monitor = Monitor(
             settings,
-            self._accesses,
+            self._access_to,
             self.steering,
             self.desk,
             emit=self._emit,
             instruments=instruments,
         )
+        self._dials = DialCounter()
+        self._pools: WeakSet[HostPool] = WeakSet()
         self._hooks = Hooks(
             instruments=instruments,
+            dials=self._dials,
             observe=self.steering.observe,
             accepts=self.steering.accepts,
             dial_failed=self.steering.dial_failed,
@@ -129,7 +132,7 @@ class Machine:
             pool.leave("the manager is closed", abort=True)
         left = max(deadline - monotonic(), 0.1)
         await asyncio.gather(*(pool.aclose(left) for pool in pools))
-        for shared in (self._fresh, *self._accesses):
+        for shared in (self._fresh, *self._accesses.values()):
             if shared is not None:
                 shared.cancel()
 
@@ -155,8 +158,9 @@ class Machine:
     def figures(self) -> PoolFigures:
         """Return the pool's figures as they are now."""
         pool = self.desk.pool
-        size = len(pool.connections) if pool is not None else 0
         used = pool.used if pool is not None else 0
+        # One that its holder has closed takes a place until it comes back.
+        size = max(len(pool.connections), used) if pool is not None else 0
         return PoolFigures(
             size=size,
             used=used,
@@ -169,25 +173,23 @@ class Machine:
         )
 
     async def resize(self, sizes: Sizes) -> None:
-        """Change the limits of the pool in use, and of those to come."""
+        """Change the limits of the pool in use, of one being filled, and of those to come."""
         self.sizes = sizes
-        pool = self.desk.pool
-        if pool is not None:
-            await pool.resize(sizes)
+        for pool in tuple(self._pools):
+            if pool.left is None:
+                await pool.resize(sizes)
+        self.desk.feed()
 
     def stats(self, *, anew: bool = False) -> dict[str, int]:
         """Return figures and counters under psycopg_pool's names; *anew* resets the counters."""
-        pool = self.desk.pool
         figures = self.figures()
-        inner: dict[str, int] = {}
-        if pool is not None:
-            inner = pool.inner.pop_stats() if anew else pool.inner.get_stats()
-        counters = self.desk.counters
+        counters, dials = self.desk.counters, self._dials.to_dict()
         if anew:
             self.desk.counters = Counters()
+            self._dials.reset()
         return {
-            **inner,
             **counters.to_dict(),
+            **dials,
             "requests_waiting": figures.waiting,
             "pool_min": figures.min_size,
             "pool_max": figures.max_size,
@@ -221,10 +223,18 @@ class Machine:
             name=self._settings.name,
         )
 
+    def _access_to(self, host: Host) -> Access:
+        """Return the way to a host, which its probe and its pool share."""
+        for index in [i for i in self._accesses if not self.steering.table.is_known(i)]:
+            self._accesses.pop(index).cancel()
+        if host.index not in self._accesses:
+            self._accesses[host.index] = Access(self._settings, host, self._fresh)
+        return self._accesses[host.index]
+
     def _make_pool(self, host: Host) -> HostPool:
-        return HostPool(
+        pool = HostPool(
             self._settings,
-            self._accesses[host.index],
+            self._access_to(host),
             host,
             self._hooks,
             connection_class=self._connection_class,
@@ -233,6 +243,8 @@ class Machine:
             reset=self._reset,
             sizes=self.sizes,
         )
+        self._pools.add(pool)
+        return pool
 
     def _emit(self, event: Event) -> None:
         named = replace(event, manager=self._settings.name)

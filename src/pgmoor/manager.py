@@ -16,7 +16,8 @@ import anyio
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
-from .config import Failback, WhenDown, make_settings
+from .checks import check_hooks, check_name, check_open, name_or_number
+from .config import make_settings
 from .connection import ManagedConnection
 from .errors import ConfigError, ManagerClosed, NoHostAvailable, PoolExhausted
 from .events import GaveUp, ReconnectFailed
@@ -34,8 +35,11 @@ if TYPE_CHECKING:
     from .alerts import Alerts
     from .alerts.watch import Watch
     from .checkout import Checkout, Desk
+    from .checks import Failback, WhenDown
     from .config import Settings
+    from .discovery import HostsParam
     from .events import Event
+    from .hosts import Host
     from .instruments import Instrument
     from .machine import Machine
     from .sources import ConninfoParam, KwargsParam, PasswordParam
@@ -55,7 +59,10 @@ class ConnectionManager:
         conninfo: A libpq connection string or URI; may list several hosts. What it leaves out
             comes from a service file and the PG* variables, as in libpq.
         hosts: Addresses (`"db1"`, `"db2:5433"`, `"[::1]:5432"`, `"/run/postgresql"`) instead of
-            hosts in the conninfo. The order is the order of preference.
+            hosts in the conninfo. The order is the order of preference. Or a function or coroutine
+            function that returns them, asked at `open()`, every `hosts_interval`, and every second
+            while no host qualifies: hosts may come and go.
+        hosts_interval: The time between two questions for the hosts, where they are a callable.
         target: Which servers will do, in libpq's words for `target_session_attrs`: any,
             read-write, read-only, primary, standby, prefer-standby. Default: what the conninfo
             says, else primary for several hosts and any for one.
@@ -115,7 +122,8 @@ class ConnectionManager:
         self,
         conninfo: ConninfoParam = "",
         *,
-        hosts: Sequence[str] | None = None,
+        hosts: HostsParam | None = None,
+        hosts_interval: float = 30.0,
         target: str | None = None,
         password: PasswordParam | None = None,
         connection_class: type[AsyncConnection[Any]] = AsyncConnection,
@@ -159,10 +167,11 @@ class ConnectionManager:
             make_settings,
             conninfo,
             hosts=hosts,
+            hosts_interval=hosts_interval,
             kwargs=kwargs,
             password=password,
             target=target,
-            name=name or f"pgmoor-{next(_numbers)}",
+            name=name_or_number(name, _numbers),
             min_size=min_size,
             max_size=max_size,
             max_overflow=max_overflow,
@@ -194,6 +203,18 @@ class ConnectionManager:
         channels = Hidden(alerts)
         # A traceback that prints variables prints those of this frame, too.
         del make, conninfo, hosts, kwargs, password, alerts
+        check_name(name)
+        check_open(open)
+        check_hooks(
+            connection_class,
+            {
+                "configure": configure,
+                "check": check,
+                "reset": reset,
+                "reconnect_failed": reconnect_failed,
+                "on_event": on_event,
+            },
+        )
         self._settings = self._make_settings()
         self._connection_class = connection_class
         self._configure = configure
@@ -214,12 +235,18 @@ class ConnectionManager:
             self._open_at_once()
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_settings"):
+            return "<ConnectionManager refused>"  # in a traceback that prints variables
         hosts = ",".join(host.label for host in self._settings.hosts)
         return f"<ConnectionManager {self.name!r} {self._state.value} [{hosts}]>"
 
-    def _make_settings(self, asked: Hidden[tuple[str, dict[str, Any]]] | None = None) -> Settings:
+    def _make_settings(
+        self,
+        asked: Hidden[tuple[str, dict[str, Any]]] | None = None,
+        discovered: tuple[Host, ...] = (),
+    ) -> Settings:
         try:
-            return self._given.reveal()(asked=asked)
+            return self._given.reveal()(asked=asked, discovered=discovered)
         except ConfigError as error:
             # Without the frames below, whose variables hold what was given.
             error.__context__ = None
@@ -232,18 +259,36 @@ class ConnectionManager:
 
         With *wait*, wait up to *timeout* seconds until the pool holds `min_size` connections, and
         raise `NoHostAvailable` or `PoolExhausted` if it doesn't; the manager stays open and usable.
-        A closed manager can't be opened again: `ManagerClosed`.
+        A closed manager can't be opened again: `ManagerClosed`. Where a callable has to be asked
+        for the hosts, what it raises goes through, and the manager can be opened once more.
         """
+        deadline = monotonic() + timeout
+        if self._machine is None and not self._closed and not self._settings.hosts:
+            await self._ask_for_hosts(timeout if wait else self._settings.connect_timeout)
         if self._closed:
             raise ManagerClosed(f"{self.name!r} was closed; make a new ConnectionManager")
-        if self._machine is None:
-            if not self._settings.hosts:
-                asked = await self._settings.sources.ask()
-                self._settings = self._make_settings(asked)
-            self._start()
+        self._start()
         self._usable()
         if wait:
-            await self.wait(timeout)
+            await self.wait(max(deadline - monotonic(), 0.0))
+
+    async def _ask_for_hosts(self, limit: float) -> None:
+        sources, discovery = self._settings.sources, self._settings.discovery
+        discovered: tuple[Host, ...] = ()
+        try:
+            async with asyncio.timeout(limit) as timer:
+                asked = await sources.ask()
+                if discovery is not None:
+                    discovered = await discovery.ask()
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            names = " or ".join(sources.names() + ["hosts"] * (discovery is not None))
+            raise NoHostAvailable(
+                f"the callable for {names} gave nothing within {limit:g} s"
+            ) from None
+        if self._machine is None:  # else another task was quicker
+            self._settings = self._make_settings(asked, discovered)
 
     def _open_at_once(self) -> None:
         if not self._settings.hosts:
@@ -454,11 +499,15 @@ class ConnectionManager:
 
     def get_stats(self) -> dict[str, int]:
         """Return figures and counters under the names that `AsyncConnectionPool` uses."""
-        return {} if self._machine is None else self._machine.stats()
+        return self._figures() if self._machine is None else self._machine.stats()
 
     def pop_stats(self) -> dict[str, int]:
         """Return what `get_stats()` does, and begin to count anew."""
-        return {} if self._machine is None else self._machine.stats(anew=True)
+        return self._figures() if self._machine is None else self._machine.stats(anew=True)
+
+    def _figures(self) -> dict[str, int]:
+        sizes = {"pool_min": self.min_size, "pool_max": self.max_size}
+        return {**sizes, "pool_size": 0, "pool_available": 0, "requests_waiting": 0}
 
     def reconnect(self) -> None:
         """Start to search anew after the manager has given up (`max_tries`, `max_time`)."""
@@ -538,6 +587,16 @@ class ConnectionManager:
     def reconnect_timeout(self) -> float:
         """After how many seconds of an outage `reconnect_failed` is called."""
         return self._settings.reconnect_timeout
+
+    @property
+    def close_returns(self) -> bool:
+        """Whether `close()` of a connection gives it back instead."""
+        return self._settings.close_returns
+
+    @property
+    def connection_class(self) -> type[AsyncConnection[Any]]:
+        """The class that the connections' class is derived from."""
+        return self._connection_class
 
     @property
     def num_workers(self) -> int:

@@ -22,9 +22,12 @@ from .events import HeldTooLong
 from .hosts import Facts, Host, Observation, Status
 from .logs import fields, fields_of
 from .policy import BURST_FIRST, pace
+from .sources import Unobtainable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
+
+    from anyio.abc import TaskGroup
 
     from .access import Access
     from .checkout import Desk
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pgmoor.monitor")
 
 OLD_PROBE = 1.0  # seconds
+SEARCHING_INTERVAL = 1.0  # seconds between questions for the host list while none qualifies
 
 
 class Prober:
@@ -45,6 +49,7 @@ class Prober:
         self.host = host
         self._access = access
         self.wake = asyncio.Event()
+        self.scope = anyio.CancelScope()  # of the task that uses it
         self._settings = settings
         self._asker = Asker(settings.name, host)
         self._conn: ManagedConnection | None = None
@@ -119,7 +124,7 @@ class Monitor:
     def __init__(
         self,
         settings: Settings,
-        accesses: Sequence[Access],
+        access_to: Callable[[Host], Access],
         steering: Steering,
         desk: Desk,
         *,
@@ -132,28 +137,28 @@ class Monitor:
         self._emit = emit
         self._instruments = instruments
         self._tick_at = 0.0
-        self.probers = [
-            Prober(settings, host, access)
-            for host, access in zip(settings.hosts, accesses, strict=True)
-        ]
+        self._access_to = access_to
+        self._group: TaskGroup | None = None
+        self.probers: dict[int, Prober] = {}  # by the hosts' indices
         steering.wake_probers = self._wake
-        steering.redial_prober = lambda index: self.probers[index].redial()
+        steering.redial_prober = self._redial
 
     async def run(self) -> None:
         """Run all background tasks; ends by cancellation only."""
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._steering.run, name="pgmoor-steering")
-                for prober in self.probers:
-                    group.start_soon(self._watch, prober, name=f"pgmoor-probe-{prober.host}")
+                self._group = group
+                self._watch_all()
                 for work, name in (
                     (self._reconnect, "pgmoor-reconnect"),
                     (self._keep_alive, "pgmoor-keepalive"),
                     (self._watch_holders, "pgmoor-holders"),
+                    (self._discover, "pgmoor-discovery"),
                 ):
                     group.start_soon(self._for_ever, work, name, name=name)
         finally:
-            for prober in self.probers:
+            for prober in self.probers.values():
                 prober.close()
 
     async def probe_all(self, timeout: float) -> None:
@@ -166,8 +171,12 @@ class Monitor:
             )
 
     def _wake(self) -> None:
-        for prober in self.probers:
+        for prober in self.probers.values():
             prober.wake.set()
+
+    def _redial(self, index: int) -> None:
+        if prober := self.probers.get(index):
+            prober.redial()
 
     async def _for_ever(self, work: Callable[[], Awaitable[None]], name: str) -> None:
         """Repeat *work*; one bad turn is reported and does not end it."""
@@ -179,13 +188,57 @@ class Monitor:
                 logger.exception("%s failed; going on", name, extra=extra)
                 await asyncio.sleep(1.0)
 
+    # -- hosts that come and go ----------------------------------------------------------------
+
+    def _watch_all(self) -> None:
+        """Have a probe for each host of the list and for the one in use, and for no other."""
+        steering = self._steering
+        wanted = {state.host.index: state.host for state in steering.table}
+        if steering.current is not None:
+            wanted[steering.current] = steering.table[steering.current].host
+        for index in [index for index in self.probers if index not in wanted]:
+            self.probers.pop(index).scope.cancel()
+        assert self._group is not None
+        for index, host in wanted.items():
+            if index not in self.probers:
+                prober = Prober(self._settings, host, self._access_to(host))
+                self.probers[index] = prober
+                self._group.start_soon(self._watch, prober, name=f"pgmoor-probe-{host}")
+
+    async def _discover(self) -> None:
+        """Ask for the host list anew: at its interval, and more often while a host is searched."""
+        discovery = self._settings.discovery
+        if discovery is None:
+            await asyncio.Event().wait()
+            return
+        with anyio.move_on_after(spread(self._settings.hosts_interval)):
+            await self._steering.searching.wait()
+            await asyncio.sleep(spread(SEARCHING_INTERVAL))
+        try:
+            hosts = await discovery.ask_within(self._settings.connect_timeout)
+        except Unobtainable as error:
+            self._steering.list_unknown(error.failure)
+        else:
+            self._steering.revise(hosts)
+        self._watch_all()
+
     # -- probes --------------------------------------------------------------------------------
 
     async def _watch(self, prober: Prober) -> None:
-        while True:
+        with prober.scope:
+            try:
+                await self._ask_again_and_again(prober)
+            finally:
+                prober.close()
+
+    async def _ask_again_and_again(self, prober: Prober) -> None:
+        index = prober.host.index
+        while self.probers.get(index) is prober:  # its cancellation may be on the way
             prober.wake.clear()
             try:
                 seen = await prober.probe(self._max_age(prober.host))
+                if self.probers.get(index) is not prober:
+                    return
                 self._tell(prober.host, seen)
                 self._steering.observe(seen)
             except Exception:  # one bad turn must not end the watch over a host
@@ -248,7 +301,7 @@ class Monitor:
         for tries, delay in enumerate(waits, start=1):
             for instrument in self._instruments:
                 instrument.searched()
-            for prober in self.probers:
+            for prober in self.probers.values():
                 status = self._steering.table[prober.host.index].status
                 if status not in (Status.UP, Status.REJECTED):
                     prober.wake.set()

@@ -55,6 +55,7 @@ class Reason(Enum):
     REJECTED = "it turns us away"
     SILENT = "it does not answer"
     ROLE = "it no longer satisfies the target"
+    REMOVED = "it is no longer in the list"
     FOREIGN = "it belongs to another database cluster"
     SETTLING = "other hosts have not answered yet"
     NONE = "no host satisfies the target"
@@ -104,14 +105,14 @@ def candidates(table: HostTable, rules: Rules, now: float) -> list[HostState]:
     One that missed its newest question is among them, but is not one to move to.
     """
     found = []
-    for state in table:
+    for order, state in enumerate(table):
         if state.status is not Status.UP or now - state.asked_at > rules.expiry:
             continue
         if table.is_stale(state) or table.is_foreign(state):
             continue
         place = rank(rules.target, state)
         if place is not None:
-            found.append((place, state.host.index, state))
+            found.append((place, order, state))
     return [state for _, _, state in sorted(found, key=lambda row: row[:2])]
 
 
@@ -144,19 +145,26 @@ def decide(
         if better and _is_newer(better, state) and has_last_word(table, rules, better, now):
             return Decision(Action.SWITCH, better.host.index, Reason.NEWER_TIMELINE, abort=abort)
         return Decision(Action.LEAVE, current, reason, abort=abort)
+    if not table.is_listed(current) and others and has_last_word(table, rules, others[0], now):
+        return Decision(Action.SWITCH, others[0].host.index, Reason.REMOVED)
     if state not in found:
-        if state.silent_since is not None and state.status is Status.SILENT:
-            until = state.silent_since + rules.stall_timeout
-            # Past it: the next question, asked after a pause of this program, decides.
-            again = until if until > now else None
-            return Decision(Action.STAY, current, Reason.ONLY_ONE_LEFT, recheck_at=again)
-        return Decision(Action.STAY, current, Reason.UNVERIFIED)
+        return _unverified(rules, state, now)
     preferred = [
         other
         for other in others
         if found.index(other) < found.index(state) and not table.are_rivals(other, state)
     ]
     return _failback(rules, preferred, state, now, at_once=failback_now)
+
+
+def _unverified(rules: Rules, state: HostState, now: float) -> Decision:
+    """Decide to stay with a host that does not qualify by fresh evidence, or is in no list."""
+    if state.silent_since is not None and state.status is Status.SILENT:
+        until = state.silent_since + rules.stall_timeout
+        # Past it: the next question, asked after a pause of this program, decides.
+        again = until if until > now else None
+        return Decision(Action.STAY, state.host.index, Reason.ONLY_ONE_LEFT, recheck_at=again)
+    return Decision(Action.STAY, state.host.index, Reason.UNVERIFIED)
 
 
 def _disqualified(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .events import Event
+    from .hosts import Revision
 
 logger = logging.getLogger("pgmoor.hosts")
 
@@ -41,6 +42,7 @@ class Reporter:
         self._dials: dict[tuple[int, FailureKind], float] = {}
         self._split: set[int] = set()
         self._foreign: set[int] = set()
+        self._list_unknown_at = float("-inf")
 
     # -- one host ------------------------------------------------------------------------------
 
@@ -153,6 +155,34 @@ class Reporter:
             extra = self._fields(event)
             logger.warning("can't add a connection to %s: %s", host, failure, extra=extra)
             self._emit(event)
+
+    def hosts_changed(self, table: HostTable, revision: Revision) -> None:
+        """Say that the list of hosts is another one."""
+        event = ev.HostsChanged(
+            hosts=tuple(state.host.label for state in table),
+            added=tuple(host.label for host in revision.added),
+            gone=tuple(host.label for host in revision.gone),
+        )
+        logger.info(
+            "the list of hosts has changed: %s",
+            ", ".join(event.hosts),
+            extra=fields(
+                "HostsChanged",
+                self._manager,
+                hosts=" ".join(event.hosts),
+                added=" ".join(event.added),
+                gone=" ".join(event.gone),
+            ),
+        )
+        self._emit(event)
+
+    def list_unknown(self, failure: Failure) -> None:
+        """Say that nobody could say which hosts there are; the same once a minute at most."""
+        now = monotonic()
+        if now - self._list_unknown_at > REPORT_AGAIN:
+            self._list_unknown_at = now
+            extra = fields("HostsUnknown", self._manager, reason=failure.text)
+            logger.warning("the list of hosts stays as it is: %s", failure, extra=extra)
 
     # -- the choice of a host ------------------------------------------------------------------
 

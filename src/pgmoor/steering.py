@@ -25,7 +25,7 @@ from .signal import Signal
 from .sqlstate import READ_ONLY_SQL_TRANSACTION, Failure, FailureKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from psycopg import errors as pg_errors
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .config import Settings
     from .connection import ManagedConnection
     from .events import Event
+    from .hosts import Revision
     from .instruments import Instrument
     from .pool import HostPool
 
@@ -167,6 +168,20 @@ class Steering:
                     conn.abort(host.label, why)
                 if pool.left is None:
                     pool.spawn(pool.drain(), "renew")
+
+    def revise(self, hosts: Sequence[Host]) -> Revision:
+        """Take another list of hosts; the one in use is left when another qualifies."""
+        in_use = {self.current, self.table.last} | {pool.host.index for pool in self.left_pools}
+        revision = self.table.revise(hosts, in_use)
+        if revision.added or revision.gone:
+            self._report.hosts_changed(self.table, revision)
+        self._changed.set()
+        self.signal.notify()
+        return revision
+
+    def list_unknown(self, failure: Failure) -> None:
+        """Say that the list of hosts could not be had; the one that is known stays."""
+        self._report.list_unknown(failure)
 
     def nudge(self, why: str) -> None:
         """Ask for probes of all hosts now: something happened that casts doubt."""
@@ -312,12 +327,21 @@ class Steering:
             self.wake_probers()  # what ended one host's silence may have ended the others'
         self._settling = settling
         if decision.reason is Reason.NONE and not self._outage_announced:
-            # A failover that takes no longer than that is not worth the word.
-            due = self._search_since + self._settings.settle
+            due = self._search_since + self._grace()
             if monotonic() < due:
                 return due
             self._announce_outage()
         return decision.recheck_at
+
+    def _grace(self) -> float:
+        """Return the seconds of a search before it is worth the word.
+
+        At the start nothing is wrong while first answers may still be on their way.
+        """
+        starting = self.state is State.STARTING
+        if starting and any(state.asked_at == float("-inf") for state in self.table):
+            return max(self._settings.settle, self._settings.health_timeout)
+        return self._settings.settle
 
     def _announce_outage(self) -> None:
         self._outage_announced = True
