@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from psycopg_pool import PoolClosed, PoolTimeout
 
+from .backoff import delays
 from .connection import BAD, ManagedConnection
 from .counters import Counters
 from .errors import NoHostAvailable, PoolExhausted, TooManyRequests
@@ -20,7 +21,7 @@ from .instruments import Instrument, ended
 from .line import Line, Place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from .config import Settings
@@ -40,7 +41,7 @@ class Desk:
         self,
         settings: Settings,
         *,
-        validate_after: float,
+        checks: bool,
         instruments: list[Instrument],
         figures: Callable[[], PoolFigures],
         unavailable: Callable[[float], NoHostAvailable | None],
@@ -54,7 +55,9 @@ class Desk:
         self._places = self.waiting.places  # empty while nobody waits
         self._loop: asyncio.AbstractEventLoop | None = None
         self._settings = settings
-        self._validate_after = validate_after
+        self._checks = checks
+        # The user's `check`, and not the age of a connection, decides at each checkout.
+        self._validate_after = -1.0 if checks else settings.validate_after
         self._instruments = instruments
         self._figures = figures
         self._unavailable = unavailable  # why no host serves, when that is the reason
@@ -105,13 +108,18 @@ class Desk:
         began = monotonic()
         deadline = began + timeout
         ends = [instrument.waiting() for instrument in self._instruments]
+        waits: Iterator[float] | None = None
         try:
             while True:
                 if conn is None:
                     conn = await self._next(deadline, timeout)
+                new = conn.lease == 0
                 if await self._works(conn, deadline):
                     break
                 conn = None
+                if new and self._checks:  # then the next one will hardly pass `check` either
+                    waits = waits or delays(self._settings.backoff_base, self._settings.backoff_cap)
+                    await asyncio.sleep(min(next(waits), max(deadline - monotonic(), 0.0)))
         except BaseException as error:
             self.counters.requests_errors += 1
             ended(ends, error)
@@ -144,9 +152,12 @@ class Desk:
         return False
 
     async def _next(self, deadline: float, timeout: float) -> ManagedConnection:
-        """Wait in the queue for a connection."""
+        """Wait in the queue for a connection, unless a new one lies ready."""
         if refusal := self._refusal():
             raise refusal
+        pool = self.pool
+        if pool is not None and not self._places and not pool.in_line and pool.stocked:
+            return await pool.take(FEEDER_PATIENCE)  # which does not wait
         limit = self._settings.max_waiting
         if limit and len(self.waiting) >= limit:
             refused = TooManyRequests(self._figures())
@@ -234,7 +245,7 @@ class Desk:
             return
         await pool.give(conn)
         if conn.extra:
-            self.feed()
+            self.feed()  # there is room for another
 
     # -- feeding -------------------------------------------------------------------------------
 
@@ -253,18 +264,32 @@ class Desk:
         self._overflow(pool)
 
     def _overflow(self, pool: HostPool) -> None:
-        while pool.wants_extra(len(self._places)):
-            pool.reserve_extra()
+        while pool.overflow.wanted(len(self._places)):
+            pool.overflow.reserve()
             pool.spawn(self._bring_extra(pool), "overflow")
 
     async def _bring_extra(self, pool: HostPool) -> None:
         """Make one connection more for those who wait, unless nobody does any more."""
         try:
-            conn = await pool.make_extra(lambda: bool(self._places))
+            conn = await pool.overflow.make(self._watch_the_queue())
         except PoolClosed:
             return
         await self.restock(pool, conn)
         self.feed()
+
+    def _watch_the_queue(self) -> Callable[[], bool]:
+        """Return what tells whether anybody waits, or has done so since it was asked last.
+
+        A dial that fails and is tried again keeps its backoff while callers come and go.
+        """
+        seen = self.counters.requests_queued
+
+        def wanted() -> bool:
+            nonlocal seen
+            before, seen = seen, self.counters.requests_queued
+            return bool(self._places) or seen != before
+
+        return wanted
 
     async def _bring(self, pool: HostPool) -> None:
         """Take connections out of the pool for those who wait; let the pool grow meanwhile."""

@@ -1,6 +1,13 @@
-"""Totals of checkouts, and the names that psycopg_pool gives them."""
+"""Totals of checkouts and dials, and the names that psycopg_pool gives them."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .instruments import Instrument
+
+if TYPE_CHECKING:
+    from .instruments import Ended
 
 
 class Counters:
@@ -25,4 +32,37 @@ class Counters:
             "usage_ms": int(self.usage * 1000),
             "returns_bad": self.returns_bad,
             "connections_lost": self.connections_lost,
+        }
+
+
+class DialCounter(Instrument):
+    """Totals of the dials of all pools; names as in psycopg_pool, where retries count as well."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin to count anew."""
+        self.attempts = 0
+        self.failures = 0
+        self.seconds = 0.0  # that the successful ones took
+
+    def dialling(self, host: str) -> Ended:  # noqa: ARG002  the sum of all hosts is wanted
+        """Count an attempt, and how it ends."""
+        self.attempts += 1
+        return self._ended
+
+    def _ended(self, outcome: BaseException | str | None) -> None:
+        self.failures += outcome is not None
+
+    def dialled(self, seconds: float) -> None:
+        """Add up what the successful ones took."""
+        self.seconds += seconds
+
+    def to_dict(self) -> dict[str, int]:
+        """Return the totals as `AsyncConnectionPool.get_stats()` names them, in its units."""
+        return {
+            "connections_num": self.attempts,
+            "connections_ms": int(self.seconds * 1000),
+            "connections_errors": self.failures,
         }

@@ -25,7 +25,7 @@ from .logs import fields
 from .sqlstate import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from .access import Access
     from .config import Settings
@@ -108,7 +108,7 @@ class Dialler:
         adopt: Callable[[ManagedConnection], None],
         failed: Callable[[Host, Failure], None],
         configure: Callable[[Any], Awaitable[None]] | None,
-        instruments: list[Instrument],
+        instruments: Iterable[Instrument],
     ) -> None:
         self._settings = settings
         self._host = host

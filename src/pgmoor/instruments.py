@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from .events import Event
 
@@ -61,6 +61,18 @@ class Instrument:
 
     def happened(self, event: Event) -> None:
         """Hear of an event at once; what `subscribe()` calls hears of it in a task of its own."""
+
+
+class OneMore:
+    """The instruments of a list, as it is at each moment, and one more."""
+
+    def __init__(self, others: Sequence[Instrument], one: Instrument) -> None:
+        self._others = others
+        self._one = one
+
+    def __iter__(self) -> Iterator[Instrument]:
+        yield from self._others
+        yield self._one
 
 
 def ended(ends: list[Ended | None], outcome: BaseException | str | None) -> None:

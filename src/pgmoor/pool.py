@@ -19,8 +19,11 @@ from .connection import BAD, IDLE, ManagedConnection, managed
 from .dial import Dialler
 from .errors import Holder
 from .fuse import Fuse
+from .instruments import OneMore
 from .logs import fields
+from .overflow import Overflow
 from .quiet import SaidElsewhere
+from .sqlstate import Failure, FailureKind
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -32,13 +35,14 @@ if TYPE_CHECKING:
     from .hosts import Host, Observation
     from .instruments import Instrument
     from .sizes import Sizes
-    from .sqlstate import Failure
 
 logger = logging.getLogger("pgmoor.pool")
 logging.getLogger("psycopg.pool").addFilter(SaidElsewhere())
 
 LIFETIME_JITTER = 0.1
 FOR_EVER = 1e9  # seconds: what psycopg_pool is told where the decision is made here
+SHRINK_EVERY = 1.0  # seconds: with max_idle=0 only `resize()` leaves more than `min_size` idle
+CHECK_GRACE = 0.2  # seconds: more than a fuse takes that burns late
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +50,7 @@ class Hooks:
     """What a pool asks of, and tells, the rest of the manager."""
 
     instruments: list[Instrument]
+    dials: Instrument  # counts them
     observe: Callable[[Observation], None]
     accepts: Callable[[Observation], Failure | None]
     dial_failed: Callable[[Host, Failure], None]
@@ -75,8 +80,6 @@ class HostPool:
         self.close_returns = settings.close_returns
         self.sizes = sizes
         self.connections: set[ManagedConnection] = set()
-        self.extra_dials = 0  # of them: those being made
-        self.extra = 0  # connections beyond those that may lie idle, with those being made
         self.idle = 0  # connections that `take()` returns without waiting
         self.used = 0
         self.in_line = 0  # of our own takers, who wait in psycopg_pool's queue
@@ -98,8 +101,9 @@ class HostPool:
             adopt=self._adopt,
             failed=hooks.dial_failed,
             configure=configure,
-            instruments=hooks.instruments,
+            instruments=OneMore(hooks.instruments, hooks.dials),
         )
+        self.overflow = Overflow(self, lambda wanted: self._dialler.dial(self._class, wanted))
         self.inner: AsyncConnectionPool[Any] = AsyncConnectionPool(
             connection_class=self._class,
             kwargs={"dialler": self._dialler},
@@ -109,7 +113,7 @@ class HostPool:
             name=f"{settings.name}-{host.label}",
             timeout=settings.timeout,
             max_lifetime=FOR_EVER,
-            max_idle=settings.max_idle or FOR_EVER,
+            max_idle=settings.max_idle or SHRINK_EVERY,
             # A worker makes one connection at a time, for as long as it takes, and does little
             # else: returns don't need it, as rolling back and `reset` are done here.
             num_workers=settings.num_workers,
@@ -168,11 +172,19 @@ class HostPool:
             logger.error("%s failed", task.get_name(), exc_info=error, extra=extra)
 
     async def resize(self, sizes: Sizes) -> None:
-        """Change the limits; connections beyond them are closed when they come back or are idle."""
+        """Change the limits. What is beyond them and unused is closed, one each `max_idle`."""
         self.sizes = sizes
         await self.inner.resize(sizes.min_size, max(sizes.kept, 1))
+        if self.in_line:
+            # psycopg_pool grows when somebody joins its queue, or here; nothing in it is idle now.
+            await self.inner.check()
 
     # -- connections in and out ------------------------------------------------------------------
+
+    @property
+    def stocked(self) -> bool:
+        """Whether `take()` would not wait: `idle` leaves out what has never been lent."""
+        return bool(self.inner.get_stats()["pool_available"])
 
     async def take(self, timeout: float) -> ManagedConnection:
         """Take a connection out of the pool; at once while `idle` is not 0.
@@ -192,10 +204,9 @@ class HostPool:
     async def give(self, conn: ManagedConnection) -> None:
         """Put a connection back into the pool; a broken one is replaced. Does not wait.
 
-        One beyond those that may lie idle is closed.
+        One beyond those that may lie idle is closed, unless it can stay in another's place.
         """
-        if conn.extra:
-            self.extra -= 1
+        if conn.extra and not self.overflow.keep(conn):
             conn.discard()
             if self.left is not None:
                 self._hooks.changed()
@@ -209,40 +220,14 @@ class HostPool:
             conn.counted_idle = True
             self.idle += 1
         conn.idle_since = monotonic()
-        await self.inner.putconn(conn)
+        if self.in_line:
+            # It may have to wait for a lock of the one in line (Python 3.11), and whoever were
+            # cancelled there would lose the connection.
+            self.spawn(self.inner.putconn(conn), "return")
+        else:
+            await self.inner.putconn(conn)
         if self.left is not None:
             self._hooks.changed()
-
-    def wants_extra(self, waiting: int) -> bool:
-        """Return whether a connection beyond those that may lie idle is to be made.
-
-        That is when *waiting* callers wait, all that may lie idle have been made, and all are held.
-        """
-        regular = len(self.connections) - self.extra + self.extra_dials
-        return (
-            waiting > self.extra_dials
-            and self.extra < self.sizes.extra
-            and self.extra_dials < self.settings.num_workers
-            and regular >= self.sizes.kept
-            and self.used >= len(self.connections)
-        )
-
-    def reserve_extra(self) -> None:
-        """Count a connection that `make_extra()` is going to make."""
-        self.extra += 1
-        self.extra_dials += 1
-
-    async def make_extra(self, wanted: Callable[[], bool]) -> ManagedConnection:
-        """Make a connection beyond those that may lie idle; raise `PoolClosed` if not *wanted*."""
-        try:
-            conn = await self._dialler.dial(self._class, wanted)
-        except BaseException:
-            self.extra -= 1
-            raise
-        finally:
-            self.extra_dials -= 1
-        conn.extra = True
-        return conn
 
     async def give_back(self, conn: ManagedConnection) -> None:
         """Return a connection that its holder has closed (`close_returns`)."""
@@ -334,19 +319,29 @@ class HostPool:
 
     async def _ask(self, conn: ManagedConnection, limit: float) -> None:
         """Make a round trip, by the user's `check` if there is one."""
-        if self._check is None:
+        if self._check is None or not conn.quiet():
             await conn.ping(limit)
+        if self._check is None:
             return
         with Fuse(conn, limit, f"no end of `check` within {limit:g} s") as fuse:
             try:
-                await self._check(conn)
+                async with asyncio.timeout(limit + CHECK_GRACE):  # it may wait for something else
+                    await self._check(conn)
+                    if conn.pgconn.transaction_status != IDLE:
+                        await conn.rollback()
             except Exception as error:  # noqa: BLE001  `check` is the user's
-                conn.discard()
                 if fuse.burnt:
                     raise TimeoutError from None
-                words = f"`check` raised {type(error).__name__}"
-                extra = self._fields("CheckFailed", reason=words)
-                logger.info("a connection to %s: %s", self.host, words, extra=extra)
+                self._check_failed(conn, error)
+
+    def _check_failed(self, conn: ManagedConnection, error: Exception) -> None:
+        """Drop a connection that failed the user's `check`; say so if it was a new one."""
+        words = f"`check` raised {type(error).__name__}"
+        extra = self._fields("CheckFailed", reason=words)
+        logger.info("a connection to %s: %s", self.host, words, extra=extra)
+        if conn.lease == 0 and conn.pgconn.status != BAD:
+            self._hooks.dial_failed(self.host, Failure(FailureKind.OTHER, words))
+        conn.discard()
 
     async def drain(self) -> None:
         """Renew all connections: idle ones now, held ones when they come back."""
@@ -375,8 +370,10 @@ class HostPool:
     async def take_idle_since(self, limit: float) -> ManagedConnection | None:
         """Take a connection that has been idle since before *limit*, or None. Never waits long."""
         oldest = self.oldest_idle()
-        if self.left is not None or oldest is None or oldest > limit or not self.sizes.kept:
+        if self.left is not None or oldest is None or oldest > limit:
             return None
+        if not self.stocked:
+            return None  # it is on its way to or from a holder
         try:
             conn = await self.take(0.01)
         except (PoolClosed, PoolTimeout):

@@ -1,0 +1,73 @@
+"""One body of assertions for two classes: psycopg_pool's, which sets the standard, and ours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from psycopg_pool import AsyncConnectionPool, AsyncNullConnectionPool
+
+from pgmoor import ConnectionManager
+from servers import Watched
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from pgmoor.testing import Cluster
+
+
+def null_manager(conninfo: str, **settings: Any) -> ConnectionManager:
+    """Return a manager that keeps no connection, as AsyncNullConnectionPool does."""
+    return ConnectionManager(conninfo, min_size=0, max_idle=0, **settings)
+
+
+BOTH = {"psycopg_pool": AsyncConnectionPool, "pgmoor": ConnectionManager}
+NULL = {"psycopg_pool": AsyncNullConnectionPool, "pgmoor": null_manager}
+
+
+@pytest.fixture(params=BOTH)
+def pool_class(request: pytest.FixtureRequest) -> Any:
+    """AsyncConnectionPool, then ConnectionManager."""
+    return BOTH[request.param]
+
+
+@pytest.fixture(params=NULL)
+def null_class(request: pytest.FixtureRequest) -> Any:
+    """AsyncNullConnectionPool, then a manager without idle connections."""
+    return NULL[request.param]
+
+
+@pytest.fixture
+async def watched(alone: Cluster) -> Watched:
+    """A server on which the connections of pools can be counted; there are none."""
+    found = Watched(alone)
+    await found.end(*await found.pids())
+    return found
+
+
+@pytest.fixture
+async def make(watched: Watched) -> AsyncIterator[Callable[..., Any]]:
+    """Make a pool of a class over the watched server; it is closed at the end of the test."""
+    pools: list[Any] = []
+
+    def build(pool_class: Any, *, conninfo: Any = None, **settings: Any) -> Any:
+        values = {"open": False, "configure": watched.mark, **settings}
+        pool = pool_class(watched.conninfo if conninfo is None else conninfo, **values)
+        pools.append(pool)
+        return pool
+
+    yield build
+    for pool in pools:
+        await pool.close(timeout=1)
+
+
+@pytest.fixture
+def pool(make: Callable[..., Any], pool_class: Any) -> Callable[..., Any]:
+    """Make a pool of either class, and open it."""
+
+    async def build(**settings: Any) -> Any:
+        made = make(pool_class, **settings)
+        await made.open()
+        return made
+
+    return build

@@ -1,0 +1,286 @@
+"""Where ours does otherwise on purpose; each is told in the limits or the migration page."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from pgmoor import (
+    ConfigError,
+    ConnectionAborted,
+    ConnectionManager,
+    ManagerClosed,
+    NoHostAvailable,
+    PoolExhausted,
+)
+from servers import NO_SERVER
+from support import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from servers import Watched
+
+
+async def test_wait_that_times_out_leaves_it_open(make: Callable[..., Any]) -> None:
+    theirs = make(AsyncConnectionPool, conninfo=NO_SERVER, min_size=1)
+    ours = make(ConnectionManager, conninfo=NO_SERVER, min_size=1)
+    for pool in (theirs, ours):
+        await pool.open()
+        with pytest.raises(PoolTimeout):
+            await pool.wait(timeout=0.1)
+
+    assert theirs.closed
+    assert not ours.closed
+
+
+async def test_the_constructor_does_not_open_it_unless_told(watched: Watched) -> None:
+    with pytest.warns(RuntimeWarning, match="deprecated"):
+        theirs = AsyncConnectionPool(watched.conninfo, min_size=1, open=True)
+    ours = ConnectionManager(watched.conninfo, min_size=1, open=True)  # no warning
+    silent = ConnectionManager(watched.conninfo, min_size=1)  # theirs would open itself
+    try:
+        for pool in (theirs, ours):
+            async with pool.connection(timeout=5) as conn:
+                await conn.execute("select 1")
+        with pytest.raises(ManagerClosed, match="not open yet"):
+            await silent.getconn()
+    finally:
+        await theirs.close()
+        await ours.close()
+
+
+def test_without_a_running_loop_opening_at_once_is_a_wrong_setting() -> None:
+    with (
+        pytest.warns(RuntimeWarning, match="deprecated"),
+        pytest.raises(RuntimeError, match="no running loop"),
+    ):
+        AsyncConnectionPool(NO_SERVER, open=True)
+    with pytest.raises(ConfigError, match="no event loop"):
+        ConnectionManager(NO_SERVER, open=True)
+
+
+async def test_with_its_hosts_from_a_callable_it_cannot_be_opened_at_once(watched: Watched) -> None:
+    with pytest.raises(ConfigError, match="callable"):
+        ConnectionManager(lambda: watched.conninfo, open=True)
+
+
+async def test_what_the_callable_for_the_hosts_raises_is_met_by_open(watched: Watched) -> None:
+    answers: list[Any] = [OSError("the vault is sealed"), watched.conninfo]
+
+    async def conninfo() -> str:
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return str(answer)
+
+    manager = ConnectionManager(conninfo, min_size=1)
+    with pytest.raises(OSError, match="sealed"):
+        await manager.open()
+    async with manager, manager.connection(timeout=5) as conn:
+        await conn.execute("select 1")
+
+
+async def test_a_callable_for_the_hosts_that_hangs_does_not_hold_up_open_for_ever() -> None:
+    async def conninfo() -> str:
+        await asyncio.Event().wait()
+        return ""
+
+    manager = ConnectionManager(conninfo, min_size=1)
+    began = monotonic()
+    with pytest.raises(NoHostAvailable, match="the callable for conninfo gave nothing"):
+        await manager.open(wait=True, timeout=0.1)
+    assert monotonic() - began < 1
+    await manager.close()
+
+
+async def test_hosts_are_taken_from_the_first_answer_and_all_else_from_the_newest(
+    watched: Watched,
+) -> None:
+    given = psycopg.conninfo.conninfo_to_dict(watched.conninfo)
+    names = iter(("first", "second"))
+
+    def kwargs() -> dict[str, Any]:
+        name = next(names, "later")
+        host = given if name == "first" else {**given, "port": "1"}
+        return {**host, "application_name": name}
+
+    manager = ConnectionManager(kwargs=kwargs, min_size=1, max_size=1)
+    async with manager, manager.connection(timeout=5) as conn:
+        cursor = await conn.execute("show application_name")
+        assert await cursor.fetchone() == ("second",)
+
+
+async def test_what_is_held_when_close_ends_its_wait_is_cut(
+    make: Callable[..., Any],
+) -> None:
+    theirs, ours = (make(kind, min_size=1) for kind in (AsyncConnectionPool, ConnectionManager))
+    for pool in (theirs, ours):
+        await pool.open()
+        conn = await pool.getconn(timeout=5)
+        await pool.close(timeout=0.1)
+        if pool is theirs:
+            await conn.execute("select 1")  # for as long as its holder likes
+        else:
+            with pytest.raises(ConnectionAborted, match="the manager is closed"):
+                await conn.execute("select 1")
+        await pool.putconn(conn)
+        assert conn.closed
+
+
+async def test_closed_before_it_was_opened_it_stays_closed(make: Callable[..., Any]) -> None:
+    theirs, ours = (make(kind, min_size=1) for kind in (AsyncConnectionPool, ConnectionManager))
+    await theirs.close()
+    await ours.close()
+    await theirs.open()
+    with pytest.raises(ManagerClosed):
+        await ours.open()
+
+
+async def test_check_is_bounded_and_what_it_leaves_open_is_rolled_back(
+    make: Callable[..., Any],
+) -> None:
+    async def check(conn: psycopg.AsyncConnection[Any]) -> None:
+        await conn.execute("select 1")
+
+    for kind, status in ((AsyncConnectionPool, "INTRANS"), (ConnectionManager, "IDLE")):
+        pool = make(kind, min_size=1, check=check)
+        await pool.open()
+        conn = await pool.getconn(timeout=5)
+        assert conn.info.transaction_status.name == status
+        await pool.putconn(conn)
+
+    async def hangs(_: psycopg.AsyncConnection[Any]) -> None:
+        await asyncio.Event().wait()
+
+    ours = make(ConnectionManager, min_size=1, check=hangs)
+    await ours.open()
+    began = monotonic()
+    with pytest.raises(PoolTimeout):
+        await ours.getconn(timeout=0.3)
+    assert monotonic() - began < 1.5
+
+
+async def test_a_check_that_always_fails_drops_connections_ever_more_slowly(
+    make: Callable[..., Any],
+) -> None:
+    checked: list[object] = []
+
+    async def check(conn: psycopg.AsyncConnection[Any]) -> None:
+        checked.append(conn)
+        raise RuntimeError
+
+    ours = make(ConnectionManager, min_size=1, max_size=1, check=check)
+    await ours.open()
+    with pytest.raises(PoolTimeout):
+        await ours.getconn(timeout=1)
+
+    assert 1 < len(checked) < 30  # without a pause there are more than a hundred
+    assert len(set(checked)) == len(checked)
+
+
+async def test_a_broken_connection_is_noticed_without_check(
+    make: Callable[..., Any], watched: Watched
+) -> None:
+    theirs, ours = (
+        make(kind, min_size=1, max_size=1) for kind in (AsyncConnectionPool, ConnectionManager)
+    )
+    for pool in (theirs, ours):
+        await pool.open()
+        async with pool.connection(timeout=5) as conn:
+            pass
+        await watched.end(conn.info.backend_pid)
+    with pytest.raises(psycopg.OperationalError):
+        async with theirs.connection(timeout=5) as conn:
+            await conn.execute("select 1")
+    async with ours.connection(timeout=5) as conn:
+        await conn.execute("select 1")
+
+
+async def test_a_check_that_looks_at_nothing_lets_no_dead_connection_through(
+    make: Callable[..., Any], watched: Watched
+) -> None:
+    async def check(_: psycopg.AsyncConnection[Any]) -> None:
+        pass
+
+    ours = make(ConnectionManager, min_size=1, max_size=1, check=check)
+    await ours.open()
+    async with ours.connection(timeout=5) as conn:
+        pass
+    await watched.end(conn.info.backend_pid)
+    async with ours.connection(timeout=5) as conn:
+        await conn.execute("select 1")
+
+
+async def test_with_nothing_left_of_the_time_an_idle_connection_is_lent(
+    make: Callable[..., Any],
+) -> None:
+    theirs, ours = (make(kind, min_size=1) for kind in (AsyncConnectionPool, ConnectionManager))
+    for pool in (theirs, ours):
+        await pool.open(wait=True)
+    with pytest.raises(PoolTimeout):
+        await theirs.getconn(timeout=0)
+    await ours.putconn(await ours.getconn(timeout=0))
+    conns = [await ours.getconn(timeout=0.1)]
+    with pytest.raises(PoolExhausted):
+        await ours.getconn(timeout=0)
+    await ours.putconn(conns.pop())
+
+
+async def test_lifetimes_spread_by_a_tenth_where_theirs_do_by_a_twentieth(
+    make: Callable[..., Any],
+) -> None:
+    lives: list[list[float]] = []
+    for kind, expiry in ((AsyncConnectionPool, "_expire_at"), (ConnectionManager, "expires_at")):
+        pool = make(kind, min_size=30, max_lifetime=1000.0)
+        await pool.open(wait=True)
+        now = monotonic()
+        conns = [await pool.getconn() for _ in range(30)]
+        lives.append([getattr(conn, expiry) - now for conn in conns])
+        for conn in conns:
+            await pool.putconn(conn)
+        await pool.close()
+    theirs, ours = lives
+
+    assert min(theirs) > 940
+    assert 890 < min(ours) < 950 < max(ours) <= 1000
+
+
+async def test_putconn_waits_for_reset_and_theirs_leaves_it_to_a_worker(
+    make: Callable[..., Any],
+) -> None:
+    for kind, done_at_once in ((AsyncConnectionPool, False), (ConnectionManager, True)):
+        done: list[bool] = []
+
+        async def reset(conn: psycopg.AsyncConnection[Any], done: list[bool] = done) -> None:
+            await conn.execute("select 1")
+            await conn.rollback()
+            done.append(True)
+
+        pool = make(kind, min_size=1, reset=reset)
+        await pool.open()
+        await pool.putconn(await pool.getconn(timeout=5))
+        assert bool(done) is done_at_once
+        await until(lambda done=done: bool(done))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("setting", ["timeout", "max_lifetime", "reconnect_timeout"])
+@pytest.mark.parametrize("value", [0, float("inf")])
+def test_durations_of_nothing_and_of_for_ever_are_refused(setting: str, value: float) -> None:
+    AsyncConnectionPool(NO_SERVER, open=False, **{setting: value})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=setting):
+        ConnectionManager(NO_SERVER, **{setting: value})  # type: ignore[arg-type]
+
+
+def test_the_class_takes_no_type_argument_and_shows_no_conninfo() -> None:
+    assert callable(AsyncConnectionPool[psycopg.AsyncConnection[Any]])
+    with pytest.raises(TypeError):
+        ConnectionManager[psycopg.AsyncConnection[Any]]  # type: ignore[misc]
+    manager = ConnectionManager("host=db1 password=secret")
+    assert not hasattr(manager, "conninfo")
+    assert not hasattr(manager, "kwargs")

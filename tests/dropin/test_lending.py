@@ -1,0 +1,197 @@
+"""Taking connections and giving them back: the same for both classes."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg.pq import TransactionStatus
+from psycopg_pool import PoolTimeout, TooManyRequests
+
+from support import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from servers import Watched
+
+
+async def queue(pool: Any, count: int = 1) -> list[asyncio.Task[Any]]:
+    """Let *count* callers join the queue, in this order."""
+    before = pool.get_stats()["requests_waiting"]
+    tasks = [asyncio.create_task(pool.getconn()) for _ in range(count)]
+    await until(lambda: pool.get_stats()["requests_waiting"] == before + count)
+    return tasks
+
+
+async def test_a_block_commits_when_it_ends_well_and_rolls_back_when_not(
+    pool: Callable[..., Any], watched: Watched
+) -> None:
+    made = await pool(min_size=1)
+    async with made.connection() as conn:
+        await conn.execute("insert into work (id) values ('kept')")
+    with pytest.raises(ZeroDivisionError):
+        async with made.connection() as conn:
+            await conn.execute("insert into work (id) values ('dropped')")
+            raise ZeroDivisionError
+
+    assert await watched.node.sql("select id from work") == [("kept",)]
+
+
+async def test_getconn_and_putconn_leave_the_transaction_to_the_caller(
+    pool: Callable[..., Any], watched: Watched
+) -> None:
+    made = await pool(min_size=1, max_size=1)
+    conn = await made.getconn()
+    await conn.execute("insert into work (id) values ('kept')")
+    await conn.commit()
+    await conn.execute("insert into work (id) values ('rolled back')")
+    await made.putconn(conn)
+    again = await made.getconn(timeout=2)
+
+    assert again is conn
+    assert again.info.transaction_status == TransactionStatus.IDLE
+    await made.putconn(again)
+    assert await watched.node.sql("select id from work") == [("kept",)]
+
+
+async def test_the_connection_as_a_block_commits_and_stays_open(
+    pool: Callable[..., Any], watched: Watched
+) -> None:
+    made = await pool(min_size=1)
+    conn = await made.getconn()
+    async with conn:
+        await conn.execute("insert into work (id) values ('kept')")
+    assert not conn.closed
+    await made.putconn(conn)
+
+    assert await watched.node.sql("select id from work") == [("kept",)]
+
+
+async def test_a_connection_that_failed_in_a_statement_is_lent_again(
+    pool: Callable[..., Any],
+) -> None:
+    made = await pool(min_size=1, max_size=1)
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        async with made.connection() as conn:
+            await conn.execute("select 1/0")
+    async with made.connection(timeout=2) as again:
+        assert again is conn
+
+
+async def test_one_that_its_holder_has_closed_is_replaced(pool: Callable[..., Any]) -> None:
+    made = await pool(min_size=1, max_size=1)
+    async with made.connection() as conn:
+        await conn.close()
+    async with made.connection(timeout=2) as again:
+        assert again is not conn
+        await again.execute("select 1")
+
+
+async def test_one_that_broke_while_it_was_held_is_replaced(
+    pool: Callable[..., Any], watched: Watched
+) -> None:
+    made = await pool(min_size=1, max_size=1)
+    with pytest.raises(psycopg.OperationalError):
+        async with made.connection() as conn:
+            await watched.end(conn.info.backend_pid)
+            await conn.execute("select 1")
+    async with made.connection(timeout=2) as again:
+        await again.execute("select 1")
+
+
+async def test_one_that_comes_back_in_the_midst_of_a_query_is_dropped(
+    pool: Callable[..., Any],
+) -> None:
+    made = await pool(min_size=1, max_size=1)
+    conn = await made.getconn()
+    conn.pgconn.send_query(b"select pg_sleep(100)")
+    await made.putconn(conn)
+    async with made.connection(timeout=2) as again:
+        assert again is not conn
+    assert conn.closed
+
+
+@pytest.mark.parametrize("how", ["the pool's own", "the call's"])
+async def test_waiting_ends_with_pool_timeout(how: str, pool: Callable[..., Any]) -> None:
+    made = await pool(min_size=1, max_size=1, timeout=0.2 if how == "the pool's own" else 30)
+    conn = await made.getconn(timeout=5)
+    began = monotonic()
+    with pytest.raises(PoolTimeout):
+        await made.getconn(**({} if how == "the pool's own" else {"timeout": 0.2}))
+    with pytest.raises(PoolTimeout):
+        async with made.connection(timeout=0.1):
+            pass
+
+    assert 0.25 < monotonic() - began < 1.5
+    await made.putconn(conn)
+    await made.putconn(await made.getconn())
+
+
+async def test_callers_are_served_in_the_order_they_came(pool: Callable[..., Any]) -> None:
+    made = await pool(min_size=1, max_size=1)
+    conn = await made.getconn()
+    tasks = await queue(made, 5)
+    for task in tasks:
+        await made.putconn(conn)
+        conn = await asyncio.wait_for(task, 2)
+    await made.putconn(conn)
+
+
+async def test_max_waiting_turns_the_next_caller_away_at_once(pool: Callable[..., Any]) -> None:
+    made = await pool(min_size=1, max_size=1, max_waiting=2)
+    conn = await made.getconn()
+    first, second = await queue(made, 2)
+    with pytest.raises(TooManyRequests):
+        await made.getconn()
+    await made.putconn(conn)
+    await made.putconn(await first)
+    await made.putconn(await second)
+
+
+async def test_a_caller_who_is_cancelled_costs_nobody_a_connection(
+    pool: Callable[..., Any],
+) -> None:
+    made = await pool(min_size=1, max_size=1)
+    conn = await made.getconn()
+    first, second = await queue(made, 2)
+    first.cancel()
+    await made.putconn(conn)
+
+    assert await asyncio.wait_for(second, 2) is conn
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    await made.putconn(conn)
+
+
+async def test_putconn_refuses_what_is_not_its_own(
+    make: Callable[..., Any], pool_class: Any, watched: Watched
+) -> None:
+    one, other = make(pool_class, min_size=1), make(pool_class, min_size=1)
+    await one.open()
+    await other.open()
+    conn = await one.getconn()
+    with pytest.raises(ValueError, match=r"return|come from"):
+        await other.putconn(conn)
+    await one.putconn(conn)
+    with pytest.raises(ValueError, match=r"return|given back"):
+        await one.putconn(conn)
+    async with await psycopg.AsyncConnection.connect(watched.conninfo) as foreign:
+        with pytest.raises(ValueError, match=r"return|come from"):
+            await one.putconn(foreign)
+
+
+async def test_close_returns_makes_close_a_return(pool: Callable[..., Any]) -> None:
+    made = await pool(min_size=1, max_size=1, close_returns=True)
+    conn = await made.getconn()
+    await conn.execute("select 1")
+    await conn.close()
+
+    assert not conn.closed
+    again = await made.getconn(timeout=2)
+    assert again is conn
+    assert again.info.transaction_status == TransactionStatus.IDLE
+    await again.close()

@@ -1,0 +1,43 @@
+"""A connection on its way back is lost by nobody, whoever is cancelled meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pgmoor.testing import Cluster
+
+
+async def turns(count: int) -> None:
+    """Let the loop go round."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_whoever_waits_and_whoever_returns_may_be_cancelled_in_any_turn(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    """In one of them psycopg_pool, on Python 3.11, waits for a lock with the connection in hand."""
+    manager = await moor(*alone, min_size=1, max_size=1)
+    for before in range(8):
+        for after in range(6):
+            conn = await manager.getconn(timeout=1)
+            waiter = asyncio.create_task(manager.getconn())
+            await turns(before)
+            waiter.cancel()
+            giver = asyncio.create_task(manager.putconn(conn))
+            await turns(after)
+            giver.cancel()
+            await asyncio.wait([giver, waiter])
+            if not waiter.cancelled():
+                await manager.putconn(waiter.result())
+            with contextlib.suppress(ValueError):  # it was given back
+                await manager.putconn(conn)
+
+            await manager.putconn(await manager.getconn(timeout=1))
+    pool = manager._machine.desk.pool
+    assert (pool.used, len(pool.connections)) == (0, 1)
