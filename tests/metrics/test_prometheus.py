@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from pgmoor.testing import Cluster
 
 
+def openmetrics_of(scrape: Scrape) -> list[Any]:
+    text: bytes = generate_openmetrics(scrape.registry)  # type: ignore[no-untyped-call]
+    return list(parse_openmetrics(text.decode()))  # type: ignore[no-untyped-call]
+
+
 async def test_every_metric_is_exposed_with_its_kind(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
@@ -36,7 +41,7 @@ async def test_every_metric_is_exposed_with_its_kind(
     scrape = Scrape(manager)
 
     families = list(text_string_to_metric_families(generate_latest(scrape.registry).decode()))
-    modern = list(parse_openmetrics(generate_openmetrics(scrape.registry).decode()))
+    modern = openmetrics_of(scrape)
 
     kinds = {Kind.COUNTER: "counter", Kind.HISTOGRAM: "histogram"}
     wanted = {
