@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from pgmoor.events import Event
 
 E = TypeVar("E", bound="Event")
+
+# For fault tests of decisions, which no event loop makes different.
+one_loop = pytest.mark.asyncio(loop_factories=["asyncio"])
 
 
 class Recorder:

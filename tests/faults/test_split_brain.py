@@ -14,7 +14,7 @@ import pytest
 from pgmoor import NoHostAvailable
 from pgmoor.events import Connected, Failover, ForeignHost, OutageEnded, OutageStarted, SplitBrain
 from server_log import ServerLog
-from support import Workload, hold, recorder, until
+from support import Workload, hold, one_loop, recorder, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,6 +98,7 @@ async def test_two_managers_with_lists_in_either_order_send_nothing_to_an_old_pr
         assert len(recorder(manager).of(Failover)) == 1
 
 
+@one_loop
 async def test_a_manager_that_starts_only_then_sends_it_nothing(
     trio: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
 ) -> None:
@@ -132,6 +133,7 @@ async def test_a_blocked_event_loop_does_not_make_it_the_first_that_answers(
     assert recorder(manager).of(Connected)[0].host == f"127.0.0.1:{new.port}"
 
 
+@one_loop
 async def test_when_a_network_heals_the_first_that_answers_is_not_taken_at_once(
     trio: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
 ) -> None:
@@ -159,6 +161,7 @@ async def test_when_a_network_heals_the_first_that_answers_is_not_taken_at_once(
     assert not log.statements()
 
 
+@one_loop
 async def test_a_promoted_host_that_was_never_seen_before_ends_the_old_ones_time(
     trio: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
 ) -> None:
@@ -178,6 +181,7 @@ async def test_a_promoted_host_that_was_never_seen_before_ends_the_old_ones_time
     assert len(work.failed) <= 8, work.errors()
 
 
+@one_loop
 async def test_timelines_cascade_and_both_old_primaries_come_back(
     trio: Cluster, moor: Callable[..., Any]
 ) -> None:
@@ -206,6 +210,7 @@ async def test_timelines_cascade_and_both_old_primaries_come_back(
     assert len(recorder(manager).of(Failover)) == 2
 
 
+@one_loop
 async def test_a_standby_of_the_new_primary_is_enough_to_know_the_old_one(
     trio: Cluster, moor: Callable[..., Any]
 ) -> None:
@@ -232,6 +237,7 @@ async def test_a_standby_of_the_new_primary_is_enough_to_know_the_old_one(
     assert not log.statements()
 
 
+@one_loop
 async def test_of_two_promoted_on_one_timeline_the_one_in_use_is_kept(
     trio: Cluster, moor: Callable[..., Any]
 ) -> None:
@@ -250,6 +256,7 @@ async def test_of_two_promoted_on_one_timeline_the_one_in_use_is_kept(
     assert not log.statements()
 
 
+@one_loop
 async def test_an_address_given_to_the_new_primary_ends_the_connections_to_the_old_one(
     trio: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
 ) -> None:
@@ -271,6 +278,7 @@ async def test_an_address_given_to_the_new_primary_ends_the_connections_to_the_o
     assert not log.statements()
 
 
+@one_loop
 async def test_a_primary_of_another_cluster_is_named_at_the_start_and_never_used(
     trio: Cluster, alone: Cluster, moor: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
