@@ -17,6 +17,7 @@ from pgmoor.events import (
     GaveUp,
     HeldTooLong,
     HostDown,
+    HostsChanged,
     HostUp,
     OutageEnded,
     OutageStarted,
@@ -49,6 +50,7 @@ happenings: st.SearchStrategy[Event] = st.one_of(
     st.builds(Failback, before=hosts, after=hosts),
     st.builds(SplitBrain, host=hosts, timeline=st.just(1), newest_timeline=st.integers(1, 2)),
     st.builds(ForeignHost, host=hosts),
+    st.builds(HostsChanged, hosts=st.just(HOSTS[:1]), added=st.just(()), gone=st.just(HOSTS[1:])),
     st.builds(DialFailed, host=hosts, kind=kinds, reason=st.just("no slot")),
     st.builds(
         PoolSaturated,

@@ -19,6 +19,7 @@ from pgmoor.events import (
     GaveUp,
     HeldTooLong,
     HostDown,
+    HostsChanged,
     HostUp,
     OutageEnded,
     OutageStarted,
@@ -301,6 +302,21 @@ CASES = [
         {10: ForeignHost(host=DB2)},
         [(10, "db2:5432 belongs to another cluster")],
         end=9000,
+    ),
+    Case(
+        "a host that has left the list is told of no more",
+        {
+            0: UP,
+            10: (SPLIT, HostDown(host=DB2, status="rejected", reason=WRONG)),
+            12: HostsChanged(hosts=("db3:5432",), added=("db3:5432",), gone=HOSTS),
+            20: (HostUp(host=DB1, role="primary"), NOBODY),
+        },
+        [
+            (10, "split brain, db1:5432 claims to be primary"),
+            (25, "database outage, db3:5432 not asked yet, db1:5432 primary"),
+        ],
+        end=9000,
+        rules=Rules(remind=None),
     ),
     # -- the pool --------------------------------------------------------------------------------
     Case(

@@ -92,6 +92,10 @@ class Conditions:
         """End a condition without a word; return it."""
         return self._open.pop((kind, host), None)
 
+    def forget(self, host: str) -> None:
+        """End all that is known of a host without a word: it does not count any more."""
+        self._open = {key: value for key, value in self._open.items() if key[1] != host}
+
     def close(self, kind: Kind, host: str, now: float, over: Text | None = None) -> None:
         """End a condition; say *over*, or that it is over, if it was told."""
         condition = self.drop(kind, host)

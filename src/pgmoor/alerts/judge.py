@@ -47,6 +47,7 @@ class Judge:
             ev.HostDown: self._on_host_down,
             ev.HostUp: self._on_host_up,
             ev.RoleChanged: self._on_role_changed,
+            ev.HostsChanged: self._on_hosts_changed,
             ev.SplitBrain: self._on_split_brain,
             ev.ForeignHost: self._on_foreign_host,
             ev.DialFailed: self._on_dial_failed,
@@ -191,6 +192,12 @@ class Judge:
     def _on_role_changed(self, event: ev.RoleChanged, now: float) -> None:
         self._hosts[event.host] = event.after
         self._judge_claim(event.host, event.after, now)
+
+    def _on_hosts_changed(self, event: ev.HostsChanged, _: float) -> None:
+        self._hosts = {host: self._hosts.get(host, "not asked yet") for host in event.hosts}
+        for host in event.gone:
+            self._claims.pop(host, None)
+            self._conditions.forget(host)
 
     def _judge_claim(self, host: str, role: str, now: float) -> None:
         claim = self._claims.get(host)
