@@ -1,0 +1,104 @@
+"""The same faults over TLS with `verify-full`, and over a Unix socket."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from time import monotonic
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trustme
+
+from pgmoor import CommitOutcomeUnknown, ConnectionAborted
+from pgmoor.events import OutageEnded, OutageStarted, Stalled
+from pgmoor.testing import FaultProxy
+from support import Workload, recorder
+from tls_front import TlsFront, server_context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from pgmoor.testing import Cluster, Node
+
+
+class VerifiedTls:
+    """Makes ways to servers that pass a proxy, for faults of the network, and end in TLS."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        authority = trustme.CA()
+        file = folder / "ca.pem"
+        authority.cert_pem.write_to_path(str(file))
+        self.kwargs = {"sslmode": "verify-full", "sslrootcert": str(file)}
+        self._context = server_context(authority.issue_cert("127.0.0.1"))
+        self._stack = stack
+
+    def to(self, node: Node) -> FaultProxy:
+        front = self._stack.enter_context(TlsFront(node.host, node.port, self._context))
+        return self._stack.enter_context(FaultProxy(front.host, front.port))
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> Iterator[VerifiedTls]:
+    with ExitStack() as stack:
+        yield VerifiedTls(tmp_path, stack)
+
+
+async def test_tls_crash_everyone_flows_again_at_once_after_the_promotion(
+    pair: Cluster, tls: VerifiedTls, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*map(tls.to, pair), kwargs=tls.kwargs)
+    async with Workload(manager) as work:
+        async with manager.connection() as conn:
+            assert conn.pgconn.ssl_in_use
+        await pair[0].kill()
+        await pair[1].promote()
+        back = await work.back(monotonic())
+        async with manager.connection() as conn:
+            assert conn.pgconn.ssl_in_use
+
+    assert back < 1.0, back  # 0.1 s wanted
+    assert len(work.failed) <= 8, work.errors()
+
+
+async def test_tls_silence_everyone_is_moved_and_told_why(
+    pair: Cluster, tls: VerifiedTls, moor: Callable[..., Any]
+) -> None:
+    doors = [tls.to(node) for node in pair]
+    manager = await moor(*doors, health_interval=0.1, kwargs=tls.kwargs)
+    async with Workload(manager) as work:
+        began = monotonic()
+        doors[0].silent()
+        await pair[1].promote()
+        back = await work.back(began)
+
+    assert back < 1.2, back  # 0.3 s wanted
+    assert 0 < len(work.failed) <= 8, work.errors()
+    for item in work.failed:
+        assert isinstance(item.error, ConnectionAborted | CommitOutcomeUnknown), work.errors()
+        assert f":{doors[0].port} was aborted" in str(item.error)
+        assert "newer timeline" in str(item.error)
+
+
+async def test_unix_socket_the_only_server_restarts_and_freezes_and_its_callers_wait(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    way = SimpleNamespace(host=alone[0].socket_dir, port=alone[0].port)
+    manager = await moor(way, health_interval=0.1, health_timeout=0.2)
+    async with Workload(manager) as work:
+        await alone[0].kill()
+        await recorder(manager).wait_for(OutageStarted)
+        failed = len(work.failed)
+        await alone[0].start()
+        assert await work.back(monotonic()) < 2.0  # 1 s wanted
+        await recorder(manager).wait_for(OutageEnded)
+
+        await alone[0].freeze()
+        await recorder(manager).wait_for(Stalled)
+        await alone[0].thaw()
+        assert await work.back(monotonic()) < 1.5
+
+    assert len(work.failed) == failed <= 8, work.errors()
+    async with manager.connection() as conn:
+        assert conn.info.host == alone[0].socket_dir
