@@ -1,0 +1,83 @@
+"""The system's clock is set back and forth: nothing is measured by it."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import itertools
+import time
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import pgmoor
+from pgmoor.events import Failover, HostDown
+from support import Workload, recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import pytest
+
+    from pgmoor.testing import Cluster
+
+DAY = 86_400.0
+SOURCES = Path(pgmoor.__file__).parent
+# What they read is for people and other programs; nothing waits for it or is compared with it.
+SHOWN = {"events.py", "health.py", "otel/spans.py"}
+WALL = {"time_ns", "now", "utcnow", "today", "localtime", "gmtime", "ctime"}
+
+
+async def test_it_changes_nothing_while_all_is_well_nor_in_a_failover(
+    pair: Cluster, moor: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offset = 0.0
+    real, real_ns = time.time, time.time_ns
+    monkeypatch.setattr(time, "time", lambda: real() + offset)
+    monkeypatch.setattr(time, "time_ns", lambda: real_ns() + int(offset * 1e9))
+    manager = await moor(
+        *pair, health_interval=0.05, keepalive_interval=0.1, validate_after=0.05, max_idle=0.3
+    )
+    async with Workload(manager) as work:
+
+        async def set_the_clock() -> None:
+            nonlocal offset
+            for offset in itertools.cycle((DAY, -DAY, 0.0)):  # noqa: B007  what the lambdas read
+                await work.flowing(monotonic())
+
+        clock = asyncio.create_task(set_the_clock())
+        for _ in range(10):
+            await work.flowing(monotonic())
+        assert not work.failed, work.errors()
+        assert not recorder(manager).of(HostDown)
+
+        await pair[0].kill()
+        await pair[1].promote()
+        back = await work.back(monotonic())
+        clock.cancel()
+
+    assert back < 1.0, back
+    assert len(work.failed) <= 8, work.errors()
+    assert len(recorder(manager).of(Failover)) == 1
+
+
+def test_only_what_is_shown_to_people_reads_the_system_clock() -> None:
+    found = {
+        str(path.relative_to(SOURCES))
+        for path in SOURCES.rglob("*.py")
+        if path.relative_to(SOURCES).parts[0] not in ("cli", "testing")
+        and any(_reads_the_clock(ast.parse(path.read_text())))
+    }
+
+    assert found <= SHOWN, found - SHOWN
+
+
+def _reads_the_clock(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield each use of `time.time` and its kin, and of `datetime.now` and its kin."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            name = node.value.id if isinstance(node.value, ast.Name) else None
+            if node.attr in WALL or (node.attr, name) == ("time", "time"):
+                yield node
+        elif isinstance(node, ast.ImportFrom) and node.module == "time":
+            yield from (alias for alias in node.names if alias.name in {"time", *WALL})
