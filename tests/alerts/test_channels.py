@@ -109,6 +109,12 @@ def test_without_debug_logs_a_failure_names_the_server(mailbox: Mailbox) -> None
     assert failure == 'Sending email to "oncall@example.com" failed'
 
 
+def test_what_a_plugin_raises_is_told_by_its_kind_only(mailbox: Mailbox) -> None:
+    message = Message("info", "title", "a lone surrogate: \ud800")
+
+    assert channel(mail_url(mailbox)).send(message) == "UnicodeEncodeError"
+
+
 def test_a_post_has_title_text_and_severity(
     webhook: Webhook, everything: pytest.LogCaptureFixture
 ) -> None:

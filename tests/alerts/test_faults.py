@@ -16,6 +16,7 @@ import pytest
 from inboxes import PASSWORD, USER, Mailbox, Webhook
 from pgmoor import ConnectionManager, PoolExhausted
 from pgmoor.alerts import Alerts
+from pgmoor.alerts.judge import Judge
 from pgmoor.events import Failover, GaveUp, OutageEnded, OutageStarted
 from support import Workload, hold, recorder, until
 
@@ -243,6 +244,27 @@ async def test_a_channel_that_hangs_delays_neither_recovery_nor_checkouts(
 
     assert back < 2.0, back  # as without alerts
     assert sorted(checkouts)[100] < 0.05
+
+
+async def test_an_event_that_cant_be_judged_ends_nothing(
+    alone: Cluster,
+    webhook: Webhook,
+    moor: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(self: Judge, event: object, now: float) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(Judge, "_on_host_up", fail)
+    await alone[0].stop()
+    await moor(*alone, **QUICK, alerts=Alerts([hook_url(webhook)], after=0.1))
+    await webhook.count(1)
+    await alone[0].start()
+    await webhook.count(2)
+
+    assert webhook.titles[1].startswith("database back after ")
+    assert "an event could not be judged" in caplog.text
 
 
 async def test_without_faults_there_is_neither_message_nor_thread(
