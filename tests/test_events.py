@@ -81,7 +81,7 @@ async def read(stream: EventStream, count: int) -> list[str]:
 
 
 def sample(kind: type[Event]) -> Event:
-    values: dict[str, Any] = {"str": "x", "float": 0.5, "int": 3}
+    values: dict[str, Any] = {"str": "x", "float": 0.5, "int": 3, "tuple[str,": ("x", "y")}
     given = {
         item.name: values[str(item.type).partition(" ")[0]]
         for item in fields(kind)
