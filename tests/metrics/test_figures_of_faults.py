@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -135,6 +136,7 @@ async def test_an_old_primary_that_comes_back_is_stale(
     await pair[0].kill()
     await pair[1].promote()
     await recorder(manager).wait_for(Failover)
+    await recorder(manager).wait_for(HostDown)
     assert scrape.value("pgmoor_host_stale", host=label(pair[0])) == 0
 
     await pair[0].start()
@@ -160,3 +162,55 @@ async def test_the_lag_of_a_standby_is_there_while_it_is_up(
     await pair[1].kill()
     await recorder(manager).wait_for(HostDown)
     assert "pgmoor_host_lag_seconds" not in {name for name, _, _ in scrape.samples()}
+
+
+async def test_the_figures_are_read_from_other_threads_while_everything_moves(
+    pair: Cluster, telemetry: Telemetry, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*pair, health_interval=0.1)
+    instrument(manager, meter_provider=telemetry.meters)
+    scrape = Scrape(manager)
+    done = threading.Event()
+
+    def read(newest: Callable[[], tuple[float, ...]]) -> int:
+        """Read again and again; return how often. What is raised or shrinks fails the test."""
+        before: tuple[float, ...] = (0.0, 0.0, 0.0)
+        times = 0
+        while not done.is_set():
+            values = newest()
+            assert all(now >= then for now, then in zip(values, before, strict=True))
+            before = values
+            times += 1
+        return times
+
+    def scraped() -> tuple[float, ...]:
+        found = {name: value for name, _, value in scrape.samples()}
+        return (
+            found["pgmoor_failovers_total"],
+            found["pgmoor_outage_seconds_total"],
+            found["pgmoor_connection_wait_seconds_count"],
+        )
+
+    def collected() -> tuple[float, ...]:
+        points = telemetry.collect()
+        waits = points.get("db.client.connection.wait_time")
+        return (
+            points["pgmoor.failovers"][0].value,
+            points["pgmoor.outage.time"][0].value,
+            waits[0].count if waits else 0,
+        )
+
+    readers = [asyncio.create_task(asyncio.to_thread(read, by)) for by in (scraped, collected)]
+    try:
+        async with Workload(manager, tasks=8):
+            await pair[0].kill()
+            await recorder(manager).wait_for(OutageStarted)
+            await pair[1].promote()
+            await recorder(manager).wait_for(OutageEnded)
+            await pair[0].rejoin(pair[1])
+            await recorder(manager).wait_for(HostUp, where=lambda event: event.down_for is not None)
+    finally:
+        done.set()
+
+    assert all(times > 5 for times in await asyncio.gather(*readers))
+    assert telemetry.value("pgmoor.failovers") == 1

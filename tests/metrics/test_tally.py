@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from pgmoor.events import Failover, HostDown
@@ -113,3 +115,36 @@ def test_failures_are_counted_by_host_and_kind(tally: Tally) -> None:
     assert dict(tally.probe_failures) == {("db2:5432", "timeout"): 1}
     assert dict(tally.dial_failures) == {("db1:5432", "refused"): 2}
     assert dict(tally.events) == {"HostDown": 1}
+
+
+def test_the_time_without_a_host_never_shrinks_whoever_reads_it() -> None:
+    tally = Tally(["db1:5432"])
+    done = threading.Event()
+    shrunk: list[float] = []
+
+    def read() -> None:
+        newest = 0.0
+        while not done.is_set():
+            seconds = tally.outage_seconds()
+            if seconds < newest:
+                shrunk.append(newest - seconds)
+            newest = seconds
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for _ in range(2000):
+        tally.entered(State.SEARCHING.value)
+        tally.entered(State.READY.value)
+    done.set()
+    for reader in readers:
+        reader.join()
+
+    assert shrunk == []
+    assert tally.outage_seconds() > 0
+
+
+def test_a_host_that_is_not_in_the_list_harms_nobody(tally: Tally) -> None:
+    tally.probed("db9:5432", 0.001, None)
+    tally.probed("db9:5432", 0.001, "refused")
+    tally.aborted("db9:5432")

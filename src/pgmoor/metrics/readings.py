@@ -45,7 +45,8 @@ def read(health: Health, tally: Tally) -> Iterator[Reading]:
     yield from _of_manager(health, tally)
     shown: set[str] = set()
     for host in health.hosts:
-        if host.host not in shown:  # one name may stand in the list with several addresses
+        # One name may stand in the list with several addresses.
+        if host.host in tally.probes and host.host not in shown:
             shown.add(host.host)
             yield from _of_host(host, tally)
     for metric, failures in (

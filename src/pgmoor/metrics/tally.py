@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -45,8 +46,10 @@ class Tally(Instrument):
         self.events: Counter[str] = Counter()
         self._clock = clock
         self._left_at: float | None = None
-        # The time without a host until then, and since when there is none; replaced as a whole.
+        # The time without a host until then, and since when there is none. A reader's clock must
+        # not be read after the end was: a total that shrinks looks like a restart.
         self._outage: tuple[float, float | None] = (0.0, None)
+        self._changing = Lock()
 
     @classmethod
     def of(cls, manager: ConnectionManager) -> Tally:
@@ -59,8 +62,9 @@ class Tally(Instrument):
 
     def outage_seconds(self) -> float:
         """Return the time without a host in use, the one that goes on included."""
-        until_then, since = self._outage
-        return until_then if since is None else until_then + self._clock() - since
+        with self._changing:
+            until_then, since = self._outage
+            return until_then if since is None else until_then + self._clock() - since
 
     # -- what the manager tells ----------------------------------------------------------------
 
@@ -96,7 +100,7 @@ class Tally(Instrument):
         """Count a probe, as answered or as failed."""
         if failure is not None:
             self.probe_failures[host, failure] += 1
-        else:
+        elif host in self.probes:
             self.probes[host].observe(seconds)
 
     def aborted(self, host: str) -> None:
@@ -114,16 +118,17 @@ class Tally(Instrument):
 
     def entered(self, state: str) -> None:
         """Count the time without a host."""
-        until_then, since = self._outage
-        if state in WITHOUT_HOST:
-            if since is None:
+        without = state in WITHOUT_HOST
+        with self._changing:
+            until_then, since = self._outage
+            if without and since is None:
                 self._outage = (until_then, self._clock())
-            return
-        if since is not None:
-            self._outage = (until_then + self._clock() - since, None)
+            elif not without and since is not None:
+                self._outage = (until_then + self._clock() - since, None)
         if state == State.CLOSED.value:
             self._left_at = None
-        self._recovered()
+        if not without:
+            self._recovered()
 
     def happened(self, event: Event) -> None:
         """Count an event."""
