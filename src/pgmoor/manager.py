@@ -263,6 +263,8 @@ class ConnectionManager:
         for the hosts, what it raises goes through, and the manager can be opened once more.
         """
         deadline = monotonic() + timeout
+        if self._forked:
+            self._usable()
         if self._machine is None and not self._closed and not self._settings.hosts:
             await self._ask_for_hosts(timeout if wait else self._settings.connect_timeout)
         if self._closed:
@@ -493,7 +495,7 @@ class ConnectionManager:
         return self.snapshot()
 
     def snapshot(self) -> Health:
-        """Return what `health()` does, where nothing can be awaited."""
+        """Return what `health()` does, where nothing can be awaited, and in any thread."""
         machine = self._machine
         return unopened(self._settings, self._state) if machine is None else machine.health()
 
