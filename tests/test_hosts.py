@@ -95,8 +95,13 @@ def test_a_host_is_steady_since_it_first_answered_the_same() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [STANDBY, replace(PRIMARY, writable=False), replace(PRIMARY, timeline=2)],
-    ids=["role", "writable", "timeline"],
+    [
+        STANDBY,
+        replace(PRIMARY, writable=False),
+        replace(PRIMARY, timeline=2),
+        replace(PRIMARY, started="later"),
+    ],
+    ids=["role", "writable", "timeline", "a restart"],
 )
 def test_an_answer_that_differs_makes_it_steady_anew(change: Facts) -> None:
     state = after(told(10, PRIMARY), told(11, change))

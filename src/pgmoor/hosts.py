@@ -292,10 +292,12 @@ def _role(facts: Facts) -> Role:
 
 def _answered(before: HostState, seen: Observation, facts: Facts) -> HostState:
     role = _role(facts)
-    same = before.status is Status.UP and (before.role, before.writable, before.timeline) == (
+    was = (before.role, before.writable, before.timeline, before.started)
+    same = before.status is Status.UP and was == (
         role,
         facts.writable,
         facts.timeline,
+        facts.started,
     )
     return replace(
         before,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from . import events as ev
 from .errors import describe
+from .heard import steady_since
 from .hosts import Host, HostState, HostTable, Role, Status
 from .logs import fields, fields_of
 from .sqlstate import Failure, FailureKind
@@ -111,7 +112,8 @@ class Reporter:
         """Report a claim to be primary on a timeline that was left, once, when it is made.
 
         A dead primary's last claim is not one: the host itself has to answer so, and to accept
-        writes.
+        writes. What the host in use has said counts if it was asked since this one answers as it
+        does: they may be one server, which has been restarted.
         """
         if state.status is not Status.UP:
             return
@@ -119,7 +121,7 @@ class Reporter:
         rival = any(
             table.are_rivals(state, other) and other.status is Status.UP and other.writable
             for other in table
-            if other.host.index == table.last
+            if other.host.index == table.last and other.heard_at >= steady_since(state)
         )
         if state.writable is False or not (table.is_stale(state) or rival):
             self._split.discard(index)

@@ -1,4 +1,4 @@
-"""One address leads to several servers: what a connection itself says counts."""
+"""An address leads to several servers, or two to one: what a connection itself says counts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from pgmoor.events import Failover, SplitBrain
-from support import Workload, recorder
+from pgmoor.testing import FaultProxy
+from server_log import ServerLog
+from support import Workload, hold, one_loop, recorder, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,3 +56,48 @@ async def test_an_address_that_was_given_to_the_new_primary_is_found_again(
 
     assert await pair[1].sql("select count(*) >= %s from work", len(work.acknowledged)) == [(True,)]
     assert await pair[0].sql("select count(*) from work") == [(0,)]
+
+
+@one_loop
+async def test_an_address_given_to_the_new_primary_ends_the_connections_to_the_old_one(
+    trio: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
+) -> None:
+    door, *_ = proxies(trio)
+    manager = await moor(door, target="primary", min_size=2, max_size=4)
+    await manager.wait()
+    await trio[1].promote()
+    # As a name that leads elsewhere: established connections stay where they are.
+    door.retarget(trio[1].host, trio[1].port)
+    for conn in await hold(manager, 4):  # two of them are dialled now
+        await manager.putconn(conn)
+    log = ServerLog(trio[0])
+    for conn in await hold(manager, 4):
+        await conn.execute("insert into work (id) values ('x')")
+        await conn.commit()
+        await manager.putconn(conn)
+
+    assert await trio[1].sql("select count(*) from work") == [(4,)]
+    assert not log.statements()
+
+
+@one_loop
+async def test_one_server_under_two_addresses_is_no_rival_of_itself(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    node = alone[0]
+    with FaultProxy(node.host, node.port) as first, FaultProxy(node.host, node.port) as second:
+        first.delay(0.03)  # the second one tells of the restart
+        manager = await moor(first, second, health_interval=0.3, min_size=1)
+        await manager.wait()
+        before = _servers(manager)
+        await node.stop("immediate")
+        await node.start()
+        await until(lambda: not before & _servers(manager))
+        await manager.health(fresh=True)
+
+    assert not recorder(manager).of(SplitBrain)
+
+
+def _servers(manager: Any) -> set[str | None]:
+    """Return when the servers were started that the manager knows of."""
+    return {state.started for state in manager._machine.steering.table}

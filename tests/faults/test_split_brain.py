@@ -14,7 +14,7 @@ import pytest
 from pgmoor import NoHostAvailable
 from pgmoor.events import Connected, Failover, ForeignHost, OutageEnded, OutageStarted, SplitBrain
 from server_log import ServerLog
-from support import Workload, hold, one_loop, recorder, until
+from support import Workload, one_loop, recorder, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -253,28 +253,6 @@ async def test_of_two_promoted_on_one_timeline_the_one_in_use_is_kept(
         await manager.drain()
         await work.flowing(monotonic())
 
-    assert not log.statements()
-
-
-@one_loop
-async def test_an_address_given_to_the_new_primary_ends_the_connections_to_the_old_one(
-    trio: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
-) -> None:
-    door, *_ = proxies(trio)
-    manager = await moor(door, target="primary", min_size=2, max_size=4)
-    await manager.wait()
-    await trio[1].promote()
-    # As a name that leads elsewhere: established connections stay where they are.
-    door.retarget(trio[1].host, trio[1].port)
-    for conn in await hold(manager, 4):  # two of them are dialled now
-        await manager.putconn(conn)
-    log = ServerLog(trio[0])
-    for conn in await hold(manager, 4):
-        await conn.execute("insert into work (id) values ('x')")
-        await conn.commit()
-        await manager.putconn(conn)
-
-    assert await trio[1].sql("select count(*) from work") == [(4,)]
     assert not log.statements()
 
 
