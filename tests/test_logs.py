@@ -204,7 +204,7 @@ def test_no_name_of_a_field_makes_a_record_raise(extra: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_the_line_of_an_event_has_the_events_fields(kind: type[Event]) -> None:
-    sample: dict[str, Any] = {"str": "x", "float": 0.5, "int": 3}
+    sample: dict[str, Any] = {"str": "x", "float": 0.5, "int": 3, "tuple[str,": ("x", "y")}
     names = {item for item in kind.__dataclass_fields__ if item not in ("manager", "at")}
     types = {name: str(kind.__dataclass_fields__[name].type) for name in names}
     event = kind(**{name: sample[types[name].partition(" ")[0]] for name in names})

@@ -141,11 +141,14 @@ def saturated(pool: PoolFigures) -> bool:
 
 
 def grade(
-    state: State, pool: PoolFigures, hosts: tuple[HostHealth, ...]
+    state: State, pool: PoolFigures, hosts: tuple[HostHealth, ...], empty: str | None = None
 ) -> tuple[Literal["pass", "warn", "fail"], str]:
-    """Return the status, and the first thing worth a person's attention."""
-    if state not in SERVING:
-        return "fail", state.value
+    """Return the status, and the first thing worth a person's attention.
+
+    *empty* is why the host in use gives us no connection at all.
+    """
+    if state not in SERVING or empty is not None:
+        return "fail", state.value if empty is None else f"no connection can be made: {empty}"
     if state is State.STALLED:
         return "warn", "the host in use does not answer"
     for host in hosts:

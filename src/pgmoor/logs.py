@@ -24,6 +24,9 @@ def fields(event: str, manager: str = "", **values: str | float | None) -> dict[
 
 def fields_of(event: Event, manager: str) -> dict[str, object]:
     """Return the `extra` of the line that goes with an event: the event's own fields."""
-    told = event.to_dict()
-    del told["at"]  # a record has the time that it was made
+    told = {
+        name: " ".join(value) if isinstance(value, tuple) else value
+        for name, value in event.to_dict().items()
+        if name != "at"  # a record has the time that it was made
+    }
     return fields(told.pop("event"), **{**told, "manager": manager})

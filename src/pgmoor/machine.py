@@ -210,10 +210,11 @@ class Machine:
             )
             for state in table
         )
-        status, reason = grade(steering.state, pool, hosts)
+        empty = steering.why_empty()
+        status, reason = grade(steering.state, pool, hosts, str(empty) if empty else None)
         return Health(
             live=self.alive,
-            ready=steering.serving,
+            ready=steering.serving and empty is None,
             status=status,
             state=steering.state.value,
             reason=reason,

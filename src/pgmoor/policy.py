@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from .heard import has_last_word, is_history, may_object, steady_since
 from .hosts import HostState, HostTable, Role, Status
+from .sqlstate import FailureKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -284,6 +285,8 @@ class Situation(NamedTuple):
 
 BURST_FIRST = 0.01
 BURST_LAST = 0.1
+NO_ROOM = frozenset({FailureKind.SATURATED, FailureKind.RESOURCES})
+NO_ROOM_INTERVAL = 0.5  # seconds; a server without a free slot or memory is not to be pressed
 REJECTED_INTERVAL = 5.0
 
 
@@ -298,6 +301,8 @@ def pace(state: HostState, situation: Situation, interval: float, now: float) ->
         return None
     if state.status is Status.REJECTED:
         return max(interval, REJECTED_INTERVAL)
+    if state.failure is not None and state.failure.kind in NO_ROOM:
+        return max(interval, NO_ROOM_INTERVAL)
     if situation.searching and state.status in (Status.DOWN, Status.SILENT):
         return None
     if situation.unsure_since is not None:

@@ -41,6 +41,7 @@ class Reporter:
         self._manager = manager
         self._emit = emit
         self._dials: dict[tuple[int, FailureKind], float] = {}
+        self._unexplained: dict[int, float] = {}  # when a host's dials began to fail, by index
         self._split: set[int] = set()
         self._foreign: set[int] = set()
         self._list_unknown_at = float("-inf")
@@ -49,6 +50,8 @@ class Reporter:
 
     def observed(self, table: HostTable, before: HostState, after: HostState) -> None:
         """Say how one host changed."""
+        if after.status is not Status.UP:
+            self._unexplained.pop(after.host.index, None)
         if after.status is not before.status:
             if after.status is Status.UP:
                 self._up(before, after)
@@ -142,14 +145,18 @@ class Reporter:
         )
         self._emit(event)
 
-    def dial_failed(self, host: Host, failure: Failure) -> None:
+    def dial_failed(self, state: HostState, failure: Failure) -> None:
         """Say that the pool could not add a connection; the same once a minute at most.
 
-        What the host's own probe is about to find out is left to that.
+        What the host's own probe is about to find out is left to that, but not for ever: a probe
+        may go on to succeed where dials fail.
         """
-        if failure.kind in SEEN_BY_PROBES:
-            return
         now = monotonic()
+        host = state.host
+        if failure.kind in SEEN_BY_PROBES:
+            since = self._unexplained.setdefault(host.index, now)
+            if state.status is not Status.UP or state.failure or state.heard_at <= since:
+                return
         key = (host.index, failure.kind)
         if now - self._dials.get(key, float("-inf")) > REPORT_AGAIN:
             self._dials[key] = now
@@ -168,13 +175,7 @@ class Reporter:
         logger.info(
             "the list of hosts has changed: %s",
             ", ".join(event.hosts),
-            extra=fields(
-                "HostsChanged",
-                self._manager,
-                hosts=" ".join(event.hosts),
-                added=" ".join(event.added),
-                gone=" ".join(event.gone),
-            ),
+            extra=self._fields(event),
         )
         self._emit(event)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING
@@ -35,10 +36,8 @@ def _places(path: str | None) -> Iterator[Path]:
     if given := path or os.environ.get("PGSERVICEFILE"):
         yield Path(given)
     else:
-        try:
+        with suppress(RuntimeError):  # a user without a home
             yield Path.home() / ".pg_service.conf"
-        except RuntimeError:  # a user without a home
-            pass
     if directory := os.environ.get("PGSYSCONFDIR"):
         yield Path(directory) / "pg_service.conf"
 

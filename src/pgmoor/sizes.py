@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from .errors import ConfigError
 
-
 MOST = 262_143  # the limit of max_connections in PostgreSQL
 
 

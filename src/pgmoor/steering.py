@@ -72,6 +72,7 @@ class Steering:
         self._opened_at = 0.0
         self._search_since: float | None = None
         self._left: tuple[Host, Reason] | None = None  # the host that is being failed over from
+        self._dial_failures: dict[int, Failure] = {}  # by host: of its newest dial
         self._outage_announced = False
         self._outage_since: float | None = None  # of one that is announced; it outlasts giving up
         self._given_up = False
@@ -114,7 +115,17 @@ class Steering:
             return None
         if pool.used:
             return None
-        return NoHostAvailable(f"no connection to {state.host} {within}", tuple(self.table))
+        why = self._dial_failures.get(self.current)
+        because = f" ({why})" if why else ""
+        words = f"no connection to {state.host} {within}{because}"
+        return NoHostAvailable(words, tuple(self.table))
+
+    def why_empty(self) -> Failure | None:
+        """Return why the host in use gives us no connection at all, if that is so."""
+        pool = self._desk.pool
+        if pool is None or self.current is None or pool.connections:
+            return None
+        return self._dial_failures.get(self.current)
 
     def refusal(self) -> NoHostAvailable | None:
         """Return what a caller is to meet at once instead of waiting, if anything."""
@@ -144,6 +155,8 @@ class Steering:
         known = self.table[seen.host].started
         if seen.dialled and seen.facts and known not in (None, seen.facts.started):
             self.redial_prober(seen.host)  # the address leads to another server by now
+        if seen.dialled and seen.facts:
+            self._dial_failures.pop(seen.host, None)
         before, after = self.table.apply(seen)
         self._report.observed(self.table, before, after)
         pool = self._desk.pool
@@ -201,7 +214,8 @@ class Steering:
 
     def dial_failed(self, host: Host, failure: Failure) -> None:
         """Take in that a connection for the pool could not be made."""
-        self._report.dial_failed(host, failure)
+        self._dial_failures[host.index] = failure
+        self._report.dial_failed(self.table[host.index], failure)
         if failure.kind is not FailureKind.SATURATED:
             self.nudge(f"a dial of {host} failed")
 
