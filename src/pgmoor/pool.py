@@ -174,10 +174,21 @@ class HostPool:
     async def resize(self, sizes: Sizes) -> None:
         """Change the limits. What is beyond them and unused is closed, one each `max_idle`."""
         self.sizes = sizes
-        await self.inner.resize(sizes.min_size, max(sizes.kept, 1))
+        await self._fit()
         if self.in_line:
             # psycopg_pool grows when somebody joins its queue, or here; nothing in it is idle now.
             await self.inner.check()
+
+    async def _fit(self) -> None:
+        """Tell psycopg_pool its limits, and have it make what is missing to `min_size`.
+
+        It makes as many as its own minimum is raised by, however many there are. So that one is
+        raised only as connections are missing, now or when `forget()` is called.
+        """
+        least = self.sizes.min_size
+        made = self.inner.get_stats()["pool_size"] + self.overflow.count
+        least = min(least, self.inner.min_size + max(least - made, 0))
+        await self.inner.resize(least, max(self.sizes.kept, 1))
 
     # -- connections in and out ------------------------------------------------------------------
 
@@ -246,6 +257,8 @@ class HostPool:
         if conn.counted_idle:
             conn.counted_idle = False
             self.idle -= 1
+        if self.inner.min_size < self.sizes.min_size and self.left is None:
+            self.spawn(self._fit(), "fit")
 
     def aborted(self) -> None:
         """Note that a connection was cut."""

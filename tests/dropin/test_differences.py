@@ -251,6 +251,35 @@ async def test_lifetimes_spread_by_a_tenth_where_theirs_do_by_a_twentieth(
     assert 890 < min(ours) < 950 < max(ours) <= 1000
 
 
+async def test_resized_down_and_up_again_it_keeps_its_limits_where_theirs_makes_more(
+    make: Callable[..., Any], watched: Watched
+) -> None:
+    for kind, expected in ((AsyncConnectionPool, 7), (ConnectionManager, 4)):
+        pool = make(kind, min_size=4)
+        await pool.open(wait=True)
+        await pool.resize(1, 4)
+        await pool.resize(4, 4)
+        await until(lambda pool=pool: pool.get_stats()["pool_available"] == 4)  # type: ignore[misc]
+        await watched.has(expected)
+        await pool.close()
+        await watched.has(0)
+
+
+async def test_a_minimum_that_was_raised_holds_when_connections_are_shed_later(
+    make: Callable[..., Any], watched: Watched
+) -> None:
+    ours = make(ConnectionManager, min_size=3, max_idle=0.1)
+    await ours.open(wait=True)
+    await ours.resize(1, 3)
+    await ours.resize(3, 3)
+    pids = await watched.pids()
+    await until(lambda: ours.get_stats()["connections_num"] >= 5)  # two are shed, and made anew
+    await watched.has(3)
+
+    assert await watched.pids() != pids
+    await until(lambda: ours._machine.desk.pool.inner.min_size == 3)
+
+
 async def test_putconn_waits_for_reset_and_theirs_leaves_it_to_a_worker(
     make: Callable[..., Any],
 ) -> None:
