@@ -1,4 +1,4 @@
-"""A Prometheus on loopback that scrapes one target every 200 ms."""
+"""A Prometheus on loopback that scrapes one target every 400 ms."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 20.0  # seconds for it to be ready
 CONFIG = """
-global: {{scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms}}
+global: {{scrape_interval: 400ms, scrape_timeout: 400ms, evaluation_interval: 400ms}}
 rule_files: ["{rules}"]
 scrape_configs:
   - job_name: app
