@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from pgmoor import CommitOutcomeUnknown, ConnectionAborted
-from pgmoor.events import Failover, HostDown, OutageStarted, SplitBrain
+from pgmoor.events import DialFailed, Failover, HostDown, OutageStarted, SplitBrain
 from pgmoor.instruments import Instrument
 from server_log import ServerLog
 from support import Workload, one_loop, recorder
@@ -157,11 +157,9 @@ async def test_configure_fails_during_the_failover(
     fault: str, trio: Cluster, moor: Callable[..., Any]
 ) -> None:
     broken = asyncio.Event()
-    tried = asyncio.Event()
 
     async def configure(conn: Any) -> None:
         if broken.is_set():
-            tried.set()
             if fault == "raises":
                 raise ValueError("not now")
             await asyncio.Event().wait()
@@ -175,7 +173,10 @@ async def test_configure_fails_during_the_failover(
         broken.set()
         await trio[0].kill()
         await trio[1].promote()
-        await asyncio.wait_for(tried.wait(), 5)
+        await recorder(manager).wait_for(Failover)
+        await recorder(manager).wait_for(
+            DialFailed, where=lambda event: event.host.endswith(str(trio[1].port))
+        )
         assert (await manager.health()).state == "ready"  # nothing is wrong with the host
         broken.clear()
         back = await work.back(monotonic())
