@@ -84,8 +84,8 @@ def check_name(name: object) -> None:
 def name_or_number(name: Any, numbers: Iterator[int]) -> Any:
     """Return *name*, or one made of the next number where there is none."""
     if isinstance(name, str):
-        name = "".join(name)  # a subclass may show itself as something else
-    return f"pgmoor-{next(numbers)}" if name is None or name == "" else name
+        name = "".join(name) or None  # a subclass may show itself as something else
+    return f"pgmoor-{next(numbers)}" if name is None else name
 
 
 def check_open(flag: object) -> None:

@@ -118,9 +118,10 @@ def hosts_from(addresses: Sequence[str], default_port: str = "") -> tuple[Host, 
     if not isinstance(addresses, list | tuple) or not addresses:
         raise ConfigError("hosts", "it is not a list of addresses", 'give hosts=["db1", "db2"]')
     found = []
-    for index, address in enumerate(addresses):
-        if not isinstance(address, str):
+    for index, given in enumerate(addresses):
+        if not isinstance(given, str):
             raise ConfigError("hosts", "an address is not a string", 'give hosts=["db1:5432"]')
+        address = exact(given)
         name, port = address, ""
         if address.startswith("["):
             name, _, rest = address[1:].partition("]")
@@ -179,7 +180,9 @@ def _parameter(setting: str, name: str, value: object) -> str:
             setting, f"{_quoted(name)} has a value of the wrong type", "give a str or a number"
         )
     try:
-        text = str(os.fspath(value) if isinstance(value, os.PathLike) else value)
+        if isinstance(value, os.PathLike):
+            value = os.fspath(value)
+        text = exact(value) if isinstance(value, str) else str(value)
         fits = "\0" not in text and bool(text.encode() or True)
     except Exception:  # noqa: BLE001  a class of one's own may raise anything; surrogates
         fits = False
@@ -190,6 +193,11 @@ def _parameter(setting: str, name: str, value: object) -> str:
             "give text that can be encoded in UTF-8",
         )
     return text
+
+
+def exact(text: str) -> str:
+    """Return what is in *text*; a subclass, such as an Enum, may show itself as something else."""
+    return "".join(text)
 
 
 def _quoted(name: str) -> str:
@@ -249,12 +257,12 @@ def check_by_libpq(params: Mapping[str, str]) -> None:
     pgconn = pq.PGconn.connect_start(make_conninfo("", **asked).encode())
     said = pgconn.get_error_message()
     pgconn.finish()
-    if _NOWHERE in said:
+    if f"{_NOWHERE}/.s.PGSQL.1" in said:
         return
     named = _REFUSED.match(said)
-    setting = named[1] if named and named[1] in known else "conninfo"
+    setting = named[1].lower().replace(" ", "_") if named else ""
     raise ConfigError(
-        setting,
+        setting if setting in known else "conninfo",
         "libpq does not take its value, or not together with the others",
         "correct it here, or in the environment;"
         " see https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS",
@@ -262,7 +270,7 @@ def check_by_libpq(params: Mapping[str, str]) -> None:
 
 
 _NOWHERE = "/pgmoor-asks-libpq"
-_REFUSED = re.compile(r'(?:invalid|weak) "?(\w+)"?')
+_REFUSED = re.compile(r'(?:invalid|weak) "?(SCRAM \w+ key|\w+)"?')
 _INTEGER = re.compile(r"\s*[+-]?[0-9]{1,10}\s*", re.ASCII)
 _INTEGERS = {
     *("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count"),
