@@ -71,6 +71,7 @@ class Steering:
         self._changed = asyncio.Event()
         self._opened_at = 0.0
         self._search_since: float | None = None
+        self._trouble_since: float | None = None  # with the host that was left
         self._left: tuple[Host, Reason] | None = None  # the host that is being failed over from
         self._dial_failures: dict[int, Failure] = {}  # by host: of its newest dial
         self._outage_announced = False
@@ -388,6 +389,7 @@ class Steering:
         self._report.leaving(host, decision.reason.value + detail)
         self._tell_left(host)
         self._left = (host, decision.reason)
+        self._trouble_since = self._first_sign(host)
         self.current = None
         self._outage_announced = False
         self._desk.serve_from(None)
@@ -441,19 +443,15 @@ class Steering:
         self._no_failback_until = monotonic() + max(WARM_LIMIT, self._settings.failback_after)
         return False
 
-    def _trouble_began(self, before: Host | None, now: float) -> float:
-        """Return the first sign of trouble with the host that is left, or else its last answer."""
-        if self._search_since is not None:
-            return self._search_since
-        if self._doubt.since is not None:
-            return self._doubt.arose
-        return now if before is None else self.table[before.index].asked_at
+    def _first_sign(self, host: Host) -> float:
+        """Return the first sign of trouble with a host, or else its last answer."""
+        state = self.table[host.index]
+        doubted = None if self._doubt.since is None else self._doubt.arose
+        signs = [at for at in (state.silent_since, doubted) if at is not None]
+        return min(signs, default=state.asked_at)
 
     def _tell_left(self, host: Host) -> None:
-        now = monotonic()
-        began = self._trouble_began(host, now)
-        silent_since = self.table[host.index].silent_since
-        noticed = now - (began if silent_since is None else min(began, silent_since))
+        noticed = monotonic() - self._first_sign(host)
         for instrument in self._instruments:
             instrument.left(host.label, noticed)
 
@@ -462,7 +460,8 @@ class Steering:
         if decision.reason is Reason.PREFERRED and before is not None:
             self._report.failback(before, host)
             return
-        seconds = now - self._trouble_began(before, now)
+        began = self._trouble_since if before is None else self._first_sign(before)
+        seconds = 0.0 if began is None else now - began
         left = (before, decision.reason) if before is not None else self._left
         if left is None:
             self._report.connected(host, now - self._opened_at)
