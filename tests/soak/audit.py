@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -118,8 +119,13 @@ class Baseline:
             return ", ".join(task.get_name() for task in asyncio.all_tasks() - self._tasks)
 
         async def descriptors() -> str:
-            more = _descriptors() - self._descriptors
-            return ", ".join(f"{count} of {what}" for what, count in more.items())
+            now = _descriptors()
+            more = _kinds(now) - _kinds(self._descriptors)
+            if not more:
+                return ""
+            sockets = _sockets()
+            new = [sockets.get(name, name) for name in now if name not in self._descriptors]
+            return f"{dict(more)}; new ones: {', '.join(new)}"
 
         if difference := await _difference(tasks):
             journal.violated("tasks left", difference)
@@ -127,12 +133,26 @@ class Baseline:
             journal.violated("descriptors left", difference)
 
 
-def _descriptors() -> Counter[str]:
-    """Return how many descriptors there are of each kind (sockets, pipes) or file."""
-    found: Counter[str] = Counter()
+def _kinds(names: list[str]) -> Counter[str]:
+    """Return how many there are of each kind (socket, pipe) or file: numbers may change."""
+    return Counter(name.partition(":[")[0] for name in names)
+
+
+def _descriptors() -> list[str]:
+    """Return what this process has open, as the kernel names it."""
+    found = []
     for entry in Path("/proc/self/fd").iterdir():
-        try:
-            found[str(entry.readlink()).partition(":[")[0]] += 1
-        except FileNotFoundError:
-            continue  # that of the listing itself
+        # That of the listing itself is gone.
+        with suppress(FileNotFoundError):
+            found.append(str(entry.readlink()))
     return found
+
+
+def _sockets() -> dict[str, str]:
+    """Return the ports and the state of each TCP socket of this machine, by the kernel's name."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    ends = ([int(end.partition(":")[2], 16) for end in row[1:3]] for row in rows)
+    return {
+        f"socket:[{row[9]}]": f"{here} to {there} in state {row[3]}"
+        for row, (here, there) in zip(rows, ends, strict=True)
+    }

@@ -202,6 +202,7 @@ def _without(rng: random.Random, number: int) -> Episode:
 def _fault(rng: random.Random, kinds: list[Kind]) -> Fault:
     kind = rng.choice(kinds)
     where = Where.PRIMARY if rng.random() < 0.7 else Where.STANDBY
-    lasts = rng.choice([rng.uniform(0.05, 0.5), rng.uniform(0.5, 2.0), rng.uniform(2.0, 5.0)])
+    least, most = rng.choices([(0.05, 0.5), (0.5, 2.0), (2.0, 5.0), (5.0, 9.0)], [3, 3, 3, 1])[0]
+    lasts = rng.uniform(least, most)
     at = rng.uniform(0.0, 1.5)
     return Fault(kind, where, round(at, 2), round(lasts, 2), round(rng.random(), 3))

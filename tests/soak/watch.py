@@ -29,8 +29,8 @@ class Bounds:
 
     timeout: float
     statement: float  # until it ends, or its host is left for being silent
-    give_back: float
-    cancel: float
+    give_back: float  # with a rollback
+    cancel: float  # until the server confirms a cancelled query, or the connection is cut
     close: float
     probes: float  # until all hosts have been asked anew
 
@@ -38,13 +38,12 @@ class Bounds:
     def of(cls, values: dict[str, Any]) -> Bounds:
         """Return the bounds that follow from a manager's settings."""
         noticed = values["health_interval"] + 2 * values["health_timeout"]
-        settle = 2 * values["cancel_timeout"]
         return cls(
             timeout=values["timeout"],
             # A host that is silent alone is kept for `stall_timeout`; it may have answered once
             # more before it was noticed.
             statement=noticed + values["stall_timeout"],
-            give_back=settle,
+            give_back=values["cancel_timeout"],
             cancel=values["cancel_timeout"],
             # The pools, the monitor and the listeners may use it up one after the other.
             close=values["close_timeout"],
