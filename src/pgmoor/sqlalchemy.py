@@ -11,18 +11,28 @@ The manager pools and tests connections and moves them to another host; SQLAlche
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from psycopg import AsyncCursor, AsyncServerCursor
+from psycopg.adapt import AdaptersMap
+from psycopg.raw_cursor import RawCursorMixin
+from psycopg.rows import tuple_row
+from psycopg.types.hstore import register_hstore
+from psycopg.types.json import set_json_dumps, set_json_loads
+from psycopg.types.string import TextLoader
+from sqlalchemy import event
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.psycopg import PGDialectAsync_psycopg
 from sqlalchemy.ext import asyncio
 from sqlalchemy.pool import NullPool
+from sqlalchemy.util import await_
+from sqlalchemy.util.concurrency import in_greenlet
 
 from .errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from psycopg.types import TypeInfo
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from .connection import ManagedConnection
@@ -33,35 +43,137 @@ __all__ = ["create_async_engine"]
 URL = "postgresql+pgmoor://"
 OURS = ("async_creator", "creator", "poolclass", "pool", "connect_args")
 
+# What SQLAlchemy and the listeners of its events change of a connection.
+CHANGED = (
+    "_adapters",
+    "_autocommit",
+    "_begin_statement",
+    "_deferrable",
+    "_isolation_level",
+    "_notice_handlers",
+    "_read_only",
+    "cursor_factory",
+    "prepare_threshold",
+    "row_factory",
+    "server_cursor_factory",
+)
+
+
+class Loan:
+    """What a connection was set to before SQLAlchemy got it.
+
+    Of psycopg's settings the private side is used: the public one refuses in a transaction, and
+    one who was cancelled gives the connection back in one.
+    """
+
+    def __init__(self, manager: ConnectionManager, conn: ManagedConnection) -> None:
+        self.manager = manager
+        self.conn = conn
+        self.healthy = False  # though SQLAlchemy calls it invalid
+        self._lease = conn.lease
+        self._own = {name: getattr(conn, name) for name in CHANGED}
+
+    def prepare(self) -> None:
+        """Set the connection to what SQLAlchemy takes for granted, on copies of what it changes."""
+        conn = self.conn
+        conn._adapters = AdaptersMap(conn.adapters)  # noqa: SLF001  see the class
+        conn._notice_handlers = conn._notice_handlers.copy()  # noqa: SLF001  the same
+        conn._autocommit = False  # noqa: SLF001  the same
+        conn.row_factory = tuple_row
+        if issubclass(conn.cursor_factory, RawCursorMixin):  # its placeholders are other ones
+            conn.cursor_factory = AsyncCursor
+        if issubclass(conn.server_cursor_factory, RawCursorMixin):
+            conn.server_cursor_factory = AsyncServerCursor
+
+    async def end(self) -> None:
+        """Give the connection back as it was; a transaction is rolled back by the manager."""
+        conn = self.conn
+        if conn.holder is None or conn.lease != self._lease:
+            return  # it has been given back behind SQLAlchemy's back
+        for name, value in self._own.items():
+            setattr(conn, name, value)
+        await self.manager.putconn(conn)
+
+    def end_soon(self) -> None:
+        """Have the manager's loop give the connection back; may be called in any thread."""
+        loop, pool = self.manager._loop, self.conn.host_pool  # noqa: SLF001  not for everybody
+        assert loop is not None
+        assert pool is not None
+        with suppress(RuntimeError):  # the loop is closed, and all connections with it
+            loop.call_soon_threadsafe(lambda: pool.spawn(self.end(), "collected"))
+
 
 class Dialect(PGDialectAsync_psycopg):
-    """SQLAlchemy's dialect for psycopg, for connections that come more than once."""
+    """SQLAlchemy's dialect for psycopg, for connections that are lent."""
 
     # Its statements and types are those of the dialect that it extends.
     supports_statement_cache = True
+    has_terminate = True
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)  # type: ignore[no-untyped-call]
+        self._loans: dict[ManagedConnection, Loan] = {}
+        self._hstore: TypeInfo | None = None
 
     @classmethod
     def get_async_dialect_cls(cls, _: Any) -> type[Dialect]:
         """Return the class itself: there is no other for asyncio."""
         return cls
 
-    def on_connect(self) -> Callable[[Any], None]:
-        """Return what SQLAlchemy calls at each checkout: every connection is new to it.
+    async def lend(self, manager: ConnectionManager) -> ManagedConnection:
+        """Take a connection of the manager for SQLAlchemy."""
+        conn = await manager.getconn()
+        loan = self._loans[conn] = Loan(manager, conn)
+        loan.prepare()
+        self._register(conn)
+        return conn
 
-        The handler for notices would be added to the same connection again and again.
+    def _register(self, conn: ManagedConnection) -> None:
+        """Do to a connection what the parent does by `connect()`'s arguments."""
+        if self._json_deserializer:
+            loads: Any = self._json_deserializer  # SQLAlchemy says that it is given a str only
+            set_json_loads(loads, conn)
+        if self._json_serializer:
+            set_json_dumps(self._json_serializer, conn)
+        if self._native_inet_types is False:
+            conn.adapters.register_loader("inet", TextLoader)
+            conn.adapters.register_loader("cidr", TextLoader)
+        if self._hstore is not None:
+            register_hstore(self._hstore, conn)
+
+    def _type_info_fetch(self, connection: Any, name: str) -> Any:
+        """Remember hstore's, which the parent asks for with the first connection only."""
+        info = super()._type_info_fetch(connection, name)  # type: ignore[no-untyped-call]
+        if name == "hstore":
+            self._hstore = info
+        return info
+
+    def invalidated(self, adapted: Any, _: Any, error: BaseException | None) -> None:
+        """Note why SQLAlchemy is about to terminate a connection.
+
+        It does so with every cancelled query, too, but ours has been brought to its end.
         """
-        parent: Any = super()  # SQLAlchemy's dialects are not typed
-        prepare: Callable[[Any], None] = parent.on_connect()
+        loan = self._loans.get(adapted.driver_connection)
+        if loan is not None:
+            loan.healthy = error is not None and not isinstance(error, Exception)
 
-        def once(adapted: Any) -> None:
-            conn: ManagedConnection = adapted.driver_connection
-            if not conn.known_to_sqlalchemy:
-                conn.known_to_sqlalchemy = True
-                prepare(adapted)
-            elif self.isolation_level is not None:
-                parent.set_isolation_level(adapted, self.isolation_level)
+    def do_close(self, adapted: Any) -> None:
+        """Give the connection back."""
+        loan = self._loans.pop(adapted.driver_connection, None)
+        if loan is not None:
+            await_(loan.end())
 
-        return once
+    def do_terminate(self, adapted: Any) -> None:
+        """Give the connection back, closed if it is not known to be healthy."""
+        loan = self._loans.pop(adapted.driver_connection, None)
+        if loan is None:
+            return
+        if not in_greenlet():  # the garbage collector found it
+            loan.end_soon()
+            return
+        if not loan.healthy:
+            loan.conn.discard()
+        await_(loan.end())
 
 
 registry.register("postgresql.pgmoor", __name__, "Dialect")
@@ -75,6 +187,9 @@ def create_async_engine(manager: ConnectionManager, **kwargs: Any) -> AsyncEngin
     the engine first connects; `dispose()` leaves it open. `PoolExhausted`, `NoHostAvailable` and
     the like come as `sqlalchemy.exc.OperationalError`, with the error of pgmoor in `orig`.
 
+    What is set on a connection by the engine, by execution options or by listeners of the engine's
+    events is set back when it returns: other users of the manager see nothing of it.
+
     Raises `ConfigError` for an argument that is the manager's business.
     """
     for name in kwargs:
@@ -83,9 +198,11 @@ def create_async_engine(manager: ConnectionManager, **kwargs: Any) -> AsyncEngin
                 name, "the manager has the pool and makes the connections", "set it on the manager"
             )
 
-    async def borrow() -> ManagedConnection:
-        conn = await manager.getconn()
-        conn.return_on_close()
-        return conn
+    async def borrow() -> Any:
+        dialect: Any = engine.dialect
+        return await dialect.lend(manager)
 
-    return asyncio.create_async_engine(URL, poolclass=NullPool, async_creator=borrow, **kwargs)
+    engine = asyncio.create_async_engine(URL, poolclass=NullPool, async_creator=borrow, **kwargs)
+    dialect: Any = engine.dialect  # ours, as the URL says
+    event.listen(engine.sync_engine, "invalidate", dialect.invalidated)
+    return engine
