@@ -41,7 +41,7 @@ class Witness(logging.Handler):
         self.texts: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.texts += [record.getMessage(), repr(record.args)]
+        self.texts += [record.getMessage(), pprint.pformat(vars(record))]
         if record.exc_info and record.exc_info[1] is not None:
             self.met(record.exc_info[1])
 
