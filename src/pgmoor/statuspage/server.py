@@ -1,0 +1,69 @@
+"""The page's answers in aiohttp's server."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from .page import COMMON_HEADERS, PAGE_HEADERS
+from .stream import FULL_HEADERS, STREAM_HEADERS, WRITE, StatusPage
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aiohttp.typedefs import Handler
+
+    from pgmoor.manager import ConnectionManager
+
+    from .stream import Viewer
+
+    End = Callable[[web.Application], Awaitable[None]]
+
+
+def endpoints(
+    manager: ConnectionManager, allows: Callable[[web.Request], Awaitable[bool]]
+) -> tuple[Handler, Handler, End]:
+    """Return the handlers of the page and of its stream, and what ends all streams."""
+    status = StatusPage(manager)
+
+    async def page(request: web.Request) -> web.StreamResponse:
+        if not await allows(request):
+            return _forbidden()
+        return web.Response(body=status.document(), headers=PAGE_HEADERS)
+
+    async def stream(request: web.Request) -> web.StreamResponse:
+        if not await allows(request):
+            return _forbidden()
+        viewer = status.admit()
+        if viewer is None:
+            return web.Response(status=503, headers=FULL_HEADERS)
+        try:
+            return await _feed(request, viewer)
+        finally:
+            viewer.leave()
+
+    async def end(_: web.Application) -> None:
+        status.end_streams()
+
+    return page, stream, end
+
+
+def _forbidden() -> web.Response:
+    return web.Response(text="Forbidden", status=403, headers=COMMON_HEADERS)
+
+
+async def _feed(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    response = web.StreamResponse(headers=STREAM_HEADERS)
+    await response.prepare(request)
+    try:
+        while (chunk := await viewer.next()) is not None:
+            async with asyncio.timeout(WRITE):
+                await response.write(chunk)
+    except TimeoutError:  # it reads too slowly, and would keep what is left in memory
+        if request.transport is not None:
+            request.transport.abort()
+    except ConnectionError:
+        pass  # it has gone
+    return response
