@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from services.haproxy import HAProxy
 from services.pgbouncer import PgBouncer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pgmoor.testing import Node
+    from pgmoor.testing import Cluster, Node
 
 
 def find_program(name: str) -> str:
@@ -40,5 +41,17 @@ def pgbouncer() -> Iterator[Callable[..., PgBouncer]]:
 
         def start(node: Node, mode: str, **settings: str) -> PgBouncer:
             return stack.enter_context(PgBouncer(program, node, mode, settings))
+
+        yield start
+
+
+@pytest.fixture
+def haproxy() -> Iterator[Callable[..., HAProxy]]:
+    """Start an HAProxy before the servers of a cluster: `haproxy(pair)`."""
+    program = find_program("haproxy")
+    with ExitStack() as stack:
+
+        def start(cluster: Cluster) -> HAProxy:
+            return stack.enter_context(HAProxy(program, cluster.nodes))
 
         yield start
