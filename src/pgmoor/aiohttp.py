@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from .manager import ConnectionManager
-from .web import NOT_NOW, check, refuse
+from .web import check, not_now, refuse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Permission = bool | Callable[[web.Request], bool | Awaitable[bool]]
 
-__all__ = ["MANAGER", "connection", "setup"]
+__all__ = ["MANAGER", "add_status_page", "connection", "setup"]
 
 MANAGER = web.AppKey("pgmoor", ConnectionManager)
 """Where the application has its manager: `app[MANAGER]`, in sub-applications
@@ -42,14 +42,16 @@ def setup(
     *,
     key: web.AppKey[ConnectionManager] = MANAGER,
     health: bool = True,
+    prefix: str = "",
     details: Permission = False,
 ) -> None:
     """Open *manager* when the application starts, and close it when it ends.
 
     The application starts when the database is down. Requests that get no connection are answered
     503 with Retry-After. With *health* there are `/livez`, which never depends on the database, and
-    `/readyz`; they show hosts, figures and error texts for `?details`, when *details* is true or a
-    function of the request that returns so. Several managers need a *key* each.
+    `/readyz`, behind *prefix*; they show hosts, figures and error texts for `?details`, when
+    *details* is true or a function of the request that returns so. Several managers need a *key*
+    and a *prefix* each.
     """
     app[key] = manager
 
@@ -61,8 +63,8 @@ def setup(
     if _answer_503 not in app.middlewares:
         app.middlewares.append(_answer_503)
     if health:
-        app.router.add_get("/livez", _handler(manager, "live", details))
-        app.router.add_get("/readyz", _handler(manager, "ready", details))
+        app.router.add_get(f"{prefix}/livez", _handler(manager, "live", details))
+        app.router.add_get(f"{prefix}/readyz", _handler(manager, "ready", details))
 
 
 def connection(
@@ -83,8 +85,12 @@ def connection(
 async def _answer_503(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
-    except NOT_NOW as error:
-        answer, headers = refuse(error)
+    except Exception as error:
+        cause = not_now(error)
+        begun = request.writer.output_size > 0  # another answer can't follow what has been sent
+        if cause is None or begun:
+            raise
+        answer, headers = refuse(cause)
         return web.Response(
             body=answer.body,
             status=answer.status_code,
@@ -95,12 +101,9 @@ async def _answer_503(request: web.Request, handler: Handler) -> web.StreamRespo
 
 def _handler(manager: ConnectionManager, which: Check, details: Permission) -> Any:
     async def answer(request: web.Request) -> web.Response:
-        allowed = details
-        if callable(allowed):
-            given = allowed(request)
-            allowed = bool(await given if inspect.isawaitable(given) else given)
+        allowed = await _allows(details, request)
         found = check(
-            await manager.health(),
+            manager.snapshot(),
             which,
             request.headers.get("Accept"),
             request.query,
@@ -109,3 +112,31 @@ def _handler(manager: ConnectionManager, which: Check, details: Permission) -> A
         return web.Response(body=found.body, status=found.status_code, headers=found.headers)
 
     return answer
+
+
+async def _allows(permission: Permission, request: web.Request) -> bool:
+    if not callable(permission):
+        return permission
+    answer = permission(request)
+    return bool(await answer if inspect.isawaitable(answer) else answer)
+
+
+def add_status_page(
+    app: web.Application,
+    manager: ConnectionManager,
+    *,
+    allow: Permission,
+    path: str = "/status",
+) -> None:
+    """Serve the status page at *path*, and its updates at *path*/stream.
+
+    They show hosts, figures and error texts to whom *allow* lets in: a function of the request that
+    returns so, or True for everybody who can reach the server. Others are answered 403. A function
+    may raise, say, `web.HTTPUnauthorized` itself.
+    """
+    from .statuspage.server import endpoints  # noqa: PLC0415  who shows no page does without it
+
+    page, stream, end_streams = endpoints(manager, lambda request: _allows(allow, request))
+    app.router.add_get(path, page)
+    app.router.add_get(f"{path}/stream", stream, allow_head=False)
+    app.on_shutdown.append(end_streams)

@@ -20,7 +20,18 @@ NOT_NOW = (PoolExhausted, TooManyRequests, NoHostAvailable, ManagerClosed)
 # so of its return.
 RETRY_AFTER = {PoolExhausted: 1, TooManyRequests: 1, NoHostAvailable: 5, ManagerClosed: 5}
 
+DEPTH = 8  # how many errors may lie around one of them; it also ends a chain that bites its tail
+
 _BODY = b'{"detail": "The database is not available just now."}'
+
+
+def not_now(error: BaseException | None) -> Exception | None:
+    """Return the one of `NOT_NOW` that *error* is, or was raised from as SQLAlchemy's are."""
+    for _ in range(DEPTH):
+        if error is None or isinstance(error, NOT_NOW):
+            return error
+        error = error.__cause__
+    return None
 
 
 def retry_after(error: Exception) -> int:

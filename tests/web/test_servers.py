@@ -1,0 +1,175 @@
+"""Servers as programs: how they start, fork, reload and end, and what PostgreSQL sees of it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import httpx2 as httpx
+
+from serving import program
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pgmoor.testing import Cluster
+    from serving import Program
+
+UVICORN = ("uvicorn", "webapp:app", "--port", "0")
+GUNICORN = ("gunicorn", "webapp:app", "--bind", "127.0.0.1:0", "--workers", "2")
+UVLOOP = (*UVICORN, "--loop", "uvloop")
+WORKER = (*GUNICORN, "--worker-class", "uvicorn_worker.UvicornWorker")
+PRELOADED = (*WORKER, "--preload")
+NATIVE = (*GUNICORN, "--worker-class", "asgi")
+SERVERS = {  # and how many processes have a manager
+    "uvicorn": (UVLOOP, 1),
+    "preloaded": (PRELOADED, 2),
+    "native": (NATIVE, 2),
+    "aiohttp": (("webapp",), 1),
+}
+CLIENTS = 8
+OF_A_MANAGER = 3  # the pool of two, and the probe
+
+
+def url(cluster: Cluster, name: str = "web") -> str:
+    return cluster.conninfo(application_name=name)
+
+
+async def has_sessions(cluster: Cluster, count: int, name: str = "web") -> None:
+    """Wait until the server has so many sessions of the app."""
+    found = f"select count(*) from pg_stat_activity where application_name = '{name}'"
+    try:
+        await cluster[0].wait_for(f"select ({found}) = {count}")
+    except Exception as error:
+        raise AssertionError((await cluster[0].sql(found))[0][0]) from error
+
+
+class Load:
+    """Clients that write rows one after the other, each on a connection that is kept open."""
+
+    def __init__(self, base: str, name: str) -> None:
+        self.statuses: Counter[int] = Counter()
+        self.acknowledged: set[str] = set()
+        self._base = base
+        self._name = name
+        self._numbers = itertools.count()
+        self._enough = asyncio.Event()
+
+    async def client(self) -> None:
+        """Write until the server is gone."""
+        async with httpx.AsyncClient(base_url=self._base, timeout=10) as client:
+            while True:
+                key = f"{self._name}-{next(self._numbers)}"
+                try:
+                    answer = await client.post(f"/rows/{key}")
+                except (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError):
+                    return
+                self.statuses[answer.status_code] += 1
+                if answer.status_code == 200:
+                    self.acknowledged.add(key)
+                if len(self.acknowledged) > 5 * CLIENTS:
+                    self._enough.set()
+
+    async def flows(self) -> None:
+        """Wait until there was some work done."""
+        await asyncio.wait_for(self._enough.wait(), 10)
+
+
+async def check_workers(base: str, parent: int) -> None:
+    """Ask until both workers have answered: each has connections of its own."""
+    backends: dict[int, set[int]] = {}
+    async with asyncio.timeout(20), httpx.AsyncClient() as client:
+        while len(backends) < 2:
+            headers = {"Connection": "close"}  # or the same worker answers again
+            answer = (await client.get(f"{base}/who", headers=headers)).json()
+            backends.setdefault(answer["process"], set()).add(answer["backend"])
+    one, other = backends.values()
+    assert not one & other
+    assert parent not in backends
+
+
+async def test_sigterm_under_load_ends_all_requests_well(alone: Cluster) -> None:
+    async def check(name: str, command: tuple[str, ...], managers: int) -> None:
+        async with program(*command, DATABASE_URL=url(alone, name)) as server:
+            base = await server.url()
+            if managers == 2:
+                await check_workers(base, server.process.pid)
+            load = Load(base, name)
+            async with asyncio.TaskGroup() as group:
+                for _ in range(CLIENTS):
+                    group.create_task(load.client())
+                await load.flows()
+                await has_sessions(alone, managers * OF_A_MANAGER, name)
+                took = await server.terminate(10)
+
+        assert set(load.statuses) == {200}, server.output
+        assert took < 5, name
+        written = {key for (key,) in await alone[0].sql("select id from work")}
+        assert load.acknowledged <= written
+        await has_sessions(alone, 0, name)
+        assert "Traceback" not in server.output, server.output
+
+    async with asyncio.TaskGroup() as group:
+        for name, (command, managers) in SERVERS.items():
+            group.create_task(check(name, command, managers))
+
+
+async def test_a_manager_that_was_opened_before_the_fork_is_an_error_at_the_start(
+    alone: Cluster,
+) -> None:
+    async with program(*PRELOADED, DATABASE_URL=url(alone), OPEN_EARLY="1") as server:
+        await server.says("'web' was opened before a fork; make and open one in each process")
+        async with asyncio.timeout(10):
+            assert await server.process.wait() != 0
+    await has_sessions(alone, 0)
+
+
+async def test_a_reload_leaves_no_connection_behind(alone: Cluster, tmp_path: Path) -> None:
+    source = tmp_path / "reloaded.py"
+    source.write_text("from webapp import app\n")
+    reload = ("uvicorn", "reloaded:app", "--port", "0", "--reload", "--reload-dir", str(tmp_path))
+    paths = f"{tmp_path}:{__file__.rpartition('/web/')[0]}"
+    async with program(*reload, DATABASE_URL=url(alone), PYTHONPATH=paths) as server:
+        base = await server.url()
+        async with httpx.AsyncClient(base_url=base) as client:
+            before = await who(client, server)
+            source.write_text("from webapp import app  # changed\n")
+            async with asyncio.timeout(20):
+                while (after := await who(client, server))["process"] == before["process"]:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)  # the server tells nobody
+        await has_sessions(alone, OF_A_MANAGER)
+        alive = {pid for (pid,) in await alone[0].sql("select pid from pg_stat_activity")}
+        assert after["backend"] in alive
+        assert before["backend"] not in alive
+
+
+async def who(client: httpx.AsyncClient, server: Program) -> dict[str, int]:
+    """Return who answers, as soon as anybody does."""
+    while True:
+        try:
+            answer: dict[str, int] = (await client.get("/who")).json()
+        except httpx.TransportError:
+            assert server.process.returncode is None, server.output
+            await asyncio.sleep(0.05)
+        else:
+            return answer
+
+
+async def test_uvicorn_stops_waiting_at_its_limit_and_no_session_is_left(alone: Cluster) -> None:
+    limited = (*UVLOOP, "--timeout-graceful-shutdown", "1")
+    async with (
+        program(*limited, DATABASE_URL=url(alone)) as server,
+        httpx.AsyncClient(base_url=await server.url(), timeout=20) as client,
+    ):
+        assert (await client.get("/who")).json()["loop"] == "uvloop"
+        sleeping = asyncio.create_task(client.get("/sleep"))
+        await alone[0].wait_for(
+            "select exists (select from pg_stat_activity where query ~ '^select pg_sleep')"
+        )
+        took = await server.terminate(10)
+        await asyncio.wait([sleeping])
+        sleeping.exception()
+    assert 0.8 < took < 4
+    await has_sessions(alone, 0)
