@@ -10,6 +10,7 @@ import logging
 import os
 import select
 import socket
+import traceback
 import weakref
 from contextlib import asynccontextmanager, suppress
 from time import monotonic
@@ -88,7 +89,13 @@ class ManagedConnection(AsyncConnection[Any]):
         if connect.__self__ is not cls:
             # What OpenTelemetry's uninstrument() leaves behind makes connections of the base class.
             connect = MethodType(connect.__func__, cls)
-        conn: ManagedConnection = await connect(conninfo, **kwargs)
+        try:
+            conn: ManagedConnection = await connect(conninfo, **kwargs)
+        except BaseException as error:
+            # The frames of a dial that is cut short hold its socket, and are held by the error: it
+            # would stay open until the garbage is collected.
+            traceback.clear_frames(error.__traceback__)
+            raise
         return conn
 
     def return_on_close(self) -> None:
