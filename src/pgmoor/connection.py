@@ -10,6 +10,7 @@ import logging
 import os
 import select
 import socket
+import struct
 import traceback
 import weakref
 from contextlib import asynccontextmanager, suppress
@@ -44,6 +45,7 @@ IDLE = pq.TransactionStatus.IDLE
 INTRANS = pq.TransactionStatus.INTRANS
 BAD = pq.ConnStatus.BAD
 FATAL = pq.ExecStatus.FATAL_ERROR
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # l_onoff, l_linger: no time for what is not delivered
 
 
 class ManagedConnection(AsyncConnection[Any]):
@@ -131,7 +133,9 @@ class ManagedConnection(AsyncConnection[Any]):
         """Cut the connection: whoever waits for an answer on it gets `ConnectionAborted`.
 
         Only the socket ends a query on a silent peer, and only shutdown() does so without
-        closing a descriptor that the loop still watches.
+        closing a descriptor that the loop still watches. What a caller has sent and the server has
+        not received is taken back: the kernel would deliver it when the network heals or the server
+        thaws, and an old primary would carry it out, long after its caller has met the error.
         """
         if self.pgconn.status == BAD:
             return
@@ -141,6 +145,8 @@ class ManagedConnection(AsyncConnection[Any]):
                 self.host_pool.aborted()
         raw = socket.socket(fileno=self.pgconn.socket)
         try:
+            if self.holder is not None and self.pgconn.transaction_status == ACTIVE:
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
             raw.shutdown(socket.SHUT_RDWR)
         except OSError as error:
             extra = fields("ShutdownFailed", self.manager_name, host=host, reason=str(error))
