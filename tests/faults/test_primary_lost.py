@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from pgmoor import ConnectionAborted
+from pgmoor import CommitOutcomeUnknown, ConnectionAborted
 from pgmoor.events import Failover, HostDown, OutageEnded, OutageStarted, RoleChanged, SplitBrain
 from support import Workload, recorder, until
 
@@ -70,10 +70,10 @@ async def test_silence_everyone_is_moved_and_told_why(
 
     assert back < 2.5, back  # 1.2 s wanted
     assert 0 < len(work.failed) <= 8, work.errors()
-    for item in work.failed:
-        assert isinstance(item.error, ConnectionAborted), work.errors()
+    for item in work.failed:  # in the middle of COMMIT the outcome is what the error tells first
+        assert isinstance(item.error, ConnectionAborted | CommitOutcomeUnknown), work.errors()
         assert str(doors[0].port) in str(item.error)
-        assert "newer timeline" in item.error.reason
+        assert "newer timeline" in str(item.error)
 
 
 async def test_silence_is_noticed_faster_when_asked_for(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pgmoor import NoHostAvailable
+from pgmoor import ConnectionAborted, NoHostAvailable
 from pgmoor.events import Connected, Failover, ForeignHost, OutageEnded, OutageStarted, SplitBrain
 from server_log import ServerLog
 from support import Workload, one_loop, recorder, until
@@ -96,6 +96,25 @@ async def test_two_managers_with_lists_in_either_order_send_nothing_to_an_old_pr
     assert acknowledged <= {key for (key,) in await trio[1].sql("select id from work")}
     for manager in managers:
         assert len(recorder(manager).of(Failover)) == 1
+
+
+async def test_a_statement_that_was_on_its_way_when_the_host_was_left_is_not_delivered_later(
+    pair: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*pair, kwargs={"autocommit": True}, **BRISK)
+    conn = await manager.getconn()
+    pid = conn.info.backend_pid
+    await pair[0].freeze()
+    # More than a frozen server's kernel takes in; the rest waits in this machine's.
+    sent = asyncio.create_task(conn.execute("insert into work (id) values (%s)", ["x" * 1_000_000]))
+    await pair[1].promote()
+    with pytest.raises(ConnectionAborted):
+        await sent
+    await manager.putconn(conn)
+    await pair[0].thaw()
+    await pair[0].wait_for(f"select not exists (select from pg_stat_activity where pid = {pid})")
+
+    assert await pair[0].sql("select count(*) from work") == [(0,)]
 
 
 @one_loop
