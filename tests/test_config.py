@@ -373,56 +373,6 @@ def test_a_secret_is_taken_out_of_a_text_by_its_value(name: str) -> None:
 
 many = hypothesis_settings(max_examples=200, deadline=None)
 nasty = st.text(alphabet=st.sampled_from("@:/?#%,[]= \\'\"&+;.ab19\x00é\n"), max_size=12)
-anything = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.floats(),
-    st.text(),
-    st.binary(),
-    st.lists(st.text() | st.integers(), max_size=3),
-    st.dictionaries(st.text(), st.text() | st.integers(), max_size=2),
-    st.builds(object),
-)
-VALIDATED = (
-    *DURATIONS,
-    *DURATIONS_OR_ZERO,
-    *DURATIONS_OR_NONE,
-    *("min_size", "max_size", "max_waiting", "max_tries", "when_down", "failback", "target"),
-)
-
-
-@many
-@given(st.text() | nasty)
-@example("postgresql://" + "[" * 50)
-@example("\x00")
-def test_any_text_is_a_conninfo_or_refused(text: str) -> None:
-    assert attempt(text)
-
-
-@many
-@given(st.lists(st.text() | nasty, max_size=3) | anything)
-@example(5)
-def test_anything_is_a_list_of_hosts_or_refused(hosts: Any) -> None:
-    assert attempt("", hosts=hosts)
-
-
-@many
-@given(st.sampled_from(VALIDATED), anything)
-def test_any_value_of_any_setting_is_taken_or_refused(name: str, value: Any) -> None:
-    assert attempt(**{name: value})
-
-
-@many
-@given(st.sampled_from(["host", "hostaddr", "port", "dbname", "sslmode", "options"]), anything)
-def test_any_value_of_any_keyword_is_taken_or_refused(name: str, value: Any) -> None:
-    assert attempt("", kwargs={name: value})
-
-
-@many
-@given(anything)
-def test_anything_is_keywords_or_refused(kwargs: Any) -> None:
-    assert attempt(kwargs=kwargs)
 
 
 @many
