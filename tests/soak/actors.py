@@ -64,8 +64,10 @@ class Scribe:
             return await self._insert(at, conn)
 
     async def _by_transaction(self, at: At, timeout: float | None) -> Row:
-        async with self.manager.connection(timeout) as conn, conn.transaction():
-            return await self._insert(at, conn)
+        async with self.manager.connection(timeout) as conn:
+            at("begin", self.bounds.commit)
+            async with conn.transaction():
+                return await self._insert(at, conn)
 
     async def _by_hand(self, at: At, timeout: float | None) -> Row:
         conn = await self.manager.getconn(timeout)

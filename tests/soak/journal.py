@@ -21,8 +21,8 @@ class Journal:
     faults: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)  # what operations ended in, by type
     counts: Counter[str] = field(default_factory=Counter)  # events and other things that happened
-    worst_flow: float = 0.0  # seconds
     waits: list[float] = field(default_factory=list)  # for traffic, after each episode
+    slowest_flow: str = ""  # after what it took longest
 
     def note(self, text: str) -> None:
         """Write down what happens now."""
@@ -37,8 +37,10 @@ class Journal:
         """Count what an operation ended in."""
         self.errors[type(error).__name__] += 1
 
-    def flowed(self, seconds: float) -> None:
-        """Write down how long it took until all writers wrote again."""
+    def flowed(self, seconds: float, what: str) -> None:
+        """Write down how long it took until all writers wrote again after an episode."""
+        if seconds >= max(self.waits, default=0.0):
+            self.slowest_flow = what
         self.waits.append(seconds)
 
     def complaint(self) -> str:

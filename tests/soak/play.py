@@ -63,7 +63,8 @@ class Play:
             await self._stage.heal(door)
         await self._orchestrator.serve()
         locked_out = await self._stage.let_in()
-        await self._flow(self._flow_limit + (REJECTED_INTERVAL if locked_out else 0.0))
+        limit = self._flow_limit + (REJECTED_INTERVAL if locked_out else 0.0)
+        await self._flow(limit, str(episode))
         old = [n for n in self._orchestrator.standbys() if await is_in_recovery(n) is False]
         if old and episode.takeover:
             await asyncio.sleep(episode.takeover.dwell)
@@ -144,7 +145,7 @@ class Play:
 
     # -- afterwards ----------------------------------------------------------------------------
 
-    async def _flow(self, limit: float) -> None:
+    async def _flow(self, limit: float, what: str) -> None:
         """Wait for traffic, and for the manager to know who is primary."""
         healed_at = monotonic()
         took = await self._company.flowing(healed_at, limit)
@@ -159,7 +160,7 @@ class Play:
         if took is None:
             raise Stuck
         self._journal.note(f"traffic after {took:.2f} s")
-        self._journal.flowed(took)
+        self._journal.flowed(took, what)
         if not await self._orchestrator.hearing.wait(HEARD):
             self._journal.violated("unheard", "the manager does not know the newest timeline")
 
