@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from psycopg import AsyncCursor, AsyncServerCursor
 from psycopg.adapt import AdaptersMap
@@ -72,6 +73,7 @@ class Loan:
         self.healthy = False  # though SQLAlchemy calls it invalid
         self._lease = conn.lease
         self._own = {name: getattr(conn, name) for name in CHANGED}
+        self._cursors: WeakSet[AsyncServerCursor[Any]] = WeakSet()
 
     def prepare(self) -> None:
         """Set the connection to what SQLAlchemy takes for granted, on copies of what it changes."""
@@ -82,14 +84,25 @@ class Loan:
         conn.row_factory = tuple_row
         if issubclass(conn.cursor_factory, RawCursorMixin):  # its placeholders are other ones
             conn.cursor_factory = AsyncCursor
-        if issubclass(conn.server_cursor_factory, RawCursorMixin):
-            conn.server_cursor_factory = AsyncServerCursor
+        made = conn.server_cursor_factory
+        if issubclass(made, RawCursorMixin):
+            made = AsyncServerCursor
+
+        def server_cursor(*args: Any, **kwargs: Any) -> AsyncServerCursor[Any]:
+            cursor = made(*args, **kwargs)
+            self._cursors.add(cursor)
+            return cursor
+
+        conn.server_cursor_factory = server_cursor  # type: ignore[assignment]
 
     async def end(self) -> None:
         """Give the connection back as it was; a transaction is rolled back by the manager."""
         conn = self.conn
         if conn.holder is None or conn.lease != self._lease:
             return  # it has been given back behind SQLAlchemy's back
+        for cursor in self._cursors:
+            # A result that is closed only now would close its cursor in another's transaction.
+            cursor._close()  # noqa: SLF001  the public one asks the server
         for name, value in self._own.items():
             setattr(conn, name, value)
         await self.manager.putconn(conn)
