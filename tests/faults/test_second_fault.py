@@ -134,6 +134,7 @@ async def test_a_standby_is_lost_during_the_failover(
     assert len(work.failed) <= 8, work.errors()
 
 
+@one_loop
 async def test_the_old_primary_restarts_in_the_middle_of_the_failover(
     trio: Cluster, moor: Callable[..., Any]
 ) -> None:

@@ -138,6 +138,7 @@ async def test_a_manager_that_starts_only_then_sends_it_nothing(
     assert not log.statements()
 
 
+@one_loop
 async def test_a_blocked_event_loop_does_not_make_it_the_first_that_answers(
     trio: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
 ) -> None:
