@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pgmoor.checkout")
 
 IDLE = 0  # pq.TransactionStatus.IDLE; comparing with the enum's member costs more than the rest
+LONGEST_WAIT = 1e9  # seconds
 FEEDER_PATIENCE = 3600.0  # seconds; the feeder waits for as long as callers do
 
 
@@ -167,7 +168,8 @@ class Desk:
         place = self.waiting.join()
         self.counters.requests_queued += 1
         began = monotonic()
-        timer = place.get_loop().call_later(deadline - began, self._expire, place, timeout)
+        delay = min(LONGEST_WAIT, deadline - began)  # a number, whatever *timeout* is
+        timer = place.get_loop().call_later(delay, self._expire, place, timeout)
         self.feed()
         try:
             return await place
