@@ -24,6 +24,8 @@ def chart(samples: list[Sample], now: float) -> str:
     parts = [_outages(samples, now)]
     for group in stretches(samples):
         for name, value in SERIES.items():
+            if name == "waiting" and not any(sample.waiting for sample in group):
+                continue
             path = _steps([(_x(sample.at, now), _y(value(sample), top)) for sample in group])
             if name == "used":
                 first, last = _x(group[0].at, now), _x(group[-1].at, now)

@@ -137,6 +137,7 @@ class StatusPage:
     def _tick(self) -> None:
         self._timer = None
         closed = self._manager.closed
+        self._stirred |= closed
         try:
             self._look(monotonic())
         finally:

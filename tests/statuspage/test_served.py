@@ -1,0 +1,367 @@
+"""The page served by real uvicorn and aiohttp servers: who sees it, and how its streams end."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from contextlib import AsyncExitStack, asynccontextmanager
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx2
+import pytest
+from aiohttp import web
+from fastapi import Depends, FastAPI, Header, HTTPException
+from starlette.applications import Starlette
+
+import pgmoor.fastapi
+import pgmoor.starlette
+from pgmoor import ConnectionManager
+from pgmoor.aiohttp import add_status_page, setup
+from pgmoor.statuspage import asgi, page, server, stream
+from serving import RawClient, aiohttp_server, program, uvicorn_server
+from support import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from starlette.requests import Request
+
+    from pgmoor.testing import Cluster
+
+ALLOWED = {"X-Admin": "yes"}
+FRAMEWORKS = ["starlette", "fastapi", "aiohttp"]
+
+
+def new_manager(**settings: Any) -> ConnectionManager:
+    """Return a manager whose only server is none."""
+    return ConnectionManager("host=127.0.0.1 port=1 user=nobody", name="orders", **settings)
+
+
+@asynccontextmanager
+async def serve(
+    framework: str, manager: ConnectionManager, *, allow: bool | None = None
+) -> AsyncIterator[httpx2.AsyncClient]:
+    """Serve the page; without *allow*, to requests with the header."""
+
+    def may(request: Any) -> bool:
+        return request.headers.get("x-admin") == "yes" if allow is None else allow
+
+    async def guard(x_admin: str = Header(default="")) -> None:
+        if allow is not True and x_admin != "yes":
+            raise HTTPException(404)
+
+    if framework == "aiohttp":
+        app = web.Application()
+        setup(app, manager)
+        add_status_page(app, manager, allow=may)
+        async with aiohttp_server(app) as http:
+            yield http
+        return
+    if framework == "fastapi":
+        api = FastAPI(lifespan=pgmoor.fastapi.lifespan(manager))
+        api.include_router(pgmoor.fastapi.status_router(manager, dependencies=[Depends(guard)]))
+        async with uvicorn_server(api) as http:
+            yield http
+        return
+    routes = pgmoor.starlette.status_routes(manager, allow=may)
+    starlette = Starlette(routes=routes, lifespan=pgmoor.starlette.lifespan(manager))
+    async with uvicorn_server(starlette) as http:
+        yield http
+
+
+class Watching:
+    """A browser's part: it reads a stream and keeps what came."""
+
+    def __init__(self, http: httpx2.AsyncClient) -> None:
+        self.text = ""
+        self.ended = asyncio.Event()
+        self._http = http
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._read())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def _read(self) -> None:
+        async with self._http.stream("GET", "/status/stream", headers=ALLOWED, timeout=30) as got:
+            assert got.status_code == 200
+            assert got.headers["content-type"].startswith("text/event-stream")
+            async for text in got.aiter_text():
+                self.text += text
+        self.ended.set()
+
+    async def sees(self, text: str, timeout: float = 10) -> None:
+        await until(lambda: text in self.text, timeout)
+
+
+def tasks() -> set[asyncio.Task[Any]]:
+    return {task for task in asyncio.all_tasks() if not task.done()}
+
+
+# -- who sees it -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("path", ["/status", "/status/stream"])
+async def test_who_is_not_allowed_learns_nothing(framework: str, path: str) -> None:
+    async with serve(framework, new_manager()) as http:
+        answer = await http.get(path)
+
+    assert answer.status_code in (403, 404)
+    assert not re.search("orders|127|pool|outage|refused", answer.text)
+    assert "script" not in answer.text
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+async def test_who_is_allowed_gets_the_page_behind_its_fence(framework: str) -> None:
+    async with serve(framework, new_manager()) as http:
+        answer = await http.get("/status", headers=ALLOWED)
+        head = await http.head("/status", headers=ALLOWED)
+
+    assert answer.status_code == head.status_code == 200
+    assert "127.0.0.1:1" in answer.text
+    for name, value in page.PAGE_HEADERS.items():
+        assert answer.headers[name] == value
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("framework", ["starlette", "aiohttp"])
+async def test_a_permission_that_is_false_lets_nobody_in(framework: str) -> None:
+    async with serve(framework, new_manager(), allow=False) as http:
+        assert (await http.get("/status", headers=ALLOWED)).status_code == 403
+
+
+async def test_a_permission_may_be_a_coroutine_function_that_refuses_in_its_own_way() -> None:
+    async def allow(request: Request) -> bool:
+        if "authorization" not in request.headers:
+            raise HTTPException(401, headers={"WWW-Authenticate": "Basic"})
+        return False
+
+    app = Starlette(routes=pgmoor.starlette.status_routes(new_manager(), allow=allow))
+    async with uvicorn_server(
+        app,
+    ) as http:
+        asked = await http.get("/status")
+        refused = await http.get("/status", auth=("a", "b"))
+
+    assert (asked.status_code, asked.headers["www-authenticate"]) == (401, "Basic")
+    assert refused.status_code == 403
+
+
+async def test_nothing_serves_the_page_unless_it_is_asked_for() -> None:
+    manager = new_manager()
+    app = web.Application()
+    setup(app, manager)
+    async with aiohttp_server(app) as http:
+        assert (await http.get("/status")).status_code == 404
+
+    routes: list[Any] = list(pgmoor.starlette.health_routes(manager))
+    routes += pgmoor.fastapi.health_router(manager).routes
+    assert {route.path for route in routes} == {"/livez", "/readyz"}
+
+
+def test_the_page_can_not_be_had_without_saying_who_may_see_it() -> None:
+    with pytest.raises(TypeError, match="allow"):
+        pgmoor.starlette.status_routes(new_manager())  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="allow"):
+        add_status_page(web.Application(), new_manager())  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match="who may see it"):
+        pgmoor.fastapi.status_router(new_manager(), dependencies=[])
+
+
+async def test_the_manager_may_be_the_one_of_the_lifespan() -> None:
+    app = Starlette(
+        routes=pgmoor.starlette.status_routes("orders", allow=True),
+        lifespan=pgmoor.starlette.lifespan(new_manager),
+    )
+    for _ in range(2):  # an app that starts twice has another manager
+        async with uvicorn_server(app) as http, Watching(http) as watching:
+            await watching.sees("OutageStarted")
+
+
+# -- the stream ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+async def test_a_viewer_sees_what_happens_and_another_begins_with_what_is(
+    framework: str, alone: Cluster
+) -> None:
+    manager = ConnectionManager(alone.conninfo(), min_size=1)
+    async with serve(framework, manager) as http, Watching(http) as first:
+        await first.sees("<strong>ready</strong>")
+        async with Watching(http) as second:
+            await second.sees("Connected")
+            await alone[0].stop("immediate")
+            await first.sees("OutageStarted")
+            await second.sees("OutageStarted")
+        assert first.text.startswith("retry: 1000\n\n")
+        for message in first.text.removesuffix("\n\n").split("\n\n")[1:]:
+            assert re.match('data: <section id="(state|hosts|pool|events)"', message)
+            assert "\n" not in message
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+async def test_viewers_who_go_away_leave_no_task(framework: str) -> None:
+    async with serve(framework, new_manager()) as http:
+        async with Watching(http) as warm:
+            await warm.sees("id=")
+        await http.get("/status", headers=ALLOWED)
+        await asyncio.sleep(0)
+        for _ in range(3):
+            before = len(tasks())
+            clients = [RawClient(http, "/status/stream") for _ in range(5)]
+            for client in clients:
+                client.leave()
+            async with Watching(http), Watching(http) as other:
+                await other.sees("id=")
+            await until(lambda before=before: len(tasks()) <= before, 5)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+async def test_one_too_many_is_sent_away_until_another_leaves(
+    framework: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "VIEWERS", 2)
+    async with serve(framework, new_manager()) as http:
+        async with Watching(http) as one, Watching(http) as two:
+            await one.sees("id=")
+            await two.sees("id=")
+            refused = await http.get("/status/stream", headers=ALLOWED)
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+            assert (await http.get("/status", headers=ALLOWED)).status_code == 200
+
+        async def let_in() -> None:
+            while True:
+                async with http.stream("GET", "/status/stream", headers=ALLOWED) as got:
+                    if got.status_code == 200:
+                        return
+                await asyncio.sleep(0.02)
+
+        await asyncio.wait_for(let_in(), 5)
+
+
+async def test_many_viewers_cost_one_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[float] = []
+    real = page.parts
+
+    def counted(*args: Any) -> dict[str, str]:
+        made.append(monotonic())
+        return real(*args)
+
+    monkeypatch.setattr(stream, "parts", counted)
+    status = stream.StatusPage(manager := new_manager())
+    async with manager:
+        viewers = [status.admit() for _ in range(20)]
+        began = monotonic()
+        received = 0
+
+        async def watch(viewer: stream.Viewer | None) -> None:
+            nonlocal received
+            assert viewer is not None
+            while monotonic() < began + 2:
+                assert await viewer.next() is not None
+                received += 1
+
+        await asyncio.gather(*(watch(viewer) for viewer in viewers))
+
+    assert received >= 20 * 3
+    assert 1 < len(made) <= 4 * 3 + 1  # at most one look in 0.25 s
+
+
+async def test_a_stream_ends_by_itself_so_that_its_viewer_is_authorised_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stream, "LIFE", 0.5)
+    async with serve("starlette", new_manager()) as http, Watching(http) as watching:
+        await asyncio.wait_for(watching.ended.wait(), 5)
+
+
+async def test_a_manager_that_is_closed_says_so_and_ends_its_streams() -> None:
+    manager = new_manager()
+    async with serve("starlette", manager) as http, Watching(http) as watching:
+        await watching.sees("id=")
+        await manager.close()
+        await asyncio.wait_for(watching.ended.wait(), 5)
+        assert "<strong>closed</strong>" in watching.text
+
+
+async def test_without_news_a_comment_keeps_the_stream_alive(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stream, "KEEP_ALIVE", 0.05)
+    async with serve("starlette", new_manager()) as http, Watching(http) as watching:
+        await watching.sees("\n\n: still here\n\n")
+
+
+@pytest.mark.parametrize("framework", ["starlette", "aiohttp"])
+async def test_a_viewer_who_does_not_read_is_dropped(
+    framework: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for module in (asgi, server):
+        monkeypatch.setattr(module, "WRITE", 0.3)
+    monkeypatch.setattr(stream, "LOOK", 0.002)
+    monkeypatch.setattr(stream, "SAMPLE", 0.002)
+    pages: list[stream.StatusPage] = []
+    real = stream.StatusPage.__init__
+
+    def noted(self: stream.StatusPage, manager: ConnectionManager) -> None:
+        pages.append(self)
+        real(self, manager)
+
+    monkeypatch.setattr(stream.StatusPage, "__init__", noted)
+    small(monkeypatch)
+    async with serve(framework, new_manager(), allow=True) as http:
+        client = RawClient(http, "/status/stream")
+        await until(lambda: bool(pages[0].viewers), 5)
+        await until(lambda: not pages[0].viewers, 20)
+        client.leave()
+    if framework == "starlette":  # uvicorn's own word for an answer that was cut
+        assert "without completing response" in caplog.text
+
+
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give servers' sockets small buffers, so that a viewer who does not read is noticed soon."""
+    real: Callable[..., socket.socket] = socket.socket.listen  # type: ignore[assignment]
+
+    def listen(self: socket.socket, *args: int) -> None:
+        self.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        real(self, *args)
+
+    monkeypatch.setattr(socket.socket, "listen", listen)
+
+
+# -- the end ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+async def test_open_streams_do_not_hold_up_a_server_that_ends(framework: str) -> None:
+    async with asyncio.timeout(30), AsyncExitStack() as stack:
+        async with serve(framework, new_manager()) as http:
+            own = await stack.enter_async_context(httpx2.AsyncClient(base_url=http.base_url))
+            watching = await stack.enter_async_context(Watching(own))
+            await watching.sees("id=")
+            began = monotonic()
+        took = monotonic() - began
+        await watching.ended.wait()
+
+    assert took < 3
+
+
+async def test_uvicorn_ends_at_once_on_sigterm() -> None:
+    command = ("uvicorn", "statuspage.app:app", "--port", "0", "--loop", "uvloop")
+    async with (
+        program(*command) as running,
+        httpx2.AsyncClient(base_url=await running.url()) as http,
+        Watching(http) as watching,
+    ):
+        await watching.sees("id=")
+        assert await running.terminate(15) < 4
+        await asyncio.wait_for(watching.ended.wait(), 5)
+    assert "Traceback" not in running.output
+    assert running.process.returncode in (0, -15)
