@@ -11,15 +11,18 @@ import shutil
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 
 from services.haproxy import HAProxy
+from services.patroni import Patroni
 from services.pgbouncer import PgBouncer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from pgmoor.testing import Cluster, Node
+    from pgmoor.testing import Node
+    from services.patroni import Member
 
 
 def find_program(name: str) -> str:
@@ -47,11 +50,27 @@ def pgbouncer() -> Iterator[Callable[..., PgBouncer]]:
 
 @pytest.fixture
 def haproxy() -> Iterator[Callable[..., HAProxy]]:
-    """Start an HAProxy before the servers of a cluster: `haproxy(pair)`."""
+    """Start an HAProxy before several servers: `haproxy(pair.nodes)`."""
     program = find_program("haproxy")
     with ExitStack() as stack:
 
-        def start(cluster: Cluster) -> HAProxy:
-            return stack.enter_context(HAProxy(program, cluster.nodes))
+        def start(servers: Sequence[Node | Member]) -> HAProxy:
+            return stack.enter_context(HAProxy(program, servers))
 
         yield start
+
+
+@pytest.fixture(scope="module")
+def _patroni() -> Iterator[Patroni]:
+    with Patroni(find_program("patroni"), find_program("etcd")) as patroni:
+        yield patroni
+
+
+@pytest.fixture
+def patroni(_patroni: Patroni) -> Patroni:
+    """Return three nodes of Patroni, one of which leads, and an empty table `work`."""
+    _patroni.revive()
+    with psycopg.connect(_patroni.wait_complete().conninfo) as conn:
+        conn.execute("create table if not exists work (id text, node int default 0)")
+        conn.execute("truncate work")
+    return _patroni

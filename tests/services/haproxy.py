@@ -1,7 +1,8 @@
 """An HAProxy before several servers: one port for the primary, one for the standbys.
 
-Its check needs no agent beside the servers: PostgreSQL, from 14 on, says whether it is in recovery
-at the beginning of each session (`in_hot_standby`), and a check that begins one can read it.
+Where the servers are Patroni's it asks Patroni. Else its check needs no agent beside the servers:
+PostgreSQL, from 14 on, says whether it is in recovery at the beginning of each session
+(`in_hot_standby`), and a check that begins one can read it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from pgmoor.testing.ports import LOOPBACK, free_port
+from services.patroni import Member
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,10 +49,17 @@ SECTION = """
 listen {name}
     bind {host}:{port}
     balance roundrobin
+{check}
+{servers}
+"""
+ASK_POSTGRESQL = """\
     option tcp-check
     tcp-check send-binary {hello}
     tcp-check expect binary {expected}
-{servers}
+"""
+ASK_PATRONI = """\
+    option httpchk OPTIONS {path}
+    http-check expect status 200
 """
 
 
@@ -64,11 +73,11 @@ class Address(NamedTuple):
 class HAProxy:
     """One process of HAProxy, as a context manager."""
 
-    def __init__(self, program: str, nodes: Sequence[Node]) -> None:
+    def __init__(self, program: str, servers: Sequence[Node | Member]) -> None:
         self.primary = Address(LOOPBACK, free_port())
         self.standbys = Address(LOOPBACK, free_port())
         self._program = program
-        self._nodes = nodes
+        self._servers = servers
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -76,24 +85,28 @@ class HAProxy:
         self._config = self._home / "haproxy.cfg"
         self._config.write_text(
             CONFIG.format(socket=self._home / "stats")
-            + self._section("primary", self.primary, "off")
-            + self._section("standbys", self.standbys, "on"),
+            + self._section("primary", self.primary)
+            + self._section("standbys", self.standbys),
             encoding="utf-8",
         )
         self.start()
         return self
 
-    def _section(self, name: str, address: Address, in_recovery: str) -> str:
+    def _section(self, name: str, address: Address) -> str:
         servers = [
-            f"    server n{index} {node.host}:{node.port} check"
-            for index, node in enumerate(self._nodes)
+            f"    server n{index} {server.host}:{server.port} check"
+            + (f" port {server.api.rpartition(':')[2]}" if isinstance(server, Member) else "")
+            for index, server in enumerate(self._servers)
         ]
+        expected = b"in_hot_standby\0" + (b"off\0" if name == "primary" else b"on\0")
+        patroni = isinstance(self._servers[0], Member)
+        check = ASK_PATRONI if patroni else ASK_POSTGRESQL
+        path = "/primary" if name == "primary" else "/replica"
         return SECTION.format(
             name=name,
             host=address.host,
             port=address.port,
-            hello=HELLO.hex(),
-            expected=b"in_hot_standby\0".hex() + f"{in_recovery}\0".encode().hex(),
+            check=check.format(hello=HELLO.hex(), expected=expected.hex(), path=path),
             servers="\n".join(servers),
         )
 

@@ -34,7 +34,7 @@ async def rows_of(node: Node) -> set[str]:
 async def test_a_failover_behind_one_address(
     pair: Cluster, haproxy: Callable[..., HAProxy], moor: Callable[..., Any], target: str
 ) -> None:
-    front = haproxy(pair)
+    front = haproxy(pair.nodes)
     manager = await moor(front.primary, target=target, health_interval=0.2)
     async with Workload(manager, tasks=4) as workload:
         assert await port_of(manager) == pair[0].port
@@ -51,7 +51,7 @@ async def test_an_old_primary_that_haproxy_takes_for_one_gets_no_writes(
     pair: Cluster, haproxy: Callable[..., HAProxy], moor: Callable[..., Any]
 ) -> None:
     """HAProxy knows no timelines, and deals new sessions to both; each session tells its own."""
-    front = haproxy(pair)
+    front = haproxy(pair.nodes)
     manager = await moor(front.primary, target="primary", health_interval=0.2, max_lifetime=1)
     async with Workload(manager, tasks=4) as workload:
         await pair[0].kill()
@@ -71,7 +71,7 @@ async def test_both_ports_as_hosts_for_reads(
     pair: Cluster, haproxy: Callable[..., HAProxy], moor: Callable[..., Any]
 ) -> None:
     """Reads go to a standby while there is one, else to the primary, and back."""
-    front = haproxy(pair)
+    front = haproxy(pair.nodes)
     manager = await moor(
         front.standbys,
         front.primary,
@@ -94,7 +94,7 @@ async def test_both_ports_as_hosts_for_writes(
     pair: Cluster, haproxy: Callable[..., HAProxy], moor: Callable[..., Any]
 ) -> None:
     """The port for standbys holds none after the promotion: the one for the primary will do."""
-    front = haproxy(pair)
+    front = haproxy(pair.nodes)
     manager = await moor(front.standbys, front.primary, health_interval=0.2)
     async with Workload(manager, tasks=4) as workload:
         await pair[0].kill()
@@ -108,7 +108,7 @@ async def test_two_haproxies_before_the_same_servers(
     pair: Cluster, haproxy: Callable[..., HAProxy], moor: Callable[..., Any]
 ) -> None:
     """One primary behind two addresses is no rival of itself: the second one takes over."""
-    fronts = [haproxy(pair), haproxy(pair)]
+    fronts = [haproxy(pair.nodes), haproxy(pair.nodes)]
     manager = await moor(*(front.primary for front in fronts), health_interval=0.2)
     async with Workload(manager, tasks=4) as workload:
         fronts[0].stop()
@@ -126,7 +126,7 @@ async def test_no_server_behind_it_is_an_outage(
     alone: Cluster, haproxy: Callable[..., HAProxy], moor: Callable[..., Any]
 ) -> None:
     """HAProxy accepts, and closes again: to callers that is a host that is down."""
-    front = haproxy(alone)
+    front = haproxy(alone.nodes)
     manager = await moor(front.primary, timeout=20, health_interval=0.2)
     assert await port_of(manager) == alone[0].port
     await alone[0].kill()
