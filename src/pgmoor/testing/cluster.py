@@ -24,6 +24,7 @@ from pgmoor.testing.node import Node
 from pgmoor.testing.ports import free_port
 from pgmoor.testing.server import NodeState, Server
 from pgmoor.testing.snapshot import Snapshot
+from pgmoor.testing.watcher import Watcher
 
 Auth = Literal["trust", "scram-sha-256", "md5", "reject"]
 
@@ -86,6 +87,7 @@ class Cluster:
         waiting = {"synchronous_standby_names": "ANY 1 (*)"} if synchronous else {}
         self._settings = {**SETTINGS, **waiting, **(settings or {})}
         self._root: Path | None = None
+        self._watcher: Watcher | None = None
         self._owner = os.getpid()
         self._lock = threading.Lock()
         self._members: tuple[Member, ...] = ()
@@ -164,6 +166,7 @@ class Cluster:
             binaries = find_binaries(self._version, self._bindir, self._run_as)
             self._owner = os.getpid()
             self._root = root = temporary_directory(binaries)
+            self._watcher = Watcher(root)
             atexit.register(self._close)
             self._snapshot = self._initialise(binaries, root)
             self._members = tuple(
@@ -238,6 +241,8 @@ class Cluster:
                 member.server.clear_remains()
             shutil.rmtree(self._root)
             self._root = None
+            if self._watcher is not None:
+                self._watcher.dismiss()
             atexit.unregister(self._close)
 
     def _wait_streaming(self, timeout: float) -> None:
