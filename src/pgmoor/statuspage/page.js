@@ -1,7 +1,7 @@
 "use strict";
 (() => {
   const SILENT = 15000; // ms without a word, after which the stream is taken for lost
-  const AGAIN = 5000; // ms in which the browser may connect again by itself
+  const AGAIN = 3000; // ms in which the browser may connect again by itself
   const address = location.pathname.replace(/\/+$/, "") + "/stream" + location.search;
   const link = document.getElementById("link");
   const parser = new DOMParser();
