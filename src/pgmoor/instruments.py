@@ -1,12 +1,12 @@
 """What metrics and traces hear of while things happen; events tell of what has happened.
 
-The manager calls an `Instrument` in the middle of checkouts and dials, so it must be quick and
-must not raise. Without one nothing is called.
+The manager calls an `Instrument` in the middle of checkouts and dials, so it must be quick. One
+that raises is not called again. Without one nothing is called.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -61,6 +61,30 @@ class Instrument:
 
     def happened(self, event: Event) -> None:
         """Hear of an event at once; what `subscribe()` calls hears of it in a task of its own."""
+
+
+class Guarded(Instrument):
+    """Calls another instrument until it raises: what only listens must not disturb."""
+
+    def __init__(self, instrument: Instrument, drop: Callable[[str, Exception], None]) -> None:
+        self.instrument = instrument
+        self._drop = drop  # takes the method's name and the error
+        for name in METHODS:
+            setattr(self, name, self._guard(name, getattr(instrument, name)))
+
+    def _guard(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            try:
+                outcome = method(*args)
+            except Exception as error:  # noqa: BLE001  the instrument may be anybody's
+                self._drop(name, error)
+                return None
+            return outcome if outcome is None else self._guard(name, outcome)
+
+        return call
+
+
+METHODS = tuple(name for name in vars(Instrument) if not name.startswith("_"))
 
 
 class OneMore:

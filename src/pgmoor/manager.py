@@ -23,6 +23,7 @@ from .errors import ConfigError, ManagerClosed, NoHostAvailable, PoolExhausted
 from .events import GaveUp, ReconnectFailed
 from .health import Health, State, unopened
 from .hidden import Hidden
+from .instruments import Guarded
 from .listeners import EventStream, Listeners
 from .logs import fields
 from .sizes import Sizes
@@ -534,13 +535,29 @@ class ConnectionManager:
         return self._listeners.subscribe(callback)
 
     def instrument(self, instrument: Instrument) -> Callable[[], None]:
-        """Have *instrument* called from now on; return a function that ends that."""
-        self._instruments.append(instrument)
+        """Have *instrument* called from now on; return a function that ends that.
+
+        One that raises is reported, and not called again.
+        """
 
         def end() -> None:
-            if instrument in self._instruments:
-                self._instruments.remove(instrument)
+            if guarded in self._instruments:
+                self._instruments.remove(guarded)
 
+        def drop(method: str, error: Exception) -> None:
+            kind = type(instrument).__name__
+            extra = fields("InstrumentFailed", self.name, instrument=kind, method=method)
+            logger.error(
+                "an instrument raised in %s and is not called again: %s",
+                method,
+                kind,
+                extra=extra,
+                exc_info=error,
+            )
+            end()
+
+        guarded = Guarded(instrument, drop)
+        self._instruments.append(guarded)
         return end
 
     # -- what it is ----------------------------------------------------------------------------

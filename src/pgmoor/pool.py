@@ -40,6 +40,7 @@ logger = logging.getLogger("pgmoor.pool")
 logging.getLogger("psycopg.pool").addFilter(SaidElsewhere())
 
 LIFETIME_JITTER = 0.1
+DEFIANT = 0.1  # seconds for a task that is cancelled to end
 FOR_EVER = 1e9  # seconds: what psycopg_pool is told where the decision is made here
 SHRINK_EVERY = 1.0  # seconds: with max_idle=0 only `resize()` leaves more than `min_size` idle
 CHECK_GRACE = 0.2  # seconds: more than a fuse takes that burns late
@@ -151,7 +152,7 @@ class HostPool:
                 )
                 task.cancel()
             if late:
-                await asyncio.wait(late, timeout=timeout)
+                await asyncio.wait(late, timeout=min(timeout, DEFIANT))
 
     @property
     def busy(self) -> bool:

@@ -1,0 +1,83 @@
+"""An instrument that raises disturbs nobody."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pgmoor.instruments import METHODS, Guarded, Instrument
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pgmoor.testing import Cluster
+
+
+class Broken(Instrument):
+    """Raises in one method, and counts what it hears in the others."""
+
+    def __init__(self, method: str) -> None:
+        self.heard = 0
+        for name in METHODS:
+            setattr(self, name, self._raise if name == method else self._count)
+
+    def _raise(self, *_: Any) -> Any:
+        raise ValueError("broken")
+
+    def _count(self, *_: Any) -> Any:
+        self.heard += 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_callers_hosts_and_connections_are_unharmed(
+    alone: Cluster, moor: Callable[..., Any], method: str
+) -> None:
+    manager = await moor(alone[0], min_size=1, max_size=2, health_interval=0.05, timeout=2)
+    await manager.wait()
+    manager.instrument(Broken(method))
+
+    for _ in range(4):
+        async with manager.connection() as conn:
+            await conn.execute("select 1")
+    await manager.health(fresh=True)
+
+    assert manager.snapshot().ready
+    assert manager.snapshot().pool.used == 0
+
+
+async def test_one_that_raises_is_reported_once_and_not_called_again(
+    alone: Cluster, moor: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    manager = await moor(alone[0], min_size=1, max_size=2)
+    await manager.wait()
+    broken = Broken("returned")
+    end = manager.instrument(broken)
+
+    async with manager.connection():
+        pass
+    heard = broken.heard
+    async with manager.connection():
+        pass
+
+    assert broken.heard == heard > 0
+    (record,) = [item for item in caplog.records if "an instrument raised" in item.message]
+    assert "in returned and is not called again: Broken" in record.message
+    end()
+
+
+async def test_what_a_beginning_returned_is_guarded_too() -> None:
+    dropped: list[str] = []
+
+    class Ends(Instrument):
+        def waiting(self) -> Callable[[BaseException | str | None], None]:
+            def end(_: BaseException | str | None) -> None:
+                raise ValueError("broken")
+
+            return end
+
+    end = Guarded(Ends(), lambda method, _: dropped.append(method)).waiting()
+    assert end is not None
+    end(None)
+
+    assert dropped == ["waiting"]
