@@ -1,18 +1,12 @@
 """A host list from Patroni's REST API, as docs/hosts.md shows it."""
 
-from __future__ import annotations
-
+# --8<-- [start:hosts]
 import asyncio
 import json
 import urllib.request
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
-# --8<-- [start:hosts]
-def ask(apis: Sequence[str]) -> list[str]:
+def ask(apis: list[str]) -> list[str]:
     """Return the members' addresses, as the first node of Patroni that answers names them."""
     for api in apis:
         try:
@@ -24,7 +18,7 @@ def ask(apis: Sequence[str]) -> list[str]:
     raise OSError("no node of Patroni answers")
 
 
-async def hosts_of(apis: Sequence[str]) -> list[str]:
+async def hosts_of(apis: list[str]) -> list[str]:
     """Ask in a thread: urllib would hold up the event loop."""
     return await asyncio.to_thread(ask, apis)
 

@@ -29,7 +29,7 @@ PATIENCE = 10.0  # seconds for it to listen
 
 # The protocol's startup message (length, version 3.0, parameters) and, so that the session ends as
 # soon as it has begun, a Terminate message.
-_STARTUP = b"\x00\x03\x00\x00user\x00postgres\x00\x00"
+_STARTUP = b"\x00\x03\x00\x00user\x00postgres\x00database\x00postgres\x00\x00"
 HELLO = (len(_STARTUP) + 4).to_bytes(4) + _STARTUP + b"X\x00\x00\x00\x04"
 
 CONFIG = """
