@@ -1,0 +1,85 @@
+"""The shop's tests: what it does, and what it does while its database is in trouble.
+
+    python -m pytest examples/small_app
+
+Needs the `testing` extra, pytest and pytest-asyncio. The fixtures `postgres_cluster`, `fault_proxy`
+and `manager` come with pgmoor.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+from shop import Shop, SoldOutError
+
+from pgmoor import NoHostAvailable
+from pgmoor.testing import CRASH, DEMOTION, FREEZE, SESSIONS_ENDED, under_faults
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from pgmoor.testing import Cluster
+
+# Synchronous: without it a crash may lose what the primary has acknowledged.
+pytestmark = [
+    pytest.mark.asyncio,
+    pytest.mark.postgres_cluster(standbys=2, synchronous=True),
+]
+
+
+@pytest_asyncio.fixture
+async def shop(manager: Callable[..., Any]) -> AsyncIterator[Shop]:
+    async with manager(min_size=2, max_size=4) as moor:
+        shop = Shop(moor)
+        await shop.create()
+        yield shop
+
+
+async def test_an_order_takes_a_piece(shop: Shop) -> None:
+    await shop.receive("tea", 2)
+    await shop.order("tea")
+    assert await shop.left("tea") == 1
+
+
+async def test_an_order_is_carried_out_once(shop: Shop) -> None:
+    await shop.receive("tea", 2)
+    key = uuid.uuid4()
+    await shop.order("tea", key)
+    await shop.order("tea", key)
+    assert await shop.left("tea") == 1
+
+
+async def test_what_is_sold_out_is_not_ordered(shop: Shop, postgres_cluster: Cluster) -> None:
+    with pytest.raises(SoldOutError):
+        await shop.order("tea")
+    assert await postgres_cluster[0].sql("select * from orders") == []
+
+
+async def test_no_order_fails_and_no_piece_is_lost_whatever_befalls_the_primary(
+    shop: Shop, postgres_cluster: Cluster
+) -> None:
+    await shop.receive("tea", 1_000_000)
+    faults = [CRASH, FREEZE, DEMOTION, SESSIONS_ENDED]
+    report = await under_faults(lambda: shop.order("tea"), postgres_cluster, faults)
+
+    print(report)  # pytest -s shows it
+    report.assert_survived(within=10, max_errors=0)
+    sold = 1_000_000 - await shop.left("tea")
+    assert sold >= sum(outcome.succeeded for outcome in report)
+
+
+async def test_an_order_fails_in_time_when_nobody_answers(
+    manager: Callable[..., Any], postgres_cluster: Cluster, fault_proxy: Callable[..., Any]
+) -> None:
+    doors = [fault_proxy(node) for node in postgres_cluster]
+    async with manager(*doors, min_size=1, when_down="fail") as moor:
+        shop = Shop(moor)
+        await shop.create()
+        for door in doors:
+            door.refuse()
+            door.reset()
+        with pytest.raises(NoHostAvailable):
+            await shop.order("tea", patience=0.2)

@@ -1,0 +1,24 @@
+"""examples/small_app: its own tests run as a person runs them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_example_suite_is_green() -> None:
+    command = [sys.executable, "-m", "pytest", "-p", "pytest_pgmoor", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, "-s", "examples/small_app"],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "5 passed" in done.stdout
+    assert "works again after" in done.stdout

@@ -1,0 +1,176 @@
+"""`under_faults`: what it reports of programs that survive, and of those that don't."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from pgmoor import ConnectionManager
+from pgmoor.testing import (
+    CRASH,
+    FAULTS,
+    FREEZE,
+    RESET,
+    RESTART,
+    SESSIONS_ENDED,
+    SILENCE,
+    Cluster,
+    Fault,
+    Outcome,
+    Report,
+    Stage,
+    survival,
+    under_faults,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+def insert(manager: ConnectionManager) -> Callable[[], Awaitable[None]]:
+    async def work() -> None:
+        async with manager.connection(timeout=10) as conn:
+            await conn.execute("insert into work (id) values ('x')")
+
+    return work
+
+
+async def test_a_program_survives_and_the_servers_are_put_together(
+    pair: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
+) -> None:
+    doors = proxies(pair)
+    manager = await moor(*doors, max_size=4)
+    report = await under_faults(insert(manager), pair, [CRASH, SILENCE, RESET], proxies=doors)
+
+    report.assert_survived(within=8, errors=(psycopg.OperationalError,), max_errors=8)
+    for outcome in report:
+        assert outcome.succeeded >= 8
+        assert 0 < outcome.longest < 8
+    assert sorted([await node.sql("select pg_is_in_recovery()") for node in pair]) == [
+        [(False,)],
+        [(True,)],
+    ]
+    written = (await pair[0].sql("select count(*) from work"))[0][0]
+    assert written >= sum(outcome.succeeded for outcome in report) / 2  # the contents stay
+
+
+async def test_a_program_that_never_comes_back_is_told_of(pair: Cluster) -> None:
+    conn = await psycopg.AsyncConnection.connect(pair[0].conninfo(), autocommit=True)
+
+    async def work() -> None:
+        await conn.execute("select 1")  # one connection for ever
+
+    report = await under_faults(work, pair, [SESSIONS_ENDED], timeout=1)
+    await conn.close()
+
+    (outcome,) = report
+    assert outcome.recovered_after is None
+    assert outcome.exceptions["OperationalError"] >= 1
+    with pytest.raises(AssertionError, match="did not work again within 5 s") as caught:
+        report.assert_survived(within=5)
+    assert "not in time" in str(caught.value)
+
+
+async def test_a_call_that_hangs_is_told_of(
+    alone: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(survival, "ENDING", 0.2)
+    release = asyncio.Event()
+
+    async def deaf() -> None:
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                continue
+
+    struck = False
+
+    async def work() -> None:
+        if struck:
+            await deaf()
+
+    async def strike(_: Stage) -> None:
+        nonlocal struck
+        struck = True
+
+    faults = [Fault("the program goes deaf", strike)]
+    try:
+        report = await under_faults(work, alone, faults, callers=2, timeout=0.2)
+    finally:
+        release.set()
+
+    assert [outcome.hung for outcome in report] == [2]
+    with pytest.raises(AssertionError, match="2 calls hung"):
+        report.assert_survived(within=5)
+
+
+async def test_what_does_not_work_before_the_fault_is_no_finding(alone: Cluster) -> None:
+    async def work() -> None:
+        raise LookupError("nothing here")
+
+    with pytest.raises(AssertionError, match="before .*restarted.*LookupError: nothing here"):
+        await under_faults(work, alone, [RESTART], timeout=0.2)
+
+
+async def test_a_fault_needs_its_servers_and_proxies(pair: Cluster, alone: Cluster) -> None:
+    async def work() -> None: ...
+
+    with pytest.raises(ValueError, match="frozen.* needs a standby"):
+        await under_faults(work, alone, [FREEZE])
+    with pytest.raises(ValueError, match="reset.* needs proxies"):
+        await under_faults(work, pair, [RESET])
+    with pytest.raises(ValueError, match="one for each server"):
+        Stage(pair, [None])  # type: ignore[list-item]
+    assert [fault for fault in FAULTS if fault.possible(Stage(alone, ()))] == [
+        fault for fault in FAULTS if not fault.standby and not fault.proxy
+    ]
+
+
+def test_the_table() -> None:
+    report = Report(
+        (
+            Outcome("crash", 0.25, 120, 0.3, 0, [OSError("x"), OSError("y"), KeyError("z")]),
+            Outcome("cut", None, 3, 9.0, 1),
+        )
+    )
+    assert str(report).splitlines() == [
+        "fault  works again after  succeeded  failed  longest call  exceptions",
+        "-----  -----------------  ---------  ------  ------------  ---------------------",
+        "crash  0.25 s             120        3       0.30 s        2 OSError, 1 KeyError",
+        "cut    not in time        3          0       9.00 s        none; 1 hung",
+    ]
+
+
+def test_what_may_be_met_is_said() -> None:
+    report = Report((Outcome("crash", 0.5, 10, 0.3, 0, [OSError("gone")]),))
+    report.assert_survived(within=1)
+    report.assert_survived(within=1, errors=(OSError,), max_errors=1)
+    with pytest.raises(AssertionError, match="crash: OSError: gone"):
+        report.assert_survived(within=1, errors=(KeyError,))
+    with pytest.raises(AssertionError, match="1 calls failed"):
+        report.assert_survived(within=1, max_errors=0)
+    with pytest.raises(AssertionError, match=r"within 0\.4 s"):
+        report.assert_survived(within=0.4)
+
+
+async def test_the_time_counts_from_the_fault_and_not_what_went_well_before_it_took_effect(
+    alone: Cluster,
+) -> None:
+    down = asyncio.Event()
+
+    async def work() -> None:
+        if down.is_set():
+            raise ConnectionError
+
+    async def strike(_: Stage) -> None:
+        await asyncio.sleep(0.1)  # in which all goes well
+        down.set()
+        asyncio.get_running_loop().call_later(0.4, down.clear)
+
+    (outcome,) = await under_faults(work, alone, [Fault("down for 0.4 s", strike)])
+    assert outcome.recovered_after is not None
+    assert 0.5 <= outcome.recovered_after < 2
