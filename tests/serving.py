@@ -136,6 +136,14 @@ class Program:
             await self.process.wait()
         return monotonic() - began
 
+    async def end(self) -> None:
+        """End it: well, if it can, as it may have started servers in sessions of their own."""
+        try:
+            await self.terminate(5)
+        except TimeoutError:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            await self.process.wait()
+
 
 @asynccontextmanager
 async def program(*command: str, cwd: Path = TESTS, **env: str) -> AsyncIterator[Program]:
@@ -154,8 +162,7 @@ async def program(*command: str, cwd: Path = TESTS, **env: str) -> AsyncIterator
         yield started
     finally:
         if process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+            await started.end()
         await started.reader
 
 

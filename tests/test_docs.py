@@ -48,7 +48,7 @@ async def test_a_block_of_the_documentation_runs(
     else:
         await alone[0].sql(TABLE)
         async with ConnectionManager(alone.conninfo(), min_size=1) as manager:
-            await evaluate(code, page, {"manager": manager})
+            await evaluate(code, page, {"manager": manager, "__name__": page.stem})
 
 
 async def run(command: list[str], code: str, cluster: Cluster) -> None:

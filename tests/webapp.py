@@ -1,7 +1,8 @@
 """An app for servers that are started as programs: each answer tells who gave it.
 
-`webapp:app` is the FastAPI app, `python -m webapp` runs the aiohttp one. DATABASE_URL says where
-the database is; OPEN_EARLY has the manager opened by the import, which is a mistake before a fork.
+`webapp:app` is the FastAPI app, `webapp:application` the aiohttp one, as in `python -m webapp`.
+DATABASE_URL says where the database is; OPEN_EARLY has the manager opened by the import, which is a
+mistake before a fork.
 """
 
 from __future__ import annotations
@@ -47,14 +48,21 @@ async def sleep(conn: Connection) -> None:
     await conn.execute("select pg_sleep(60)")
 
 
+async def aiohttp_who(request: web.Request) -> web.Response:
+    async with pgmoor.aiohttp.connection(request) as conn:
+        return web.json_response({"process": os.getpid(), "backend": conn.info.backend_pid})
+
+
 async def aiohttp_write(request: web.Request) -> web.Response:
     async with pgmoor.aiohttp.connection(request) as conn:
         await conn.execute(WRITE, [request.match_info["key"]])
     return web.Response()
 
 
+application = web.Application()
+pgmoor.aiohttp.setup(application, manager)
+application.router.add_post("/rows/{key}", aiohttp_write)
+application.router.add_get("/who", aiohttp_who)
+
 if __name__ == "__main__":
-    application = web.Application()
-    pgmoor.aiohttp.setup(application, manager)
-    application.router.add_post("/rows/{key}", aiohttp_write)
     web.run_app(application, host="127.0.0.1", port=0, shutdown_timeout=5)

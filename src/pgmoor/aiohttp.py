@@ -51,8 +51,13 @@ def setup(
     503 with Retry-After. With *health* there are `/livez`, which never depends on the database, and
     `/readyz`, behind *prefix*; they show hosts, figures and error texts for `?details`, when
     *details* is true or a function of the request that returns so. Several managers need a *key*
-    and a *prefix* each.
+    and a *prefix* each; `ValueError` without.
     """
+    if key in app:
+        raise ValueError("the application has a manager already; give this one a key of its own")
+    paths = {resource.canonical for resource in app.router.resources()}
+    if health and {f"{prefix}/livez", f"{prefix}/readyz"} & paths:
+        raise ValueError("the health routes are there already; give these a prefix of their own")
     app[key] = manager
 
     async def run(_: web.Application) -> AsyncIterator[None]:

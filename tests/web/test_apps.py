@@ -26,6 +26,7 @@ from pgmoor.fastapi import (
     lend,
     lifespan,
 )
+from pgmoor.starlette import health_routes
 from servers import NO_SERVER
 from serving import uvicorn_server
 
@@ -193,12 +194,15 @@ def test_mounted_apps_use_the_connections_of_the_app_around_them(alone: Cluster)
     mounted = FastAPI()
     mounted.include_router(router)
     app.mount("/mounted", mounted)
-    app.mount("/other", Starlette(routes=[Mount("/deep", routes=[Route("/lent", lent)])]))
+    routes = [Route("/lent", lent), *health_routes("reports", details=True)]
+    app.mount("/other", Starlette(routes=[Mount("/deep", routes=routes)]))
 
     with TestClient(app) as client:
         assert client.get("/mounted/name").json() == ["a"]
         assert client.get("/mounted/reports").json() == ["b"]
         assert client.get("/other/deep/lent").json() == ["b"]
+        assert "serviceId" not in client.get("/other/deep/readyz").json()
+        assert client.get("/other/deep/readyz?details").json()["serviceId"] == "reports"
 
 
 def test_mounted_apps_need_error_handlers_of_their_own() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import httpx2 as httpx
 
-from serving import program
+from serving import RawClient, program
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,18 +18,20 @@ if TYPE_CHECKING:
     from serving import Program
 
 UVICORN = ("uvicorn", "webapp:app", "--port", "0")
-GUNICORN = ("gunicorn", "webapp:app", "--bind", "127.0.0.1:0", "--workers", "2")
+GUNICORN = ("gunicorn", "--bind", "127.0.0.1:0", "--workers", "2")
 UVLOOP = (*UVICORN, "--loop", "uvloop")
-WORKER = (*GUNICORN, "--worker-class", "uvicorn_worker.UvicornWorker")
-PRELOADED = (*WORKER, "--preload")
-NATIVE = (*GUNICORN, "--worker-class", "asgi")
+PRELOADED = (*GUNICORN, "-k", "uvicorn_worker.UvicornWorker", "--preload", "webapp:app")
+NATIVE = (*GUNICORN, "-k", "asgi", "--asgi-disconnect-grace-period", "1", "webapp:app")
+AIOHTTP = (*GUNICORN, "-k", "aiohttp.GunicornWebWorker", "--preload", "webapp:application")
 SERVERS = {  # and how many processes have a manager
     "uvicorn": (UVLOOP, 1),
     "preloaded": (PRELOADED, 2),
     "native": (NATIVE, 2),
     "aiohttp": (("webapp",), 1),
+    "aiohttp-workers": (AIOHTTP, 2),
 }
 CLIENTS = 8
+SLEEPS = "exists (select from pg_stat_activity where query ~ '^select pg_sleep' and state='active')"
 OF_A_MANAGER = 3  # the pool of two, and the probe
 
 
@@ -90,12 +92,22 @@ async def check_workers(base: str, parent: int) -> None:
     assert parent not in backends
 
 
+async def check_disconnect(base: str, cluster: Cluster) -> None:
+    """Leave in mid-query: gunicorn's own worker cancels the request after its grace period."""
+    async with httpx.AsyncClient(base_url=base) as client:
+        with RawClient(client, "/sleep"):
+            await cluster[0].wait_for(f"select {SLEEPS}")
+        await cluster[0].wait_for(f"select not {SLEEPS}", timeout=5)
+
+
 async def test_sigterm_under_load_ends_all_requests_well(alone: Cluster) -> None:
     async def check(name: str, command: tuple[str, ...], managers: int) -> None:
         async with program(*command, DATABASE_URL=url(alone, name)) as server:
             base = await server.url()
             if managers == 2:
                 await check_workers(base, server.process.pid)
+            if command is NATIVE:
+                await check_disconnect(base, alone)
             load = Load(base, name)
             async with asyncio.TaskGroup() as group:
                 for _ in range(CLIENTS):
@@ -165,9 +177,7 @@ async def test_uvicorn_stops_waiting_at_its_limit_and_no_session_is_left(alone: 
     ):
         assert (await client.get("/who")).json()["loop"] == "uvloop"
         sleeping = asyncio.create_task(client.get("/sleep"))
-        await alone[0].wait_for(
-            "select exists (select from pg_stat_activity where query ~ '^select pg_sleep')"
-        )
+        await alone[0].wait_for(f"select {SLEEPS}")
         took = await server.terminate(10)
         await asyncio.wait([sleeping])
         sleeping.exception()

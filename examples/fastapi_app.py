@@ -1,0 +1,91 @@
+"""Orders, in FastAPI: placed and read by HTTP, with health routes for an orchestrator.
+
+    python examples/fastapi_app.py
+
+Starts two PostgreSQL servers of its own. Try:
+
+    curl -X PUT -H 'Content-Type: application/json' -d '{"item": "pen"}' 127.0.0.1:8000/orders/7
+    curl 127.0.0.1:8000/readyz
+
+With DATABASE_URL it uses that database, which has the table of `SCHEMA`. Needs
+`pip install "pgmoor[fastapi,testing]" uvicorn`. In production, with as many workers as you like:
+
+    DATABASE_URL="postgresql://app@db1,db2/orders" uvicorn --factory fastapi_app:make_app
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import AsyncExitStack
+
+import uvicorn
+from fastapi import APIRouter, FastAPI, HTTPException
+from pydantic import BaseModel
+
+from pgmoor import ConnectionManager
+from pgmoor.fastapi import Connection, add_error_handlers, health_router, lifespan
+
+SCHEMA = "create table if not exists orders (number int primary key, item text not null)"
+
+router = APIRouter()
+
+
+class Order(BaseModel):
+    """What a customer wants."""
+
+    item: str
+
+
+@router.put("/orders/{number}")
+async def place(number: int, order: Order, conn: Connection) -> Order:
+    """Write an order; the number, which the client chooses, makes it safe to ask twice."""
+    await conn.execute(
+        "insert into orders values (%s, %s) on conflict do nothing", [number, order.item]
+    )
+    return order
+
+
+@router.get("/orders/{number}")
+async def show(number: int, conn: Connection) -> Order:
+    cursor = await conn.execute("select item from orders where number = %s", [number])
+    row = await cursor.fetchone()
+    if row is None:
+        raise HTTPException(404, "no such order")
+    return Order(item=row[0])
+
+
+def make_manager() -> ConnectionManager:
+    """Return the manager of one process; the app asks for it whenever it starts."""
+    return ConnectionManager(
+        os.environ["DATABASE_URL"], name="orders", min_size=2, max_size=8, timeout=5
+    )
+
+
+def make_app() -> FastAPI:
+    app = FastAPI(title="Orders", lifespan=lifespan(make_manager))
+    app.include_router(router)
+    app.include_router(health_router())
+    add_error_handlers(app)
+    return app
+
+
+async def main() -> None:
+    # uvicorn ends well on SIGTERM, and then sends it once more: the servers are to end, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    async with AsyncExitStack() as stack:
+        if "DATABASE_URL" not in os.environ:
+            from pgmoor.testing import Cluster  # noqa: PLC0415  only tests and demos need it
+
+            cluster = await stack.enter_async_context(Cluster(standbys=1))
+            await cluster[0].sql(SCHEMA)
+            os.environ["DATABASE_URL"] = cluster.conninfo()
+        port = int(os.environ.get("PORT", "8000"))
+        config = uvicorn.Config(make_app(), port=port, timeout_graceful_shutdown=10)
+        await uvicorn.Server(config).serve()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
