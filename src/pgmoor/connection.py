@@ -70,8 +70,6 @@ class ManagedConnection(AsyncConnection[Any]):
         self.held_since = 0.0
         self.lease = 0  # counts the checkouts, so that a late return is known as such
         self.reported = 0  # the lease that was reported as held too long
-        self._returning = 0  # the lease that ends by close()
-        self.known_to_sqlalchemy = False
         self._waiters = 0  # tasks that wait for its socket
         self._doomed = False
         self.on_trouble: Callable[[ManagedConnection, errors.Error], None] | None = None
@@ -100,16 +98,11 @@ class ManagedConnection(AsyncConnection[Any]):
             raise
         return conn
 
-    def return_on_close(self) -> None:
-        """Let `close()` give the connection back, this time, and not end it."""
-        self._returning = self.lease
-
     async def close(self) -> None:
         """Close the connection, or give it back where `close_returns` says so (psycopg_pool)."""
         pool = self.host_pool
         if pool is not None:
-            returns = pool.close_returns or self._returning == self.lease
-            if self.holder is not None and returns:
+            if self.holder is not None and pool.close_returns:
                 await pool.give_back(self)
                 return
             pool.forget(self)
