@@ -52,7 +52,7 @@ def _postgres_clusters() -> Iterator[dict[str, Cluster]]:
 def postgres_cluster(
     request: pytest.FixtureRequest, _postgres_clusters: dict[str, Cluster]
 ) -> Cluster:
-    """A primary and its standbys (`pgmoor.testing.Cluster`), empty and streaming.
+    """Give a primary and its standbys (`pgmoor.testing.Cluster`), empty and streaming.
 
     One by default: `--postgres-standbys`, `postgres_standbys` in pytest's settings and
     `@pytest.mark.postgres_cluster(standbys=2, synchronous=True)` say otherwise. Servers are made

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from pgmoor import ConnectionManager
 from pgmoor.testing import (
     CRASH,
     FAULTS,
@@ -28,6 +27,8 @@ from pgmoor.testing import (
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from pgmoor import ConnectionManager
 
 
 def insert(manager: ConnectionManager) -> Callable[[], Awaitable[None]]:
@@ -112,16 +113,16 @@ async def test_what_does_not_work_before_the_fault_is_no_finding(alone: Cluster)
     async def work() -> None:
         raise LookupError("nothing here")
 
-    with pytest.raises(AssertionError, match="before .*restarted.*LookupError: nothing here"):
+    with pytest.raises(AssertionError, match=r"before .*restarted.*LookupError: nothing here"):
         await under_faults(work, alone, [RESTART], timeout=0.2)
 
 
 async def test_a_fault_needs_its_servers_and_proxies(pair: Cluster, alone: Cluster) -> None:
     async def work() -> None: ...
 
-    with pytest.raises(ValueError, match="frozen.* needs a standby"):
+    with pytest.raises(ValueError, match=r"frozen.* needs a standby"):
         await under_faults(work, alone, [FREEZE])
-    with pytest.raises(ValueError, match="reset.* needs proxies"):
+    with pytest.raises(ValueError, match=r"reset.* needs proxies"):
         await under_faults(work, pair, [RESET])
     with pytest.raises(ValueError, match="one for each server"):
         Stage(pair, [None])  # type: ignore[list-item]
