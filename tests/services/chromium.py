@@ -6,7 +6,9 @@ import asyncio
 import base64
 import itertools
 import json
+import os
 import shutil
+import signal
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +23,12 @@ PATIENCE = 30.0  # seconds for it to start, and for an answer: machines are busy
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    *("--disable-dev-shm-usage", "--hide-scrollbars", "--remote-debugging-port=0"),
+    *(
+        "--disable-dev-shm-usage",
+        "--hide-scrollbars",
+        "--disable-breakpad",
+        "--remote-debugging-port=0",
+    ),
 )
 WATCHED = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
 
@@ -48,6 +55,7 @@ class Chromium:
             "about:blank",
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
         )
         self._http = aiohttp.ClientSession()
         try:
@@ -75,9 +83,12 @@ class Chromium:
     async def _end(self) -> None:
         await self._http.close()
         with suppress(ProcessLookupError):
-            self._process.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)  # and its helpers
         await self._process.wait()
-        shutil.rmtree(self._home, ignore_errors=True)  # its helpers may write a moment longer
+        async with asyncio.timeout(PATIENCE):
+            while self._home.exists():  # they may write for a moment longer
+                shutil.rmtree(self._home, ignore_errors=True)
+                await asyncio.sleep(0.01)
 
     async def _address(self) -> str:
         """Return where the page's DevTools listen; the port is in a file, once there is one."""

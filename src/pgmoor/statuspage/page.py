@@ -34,7 +34,7 @@ SIGNS = {
     "fail": "\N{MULTIPLICATION SIGN}",
     "none": "?",
 }
-NOTHING = '<span class="quiet" aria-label="not known">\N{EN DASH}</span>'
+NOTHING = '<span class="quiet" aria-label="none">\N{EN DASH}</span>'
 COLUMNS = ("Host", "Role", "State", "Timeline", "Latency", "Lag")
 
 
