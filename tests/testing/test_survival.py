@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
+from pgmoor import ConnectionManager
 from pgmoor.testing import (
     CRASH,
     FAULTS,
@@ -27,8 +28,6 @@ from pgmoor.testing import (
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    from pgmoor import ConnectionManager
 
 
 def insert(manager: ConnectionManager) -> Callable[[], Awaitable[None]]:
@@ -175,3 +174,15 @@ async def test_the_time_counts_from_the_fault_and_not_what_went_well_before_it_t
     (outcome,) = await under_faults(work, alone, [Fault("down for 0.4 s", strike)])
     assert outcome.recovered_after is not None
     assert 0.5 <= outcome.recovered_after < 2
+
+
+async def test_a_synchronous_primary_that_is_left_alone_does_not_wait_and_waits_again() -> None:
+    async with (
+        Cluster(standbys=1, synchronous=True) as cluster,
+        ConnectionManager(cluster.conninfo(), min_size=1, max_size=2) as manager,
+    ):
+        await cluster[0].sql("create table work (id text)")
+        report = await under_faults(insert(manager), cluster, [CRASH, CRASH], callers=2)
+
+        report.assert_survived(within=8)
+        await cluster[0].wait_for("select current_setting('synchronous_standby_names') <> ''")

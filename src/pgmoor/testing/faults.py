@@ -52,8 +52,11 @@ class Stage:
         standbys = [node for node in self.cluster.nodes if node is not self.primary]
         received = [(await node.sql(NEWEST))[0][0] for node in standbys]
         self.primary = standbys[received.index(max(received))]
-        # Nobody may be left whom a synchronous one would wait for.
         await self.primary.promote()
+        if len(standbys) == 1:
+            # There is nobody left for whom a synchronous primary could wait.
+            await self.primary.sql("alter system set synchronous_standby_names = ''")
+            await self.primary.sql("select pg_reload_conf()")
         for node in standbys:
             if node is not self.primary:
                 await node.follow(self.primary)
@@ -70,6 +73,8 @@ class Stage:
             if node.state is not NodeState.RUNNING or await _is_primary(node):
                 await node.rejoin(self.primary)
         await self.cluster.wait_streaming()
+        await self.primary.sql("alter system reset synchronous_standby_names")
+        await self.primary.sql("select pg_reload_conf()")
 
 
 async def _is_primary(node: Node) -> bool:
