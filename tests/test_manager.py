@@ -318,3 +318,21 @@ async def test_another_version_of_the_server_is_understood(moor: Callable[..., A
             assert conn.info.server_version // 10000 == 16
         health = await manager.health(fresh=True)
         assert [host.timeline for host in health.hosts] == [1, 1]
+
+
+async def test_a_server_that_refuses_the_full_question_is_asked_plainly(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    """As Aurora's writer is reported to, while its wal_level is below logical."""
+    await alone[0].sql("alter function pg_catalog.pg_current_wal_lsn() rename to real_wal_lsn")
+    await alone[0].sql(
+        "create function pg_catalog.pg_current_wal_lsn() returns pg_lsn language plpgsql as"
+        " $$begin raise exception 'wal_level must be set' using errcode = '55000'; end$$"
+    )
+
+    manager = await moor(alone[0], target="read-write")
+    async with manager.connection() as conn:
+        await conn.execute("select 1")
+
+    assert manager.snapshot().hosts[0].writable is True
+    assert manager.snapshot().hosts[0].timeline is None

@@ -60,7 +60,9 @@ from (select pg_catalog.pg_is_in_recovery()) r(r)
 # Poolers and databases that speak PostgreSQL's protocol without its functions.
 PLAIN_QUESTION = b"show transaction_read_only"
 # Undefined function, object or table, unsupported feature, syntax error, insufficient privilege.
-NOT_POSTGRESQL = frozenset({"42883", "42704", "42P01", "0A000", "42601", "42501"})
+# Object not in prerequisite state: PostgreSQL itself never says so to this question; Aurora does,
+# whose writer has no WAL position while wal_level is below logical.
+NOT_POSTGRESQL = frozenset({"42883", "42704", "42P01", "0A000", "42601", "42501", "55000"})
 
 
 class HostLeft(PoolClosed):
