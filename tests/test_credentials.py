@@ -31,6 +31,7 @@ async def guarded() -> AsyncIterator[Cluster]:
 async def server(guarded: Cluster) -> Node:
     """A server with a role `app` whose password is "first"."""
     await guarded.reset()
+    await guarded[0].sql("drop role if exists app")
     await guarded[0].sql("create role app login password 'first'")
     return guarded[0]
 
