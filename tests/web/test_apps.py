@@ -14,8 +14,7 @@ from starlette.requests import Request  # noqa: TC002  FastAPI reads the annotat
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 
-from pgmoor import ConnectionManager
-from pgmoor.connection import ManagedConnection
+from pgmoor import ConnectionManager, ManagedConnection
 from pgmoor.fastapi import (
     Connection,
     Manager,

@@ -12,7 +12,7 @@ from fastapi import Depends, FastAPI, HTTPException
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
-from pgmoor.connection import ManagedConnection  # noqa: TC001  FastAPI reads the annotations
+from pgmoor import ManagedConnection  # noqa: TC001  FastAPI reads the annotations
 from pgmoor.fastapi import Connection, add_error_handlers, lend, lifespan
 from serving import RawClient, aiohttp_server, uvicorn_server
 

@@ -12,7 +12,7 @@ from fastapi import APIRouter, FastAPI, Request, WebSocket
 from fastapi.responses import StreamingResponse
 
 import pgmoor.aiohttp
-from pgmoor.connection import ManagedConnection
+from pgmoor import ManagedConnection
 from pgmoor.fastapi import Connection, connection, lend, lifespan
 from serving import RawClient, aiohttp_server, unused, uvicorn_server
 

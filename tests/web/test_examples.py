@@ -41,6 +41,6 @@ async def test_the_example_serves_and_ends_with_its_servers(
     assert other.status_code == 404
     assert states == [200, 200]
     assert server.process.returncode == 0
-    assert len(servers) == 2
+    assert len(servers) >= 2  # and what looks after them
     assert not alive(servers)
     assert "Traceback" not in server.output, server.output
