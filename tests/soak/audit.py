@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MOST = 12  # connections of a pool at most, whatever the resizer draws
 PATIENCE = 5.0  # seconds for what was closed here to be noticed there
+TO_FILL = 15.0  # seconds for a pool to hold `min_size` again, also after it was turned away
 COUNT = (
     "select count(*) from pg_stat_activity"
     " where application_name like %s and backend_type = 'client backend'"
@@ -62,14 +63,14 @@ async def connections(
             wrong.append(f"{stats['requests_waiting']} are said to wait")
         return ", ".join(wrong)
 
-    if difference := await _difference(look):
+    if difference := await _difference(look, TO_FILL):
         journal.violated("connections", f"{name}: {difference}")
 
 
 async def capacity(manager: ConnectionManager, journal: Journal) -> None:
     """See that the manager can lend as many connections at once as it says, and takes them back."""
     wanted = range(manager.max_size)
-    takers = [asyncio.create_task(manager.getconn(timeout=2 * PATIENCE)) for _ in wanted]
+    takers = [asyncio.create_task(manager.getconn(timeout=TO_FILL)) for _ in wanted]
     await asyncio.wait(takers)
     for taker in takers:
         if error := taker.exception():

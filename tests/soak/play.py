@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from soak.faults import Stage
 
 HEARD = 5.0  # seconds that an old primary stays away for the manager to hear of the new one
-REJECTED_INTERVAL = 5.0  # seconds between attempts where the manager was turned away
+# Seconds until all dials have been tried again where the manager was turned away: one attempt is
+# made each 5 s, and who asks while it is under way waits as long once more.
+TURNED_AWAY = 10.0
 AUDIT_EVERY = 3  # episodes
 STUCK = 30.0  # seconds after which it is no use to wait for traffic
 
@@ -63,7 +65,7 @@ class Play:
             await self._stage.heal(door)
         await self._orchestrator.serve()
         locked_out = await self._stage.let_in()
-        limit = self._flow_limit + (REJECTED_INTERVAL if locked_out else 0.0)
+        limit = self._flow_limit + (TURNED_AWAY if locked_out else 0.0)
         await self._flow(limit, str(episode))
         old = [n for n in self._orchestrator.standbys() if await is_in_recovery(n) is False]
         if old and episode.takeover:
