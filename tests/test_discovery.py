@@ -182,6 +182,33 @@ async def test_the_host_in_use_is_not_left_for_nothing(pair: Cluster) -> None:
         assert await port_of(manager) == pair[1].port
 
 
+async def test_a_preferred_host_may_go_while_its_pool_is_filled(
+    pair: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    filling = asyncio.Event()
+
+    async def configure(conn: Any) -> None:
+        if conn.info.port == pair[0].port:
+            filling.set()
+            await asyncio.Event().wait()
+
+    registry = Registry(pair[1])
+    settings = {"target": "any", "failback_after": 0.1, "health_interval": 0.1}
+    async with manager_of(registry, configure=configure, **settings) as manager:
+        assert await port_of(manager) == pair[1].port
+        registry.hosts = [address(pair[0]), address(pair[1])]
+        await asyncio.wait_for(filling.wait(), 5)
+        registry.hosts = [address(pair[1])]
+        await until(lambda: probes(manager) == {address(pair[1])})
+
+        machine = manager._machine
+        assert machine is not None
+        await until(lambda: not list(machine.steering.left_pools))
+        await until(lambda: len(machine.steering.table._states) == 1)
+        assert await port_of(manager) == pair[1].port
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 async def test_in_an_outage_the_list_is_asked_for_again(pair: Cluster) -> None:
     registry = Registry(pair[0])
     async with manager_of(registry, hosts_interval=3600.0) as manager:

@@ -56,6 +56,7 @@ class Steering:
     ) -> None:
         self.table = HostTable(settings.hosts)
         self.current: int | None = None
+        self._coming: int | None = None  # the host that is being switched to
         self.state = State.NEW
         self.state_since = monotonic()
         self.left_pools = LeftPools()
@@ -185,7 +186,8 @@ class Steering:
 
     def revise(self, hosts: Sequence[Host]) -> Revision:
         """Take another list of hosts; the one in use is left when another qualifies."""
-        in_use = {self.current, self.table.last} | {pool.host.index for pool in self.left_pools}
+        in_use = {self.current, self.table.last, self._coming}
+        in_use |= {pool.host.index for pool in self.left_pools}
         revision = self.table.revise(hosts, in_use)
         if revision.added or revision.gone:
             self._report.hosts_changed(self.table, revision)
@@ -404,6 +406,7 @@ class Steering:
         if self.current is not None and decision.reason is not Reason.PREFERRED:
             self._tell_left(self.table[self.current].host)
         pool = self._make_pool(host)
+        self._coming = host.index  # the list may change while its pool is filled
         try:
             await pool.open()
             if decision.reason is Reason.PREFERRED and not await self._warm(pool, decision):
@@ -411,6 +414,8 @@ class Steering:
         except BaseException:
             self.left_pools.add(pool, "it was not needed after all", abort=True)
             raise
+        finally:
+            self._coming = None
         old, before = self._desk.pool, self.current
         self.current = host.index
         self.table.adopt(host.index)
