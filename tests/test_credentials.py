@@ -181,6 +181,25 @@ async def test_a_source_that_fails_is_named_without_its_words(server: Node) -> N
     assert "sealed" not in str(caught.value)
 
 
+async def test_a_source_whose_own_work_is_cancelled_ends_neither_probe_nor_pool(
+    server: Node,
+) -> None:
+    work = asyncio.create_task(asyncio.sleep(60))
+    work.cancel()
+
+    async def ask() -> str:
+        await work
+        return "first"
+
+    async with manager_of(server, password=ask, timeout=0.5) as manager:
+        with pytest.raises(NoHostAvailable, match="the callable for password was cancelled"):
+            await works(manager)
+        running = " ".join(task.get_name() for task in asyncio.all_tasks())
+
+    assert "pgmoor-probe-" in running
+    assert [f"-worker-{number}" in running for number in range(3)] == [True] * 3
+
+
 async def test_a_source_that_hangs_is_named_and_bounded(server: Node) -> None:
     async def hang() -> str:
         await asyncio.Event().wait()

@@ -28,7 +28,7 @@ class Registry:
 
     def ask(self) -> Any:
         self.asked += 1
-        if isinstance(self.hosts, Exception):
+        if isinstance(self.hosts, BaseException):
             raise self.hosts
         return self.hosts
 
@@ -233,6 +233,16 @@ async def test_an_answer_that_is_none_changes_nothing(alone: Cluster, answer: An
         assert await port_of(manager) == alone[0].port
         assert [host.host for host in manager.snapshot().hosts] == [address(alone[0])]
         assert recorded(manager).of(HostsChanged) == []
+
+
+async def test_an_answer_whose_own_work_is_cancelled_does_not_end_the_asking(pair: Cluster) -> None:
+    registry = Registry(pair[0])
+    async with manager_of(registry) as manager:
+        registry.hosts = asyncio.CancelledError()
+        asked = registry.asked
+        await until(lambda: registry.asked > asked + 1)
+        registry.hosts = [address(pair[0]), address(pair[1])]
+        await until(lambda: len(probes(manager)) == 2)
 
 
 async def test_hosts_that_change_again_and_again_leave_nothing_behind(alone: Cluster) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 import anyio
 
+from . import cancelled
 from .conninfo import hosts_from
 from .errors import ConfigError
 from .sources import Unobtainable
@@ -41,6 +43,10 @@ class Discovery:
         try:
             with anyio.fail_after(seconds):
                 return await self.ask()
+        except asyncio.CancelledError:
+            if cancelled.is_ours():
+                raise
+            text = "the callable for hosts was cancelled"
         except TimeoutError:
             text = f"the callable for hosts gave nothing within {seconds:g} s"
         except ConfigError as error:

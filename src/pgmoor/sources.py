@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import anyio
 
+from . import cancelled
 from .errors import ConfigError
 from .hidden import Hidden
 from .sqlstate import Failure, FailureKind
@@ -87,6 +89,10 @@ class Sources:
         try:
             with anyio.fail_after(seconds):
                 return await self.ask()
+        except asyncio.CancelledError:
+            if cancelled.is_ours():
+                raise
+            text = f"the callable for {what} was cancelled"
         except TimeoutError:
             text = f"the callable for {what} gave nothing within {seconds:g} s"
         except ConfigError as error:
