@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from pgmoor import ConfigError, ConnectionManager, NoHostAvailable
+from pgmoor import ConfigError, ConnectionManager, NoHostAvailable, shared
 from pgmoor.gate import SLOW_DELAY
 from pgmoor.testing import Cluster
 from support import fill, until
@@ -182,22 +182,29 @@ async def test_a_source_that_fails_is_named_without_its_words(server: Node) -> N
 
 
 async def test_a_source_whose_own_work_is_cancelled_ends_neither_probe_nor_pool(
-    server: Node,
+    server: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    work = asyncio.create_task(asyncio.sleep(60))
-    work.cancel()
+    monkeypatch.setattr(shared, "KEPT_FOR", -1.0)
+    cancelled: list[asyncio.CancelledError] = []
 
-    async def ask() -> str:
-        await work
+    def ask() -> str:
+        if cancelled:
+            raise cancelled[0]
         return "first"
 
     async with manager_of(server, password=ask, timeout=0.5) as manager:
+        await works(manager)
+        cancelled.append(asyncio.CancelledError())
+        await server.sql(
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = 'app'"
+        )
+        await manager.check()
         with pytest.raises(NoHostAvailable, match="the callable for password was cancelled"):
             await works(manager)
         running = " ".join(task.get_name() for task in asyncio.all_tasks())
 
-    assert "pgmoor-probe-" in running
-    assert [f"-worker-{number}" in running for number in range(3)] == [True] * 3
+        assert "pgmoor-probe-" in running
+        assert [f"-worker-{number}" in running for number in range(3)] == [True] * 3
 
 
 async def test_a_source_that_hangs_is_named_and_bounded(server: Node) -> None:
