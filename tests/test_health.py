@@ -58,7 +58,7 @@ REPORT = Health(
 # -- grades -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("state", set(State) - SERVING)
+@pytest.mark.parametrize("state", [state for state in State if state not in SERVING])
 def test_a_manager_that_does_not_serve_fails(state: State) -> None:
     assert grade(state, CALM, (CURRENT,)) == ("fail", state.value)
 

@@ -330,9 +330,13 @@ async def test_a_server_that_refuses_the_full_question_is_asked_plainly(
         " $$begin raise exception 'wal_level must be set' using errcode = '55000'; end$$"
     )
 
-    manager = await moor(alone[0], target="read-write")
-    async with manager.connection() as conn:
-        await conn.execute("select 1")
+    try:
+        manager = await moor(alone[0], target="read-write")
+        async with manager.connection() as conn:
+            await conn.execute("select 1")
+    finally:
+        await alone[0].sql("drop function pg_catalog.pg_current_wal_lsn()")
+        await alone[0].sql("alter function pg_catalog.real_wal_lsn() rename to pg_current_wal_lsn")
 
     assert manager.snapshot().hosts[0].writable is True
     assert manager.snapshot().hosts[0].timeline is None

@@ -90,6 +90,8 @@ class TlsFront:
             if client.recv(8, socket.MSG_WAITALL) != SSL_REQUEST:
                 return
             client.sendall(b"S")
+        # Python leaves the descriptor open when it finds a socket cut that it is to wrap.
+        client.getpeername()
         with (
             # The plain socket stays ours: `reset()` cuts it under the TLS.
             self.context.wrap_socket(client.dup(), server_side=True) as tls,
