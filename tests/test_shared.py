@@ -68,6 +68,19 @@ async def test_a_failure_is_not_kept() -> None:
     assert await answer.get() == 2
 
 
+async def test_a_failure_is_not_kept_for_as_long_as_the_answer_before_it() -> None:
+    source = Source()
+    source.ready.set()
+    answer = Shared(source.fetch, "fetch")
+    await answer.get()
+    source.error = OSError("no")
+    with pytest.raises(OSError, match="no"):
+        await answer.get(anew=True)
+    source.error = None
+
+    assert await answer.get() == 3
+
+
 async def test_a_failure_that_nobody_waited_for_is_not_reported_as_forgotten() -> None:
     reported: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))

@@ -37,6 +37,7 @@ class Shared(Generic[T]):
         return await asyncio.shield(task)
 
     async def _run(self) -> T:
+        self._good_until = float("-inf")  # should this fetch fail, its failure is not kept
         answer = await self._fetch()
         self._good_until = monotonic() + KEPT_FOR
         return answer
