@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import pytest_asyncio
 
 from pgmoor import ConfigError, ConnectionManager, NoHostAvailable, shared
 from pgmoor.gate import SLOW_DELAY
-from pgmoor.testing import Cluster
+from pgmoor.testing import Cluster, FaultProxy
 from support import fill, until
 
 if TYPE_CHECKING:
@@ -143,6 +144,31 @@ async def test_a_wrong_password_is_named_and_not_tried_again_and_again(server: N
             assert "password authentication failed" in str(result)
             assert "wrong" not in str(result)
         assert rejections(server) - before == 1
+
+
+async def test_a_wrong_password_is_not_tried_at_each_address_of_a_name(
+    server: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FaultProxy(server.host, server.port, listen_host="127.0.0.2") as proxy:
+        addresses = [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, proxy.port))
+            for address in ("127.0.0.2", "127.0.0.3")
+        ]
+        with FaultProxy(
+            server.host, server.port, listen_host="127.0.0.3", listen_port=proxy.port
+        ) as other:
+            monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
+            with pytest.warns(UserWarning, match="does not prove"):
+                manager = ConnectionManager(
+                    "user=app dbname=postgres password=wrong sslmode=disable",
+                    hosts=[f"db.example:{other.port}"],
+                    open=True,
+                )
+            before = rejections(server)
+            await until(lambda: manager.snapshot().hosts[0].status == "rejected")
+            await manager.close()
+
+    assert rejections(server) - before == 1
 
 
 async def test_an_open_pool_does_not_hammer_either(server: Node) -> None:

@@ -18,7 +18,7 @@ from .redact import first_line
 from .resolve import needs_resolving, resolve
 from .shared import Shared
 from .sources import Unobtainable
-from .sqlstate import Failure, FailureKind, classify, describe_failure
+from .sqlstate import Failure, FailureKind, classify, describe_failure, is_wrong_password
 
 if TYPE_CHECKING:
     from .config import Settings
@@ -155,6 +155,8 @@ class Access:
         try:
             async with anyio.create_task_group() as group:
                 for address in addresses:
+                    if any(is_wrong_password(error) for error in failed):
+                        break  # as in libpq: each attempt counts where accounts are locked
                     over = asyncio.Event()
                     group.start_soon(run, address, over)
                     with anyio.move_on_after(HEAD_START):
@@ -165,8 +167,14 @@ class Access:
             raise
         if won:
             return won[0]
-        # The word of a server says more than that of a kernel.
-        raise min(failed, key=lambda error: classify(error) is FailureKind.REFUSED)
+        # The word of a server says more than that of a kernel; most says one on the password.
+        raise min(
+            failed,
+            key=lambda error: (
+                not is_wrong_password(error),
+                classify(error) is FailureKind.REFUSED,
+            ),
+        )
 
 
 def failure_of(error: BaseException, settings: Settings, timeout: float) -> Failure:

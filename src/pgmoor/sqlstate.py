@@ -177,6 +177,16 @@ def classify(error: BaseException) -> FailureKind:
     return kind_of_text(str(error)[:MOST_TEXT])
 
 
+def is_wrong_password(error: BaseException) -> bool:
+    """Return whether a server does not take these credentials, wherever they come from.
+
+    A line of pg_hba.conf may turn them away at one address of a server only.
+    """
+    return (
+        classify(error) is FailureKind.CREDENTIALS and "pg_hba.conf" not in str(error)[:MOST_TEXT]
+    )
+
+
 # The address stands in the host's label already; libpq's hints fill further lines.
 _PREFIX = re.compile(
     r"^(connection (failed|is bad): )?(connection to server (at|on) .*? failed: )?(FATAL: +)?"
