@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -30,12 +31,10 @@ def seed(request: pytest.FixtureRequest) -> int:
     value = random.SystemRandom().randrange(10**6) if given is None else given
     request.config.stash[SEED] = value
     seconds = request.config.getoption("--soak-seconds")
-    say = request.config.get_terminal_writer()
-    say.line(
-        f"\nsoak: seed {value}; again with: pytest -m soak --soak-seed {value}"
-        f" --soak-seconds {seconds:g}"
-    )
-    say.flush()
+    again = f"pytest -m soak --soak-seed {value} --soak-seconds {seconds:g}"
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled() if capture else nullcontext():
+        print(f"\nsoak: seed {value}; again with: {again}", flush=True)  # noqa: T201  for a person
     return value
 
 
