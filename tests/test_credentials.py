@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from pgmoor import ConfigError, ConnectionManager, NoHostAvailable, shared
+from pgmoor import ConfigError, ConnectionManager, NoHostAvailable, gate, shared
 from pgmoor.gate import SLOW_DELAY
 from pgmoor.testing import Cluster, FaultProxy
 from support import fill, until
@@ -193,6 +193,29 @@ async def test_a_corrected_password_is_found_out(server: Node) -> None:
         await server.sql("alter role app password 'second'")
 
         assert await works(manager)
+
+
+async def test_who_gets_in_takes_the_others_along(
+    server: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "SLOW_DELAY", 2.0)
+    vault = Vault("first")
+    async with manager_of(server, password=vault.ask, min_size=3, max_size=3) as manager:
+        await until(lambda: manager.snapshot().pool.size == 3)
+        await server.sql("alter role app password 'second'")
+        machine = manager._machine
+        assert machine is not None
+        assert machine.desk.pool is not None
+        for conn in tuple(machine.desk.pool.connections):  # the probe keeps its own
+            await server.sql(f"select pg_terminate_backend({conn.info.backend_pid}, 5000)")
+        before = rejections(server)
+        await manager.check()
+        await until(lambda: rejections(server) > before)
+        await asyncio.sleep(0.3)  # until every one of the pool's workers has been turned away
+        vault.password = "second"
+
+        await until(lambda: manager.snapshot().pool.size > 0)
+        assert await until(lambda: manager.snapshot().pool.size == 3) < 1
 
 
 async def test_a_source_that_fails_is_named_without_its_words(server: Node) -> None:

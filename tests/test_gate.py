@@ -45,7 +45,27 @@ def test_other_failures_hold_nobody_up(kind: FailureKind) -> None:
 def test_success_opens_it() -> None:
     gate = Gate()
     gate.failed(WRONG_PASSWORD, 10.0)
-    gate.passed()
 
+    assert gate.passed()
+    assert not gate.passed()
     assert gate.admit(10.1) is None
     assert gate.shut_for(10.1) == 0.0
+
+
+@pytest.mark.parametrize("kind", [FailureKind.REFUSED, FailureKind.STARTING, FailureKind.NAME])
+def test_a_server_that_begins_anew_opens_it(kind: FailureKind) -> None:
+    gate = Gate()
+    gate.failed(WRONG_PASSWORD, 10.0)
+    gate.failed(Failure(kind, "no"), 15.0)
+
+    assert gate.admit(15.1) is None
+
+
+@pytest.mark.parametrize("kind", [FailureKind.TIMEOUT, FailureKind.RESET, FailureKind.SATURATED])
+def test_a_server_that_may_have_looked_at_the_password_does_not(kind: FailureKind) -> None:
+    gate = Gate()
+    gate.failed(WRONG_PASSWORD, 10.0)
+    assert gate.admit(15.0) is None
+    gate.failed(Failure(kind, "no"), 15.0)
+
+    assert gate.admit(15.1) == WRONG_PASSWORD

@@ -52,6 +52,7 @@ class Access:
         self._host = host
         self._fresh = fresh  # asks the callables among the settings; all hosts share it
         self._good: str | None = None  # the address that answered last
+        self._opened = asyncio.Event()  # never set for longer than it takes to wake who waits
         self._names: Shared[tuple[str, ...]] | None = None
         if host.hostaddr is None and needs_resolving(host.host):
             self._names = Shared(lambda: resolve(host.host, host.port), f"pgmoor-resolve-{host}")
@@ -86,8 +87,15 @@ class Access:
         except Exception as error:
             self.gate.failed(failure_of(error, self._settings, timeout), monotonic())
             raise
-        self.gate.passed()
+        if self.gate.passed():
+            self._opened.set()
+            self._opened.clear()
         return conn
+
+    async def wait_until_let_in(self, longest: float) -> None:
+        """Wait until somebody who had been turned away gets in, or for *longest* seconds."""
+        with anyio.move_on_after(longest):
+            await self._opened.wait()
 
     async def _ask(self, *, anew: bool = False) -> Params | None:
         if self._fresh is None:

@@ -154,7 +154,7 @@ class Dialler:
                     if not isinstance(outcome, Failure):
                         return outcome
                     self._failed(self._host, outcome)
-                    await asyncio.sleep(max(next(waits), self._least_delay(outcome)))
+                    await self._rest(outcome, next(waits))
                 finally:
                     self._scopes.discard(scope)
         raise HostLeft(f"{self._host} was left")
@@ -203,9 +203,12 @@ class Dialler:
                 conn.discard()
         return conn
 
-    def _least_delay(self, failure: Failure) -> float:
-        slow = failure.kind in NEEDS_A_PERSON
-        return self._access.gate.shut_for(monotonic()) or SLOW_DELAY if slow else 0.0
+    async def _rest(self, failure: Failure, delay: float) -> None:
+        if failure.kind in NEEDS_A_PERSON:
+            least = self._access.gate.shut_for(monotonic()) or SLOW_DELAY
+            await self._access.wait_until_let_in(max(delay, least))
+        else:
+            await asyncio.sleep(delay)
 
     async def _run_configure(self, conn: ManagedConnection) -> None:
         if self._configure is None:

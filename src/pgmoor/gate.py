@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 SLOW_DELAY = 5.0  # seconds between attempts that only time or a person can make succeed
 NEEDS_A_PERSON = frozenset({FailureKind.CREDENTIALS, FailureKind.CONFIGURATION})
+# No server has looked at what we are: who rejected us is gone, or about to begin anew.
+NOBODY_ASKED = frozenset({FailureKind.REFUSED, FailureKind.STARTING, FailureKind.NAME})
 
 
 class Gate:
@@ -45,7 +47,11 @@ class Gate:
         if failure.kind in NEEDS_A_PERSON:
             self._failure = failure
             self._next = now + SLOW_DELAY
+        elif failure.kind in NOBODY_ASKED:
+            self._failure = None
 
-    def passed(self) -> None:
-        """Take in an attempt that succeeded: anybody may come."""
+    def passed(self) -> bool:
+        """Take in an attempt that succeeded: anybody may come. Return whether that is news."""
+        was_shut = self._failure is not None
         self._failure = None
+        return was_shut
