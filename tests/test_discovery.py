@@ -11,6 +11,7 @@ import pytest
 from pgmoor import ConfigError, ConnectionManager, NoHostAvailable
 from pgmoor.events import Failover, HostsChanged
 from pgmoor.hosts import Facts, Host, HostTable, Observation
+from pgmoor.testing import FaultProxy
 from support import Recorder, Workload, until
 
 if TYPE_CHECKING:
@@ -233,6 +234,29 @@ async def test_an_answer_that_is_none_changes_nothing(alone: Cluster, answer: An
         assert await port_of(manager) == alone[0].port
         assert [host.host for host in manager.snapshot().hosts] == [address(alone[0])]
         assert recorded(manager).of(HostsChanged) == []
+
+
+async def test_of_hosts_whose_dials_failed_nothing_is_left_either(pair: Cluster) -> None:
+    async def configure(conn: Any) -> None:
+        if conn.info.port != pair[1].port:
+            raise LookupError
+
+    registry = Registry(pair[1])
+    async with manager_of(registry, target="any", configure=configure) as manager:
+        machine = manager._machine
+        assert machine is not None
+        steering = machine.steering
+        for _ in range(3):
+            with FaultProxy(pair[0].host, pair[0].port) as proxy:
+                registry.hosts = [f"{proxy.host}:{proxy.port}"]
+                await until(lambda: steering.current in steering._dial_failures)
+                registry.hosts = [address(pair[1])]
+                await until(lambda: probes(manager) == {address(pair[1])})
+        await until(lambda: len(steering.table._states) == 1)
+
+        assert steering._dial_failures == {}
+        assert steering._report._dials == {}
+        assert steering._report._unexplained == {}
 
 
 async def test_an_answer_whose_own_work_is_cancelled_does_not_end_the_asking(pair: Cluster) -> None:

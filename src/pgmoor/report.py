@@ -165,6 +165,14 @@ class Reporter:
             logger.warning("can't add a connection to %s: %s", host, failure, extra=extra)
             self._emit(event)
 
+    def forget_unknown(self, table: HostTable) -> None:
+        """Forget what was said of hosts that nothing is known of any more."""
+        known = table.is_known
+        self._dials = {key: at for key, at in self._dials.items() if known(key[0])}
+        self._unexplained = {index: at for index, at in self._unexplained.items() if known(index)}
+        self._split = {index for index in self._split if known(index)}
+        self._foreign = {index for index in self._foreign if known(index)}
+
     def hosts_changed(self, table: HostTable, revision: Revision) -> None:
         """Say that the list of hosts is another one."""
         event = ev.HostsChanged(

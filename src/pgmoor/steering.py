@@ -189,6 +189,9 @@ class Steering:
         in_use = {self.current, self.table.last, self._coming}
         in_use |= {pool.host.index for pool in self.left_pools}
         revision = self.table.revise(hosts, in_use)
+        for index in [index for index in self._dial_failures if not self.table.is_known(index)]:
+            del self._dial_failures[index]
+        self._report.forget_unknown(self.table)
         if revision.added or revision.gone:
             self._report.hosts_changed(self.table, revision)
         self._changed.set()
