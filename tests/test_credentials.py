@@ -230,25 +230,29 @@ async def test_a_source_that_fails_is_named_without_its_words(server: Node) -> N
     assert "sealed" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [(asyncio.CancelledError, "was cancelled"), (BaseException, "raised BaseException")],
+)
 async def test_a_source_whose_own_work_is_cancelled_ends_neither_probe_nor_pool(
-    server: Node, monkeypatch: pytest.MonkeyPatch
+    server: Node, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], words: str
 ) -> None:
     monkeypatch.setattr(shared, "KEPT_FOR", -1.0)
-    cancelled: list[asyncio.CancelledError] = []
+    broken = False
 
     def ask() -> str:
-        if cancelled:
-            raise cancelled[0]
+        if broken:
+            raise error
         return "first"
 
     async with manager_of(server, password=ask, timeout=0.5) as manager:
         await works(manager)
-        cancelled.append(asyncio.CancelledError())
+        broken = True
         await server.sql(
             "select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = 'app'"
         )
         await manager.check()
-        with pytest.raises(NoHostAvailable, match="the callable for password was cancelled"):
+        with pytest.raises(NoHostAvailable, match=f"the callable for password {words}"):
             await works(manager)
         running = " ".join(task.get_name() for task in asyncio.all_tasks())
 

@@ -259,10 +259,13 @@ async def test_of_hosts_whose_dials_failed_nothing_is_left_either(pair: Cluster)
         assert steering._report._unexplained == {}
 
 
-async def test_an_answer_whose_own_work_is_cancelled_does_not_end_the_asking(pair: Cluster) -> None:
+@pytest.mark.parametrize("error", [asyncio.CancelledError, BaseException])
+async def test_an_answer_whose_own_work_is_cancelled_does_not_end_the_asking(
+    pair: Cluster, error: type[BaseException]
+) -> None:
     registry = Registry(pair[0])
     async with manager_of(registry) as manager:
-        registry.hosts = asyncio.CancelledError()
+        registry.hosts = error()
         asked = registry.asked
         await until(lambda: registry.asked > asked + 1)
         registry.hosts = [address(pair[0]), address(pair[1])]

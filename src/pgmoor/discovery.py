@@ -51,7 +51,9 @@ class Discovery:
             text = f"the callable for hosts gave nothing within {seconds:g} s"
         except ConfigError as error:
             text = str(error)
-        except Exception as error:  # noqa: BLE001  the callable is the user's
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001  the callable is the user's
             text = f"the callable for hosts raised {type(error).__name__}"
         raise Unobtainable(Failure(FailureKind.CONFIGURATION, text))
 

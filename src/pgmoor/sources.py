@@ -97,7 +97,9 @@ class Sources:
             text = f"the callable for {what} gave nothing within {seconds:g} s"
         except ConfigError as error:
             text = str(error)
-        except Exception as error:  # noqa: BLE001  the callables are the user's
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001  the callables are the user's
             text = f"the callable for {what} raised {type(error).__name__}"
         raise Unobtainable(Failure(FailureKind.CREDENTIALS, text))
 
