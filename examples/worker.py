@@ -1,0 +1,70 @@
+"""A plain asyncio worker that takes jobs from a table while its primary is killed.
+
+    python examples/worker.py
+
+Needs the `testing` extra; it starts a primary and a standby of its own. Each job is taken, done and
+marked in one transaction, so one that was cut off is simply taken again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+
+import psycopg
+
+from pgmoor import ConnectionManager
+from pgmoor.testing import Cluster
+
+JOBS, WORKERS = 300, 4
+# The second is what a server says that has just become read-only.
+LOST = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
+TAKE = "select id from jobs where done is null order by id limit 1 for update skip locked"
+
+
+async def do_one(manager: ConnectionManager) -> bool:
+    """Do one job; return False when there is none left."""
+    async with manager.connection(timeout=10) as conn:
+        job = await (await conn.execute(TAKE)).fetchone()
+        if job is None:
+            return False
+        await asyncio.sleep(0.01)  # the work
+        await conn.execute("update jobs set done = now() where id = %s", job)
+    return True
+
+
+async def work(manager: ConnectionManager) -> int:
+    """Do jobs until there are none; return how many were cut off on the way."""
+    lost = 0
+    while True:
+        try:
+            if not await do_one(manager):
+                return lost
+        except LOST as error:
+            lost += 1
+            print(f"cut off, to be taken again: {type(error).__name__}")
+
+
+async def main() -> None:
+    async with Cluster(standbys=1, synchronous=True) as servers:
+        await servers[0].sql("create table jobs (id int primary key, done timestamptz)")
+        await servers[0].sql(f"insert into jobs select generate_series(1, {JOBS})")
+        async with ConnectionManager(servers.conninfo(), min_size=WORKERS) as manager:
+            workers = [asyncio.create_task(work(manager)) for _ in range(WORKERS)]
+            await asyncio.sleep(0.3)
+            print("the primary is killed")
+            began = monotonic()
+            await servers[0].kill()
+            await servers[1].promote()
+            # Nobody is left to wait for, and a synchronous primary would.
+            await servers[1].sql("alter system set synchronous_standby_names = ''")
+            await servers[1].sql("select pg_reload_conf()")
+            print(f"the standby takes writes after {monotonic() - began:.2f} s")
+            lost = sum(await asyncio.gather(*workers))
+            async with manager.connection() as conn:
+                count = "select count(*) from jobs where done is not null"
+                row = await (await conn.execute(count)).fetchone()
+    print(f"{row and row[0]} of {JOBS} jobs done, {lost} cut off and done again")
+
+
+asyncio.run(main())
