@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import asynccontextmanager
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest_asyncio
 
 from pgmoor import ConfigError, ConnectionManager, NoHostAvailable, gate, shared
 from pgmoor.gate import SLOW_DELAY
+from pgmoor.shared import KEPT_FOR
 from pgmoor.testing import Cluster, FaultProxy
 from support import fill, until
 
@@ -65,9 +67,12 @@ class Vault:
     def __init__(self, password: str) -> None:
         self.password = password
         self.asked = 0
+        self.sealed = False
 
     def ask(self) -> str:
         self.asked += 1
+        if self.sealed:
+            raise OSError("sealed")
         return self.password
 
     async def ask_slowly(self) -> str:
@@ -235,7 +240,11 @@ async def test_a_source_that_fails_is_named_without_its_words(server: Node) -> N
     [(asyncio.CancelledError, "was cancelled"), (BaseException, "raised BaseException")],
 )
 async def test_a_source_whose_own_work_is_cancelled_ends_neither_probe_nor_pool(
-    server: Node, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], words: str
+    server: Node,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: type[BaseException],
+    words: str,
 ) -> None:
     monkeypatch.setattr(shared, "KEPT_FOR", -1.0)
     broken = False
@@ -252,10 +261,10 @@ async def test_a_source_whose_own_work_is_cancelled_ends_neither_probe_nor_pool(
             "select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = 'app'"
         )
         await manager.check()
-        with pytest.raises(NoHostAvailable, match=f"the callable for password {words}"):
-            await works(manager)
+        assert await works(manager)  # with what the callable gave before
         running = " ".join(task.get_name() for task in asyncio.all_tasks())
 
+        assert f"the callable for password {words}" in caplog.text
         assert "pgmoor-probe-" in running
         assert [f"-worker-{number}" in running for number in range(3)] == [True] * 3
 
@@ -298,3 +307,28 @@ async def test_what_a_conninfo_callable_raises_reaches_the_one_who_opens() -> No
     await manager.open()
     assert [host.host for host in manager.snapshot().hosts] == ["127.0.0.1:1"]
     await manager.close()
+
+
+async def test_a_source_that_fails_for_a_while_costs_nothing(server: Node) -> None:
+    vault = Vault("first")
+    async with manager_of(server, password=vault.ask, min_size=2) as manager:
+        assert await works(manager)
+        vault.sealed = True
+        await asyncio.sleep(KEPT_FOR)  # until what it gave is too old to be given without asking
+
+        await manager.drain()
+        conns = await fill(manager, 4)
+
+        assert len(conns) == 4
+
+
+async def test_a_source_that_failed_at_the_start_is_asked_again_soon(server: Node) -> None:
+    vault = Vault("first")
+    vault.sealed = True
+    async with manager_of(server, password=vault.ask, timeout=10) as manager:
+        await until(lambda: manager.snapshot().hosts[0].status == "down")
+        vault.sealed = False
+        began = monotonic()
+        assert await works(manager)
+
+    assert monotonic() - began < 3.0  # the reconnect coroutine asks at most a second apart

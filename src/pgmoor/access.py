@@ -21,16 +21,14 @@ from .sources import Unobtainable
 from .sqlstate import Failure, FailureKind, classify, describe_failure, is_wrong_password
 
 if TYPE_CHECKING:
+    from .asked import Asked, Params
     from .config import Settings
     from .connection import ManagedConnection
-    from .hidden import Hidden
     from .hosts import Host
 
 # Seconds that one address of a name is given before the next one is tried beside it, as RFC 8305
 # has it for any connection ("Connection Attempt Delay", recommended: 0.25 s).
 HEAD_START = 0.25
-
-Params = tuple[dict[str, str], dict[str, Any]]
 
 
 class Refused(Exception):  # noqa: N818  it is the host's word, and no fault
@@ -44,9 +42,7 @@ class Refused(Exception):  # noqa: N818  it is the host's word, and no fault
 class Access:
     """Makes connections to one host, each within its time."""
 
-    def __init__(
-        self, settings: Settings, host: Host, fresh: Shared[Hidden[Params]] | None
-    ) -> None:
+    def __init__(self, settings: Settings, host: Host, fresh: Asked | None) -> None:
         self.gate = Gate()
         self._settings = settings
         self._host = host
@@ -101,7 +97,7 @@ class Access:
         if self._fresh is None:
             return None
         try:
-            return (await self._fresh.get(anew=anew)).reveal()
+            return await self._fresh.get(anew=anew)
         except Unobtainable as error:
             raise Refused(error.failure) from None
 

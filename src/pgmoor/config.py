@@ -123,7 +123,7 @@ class Settings:
         try:
             params, connect_args = read_params(text, kwargs, with_hosts=True)
         except ConfigError as error:
-            raise Unobtainable(Failure(FailureKind.CONFIGURATION, str(error))) from None
+            raise Unobtainable(Failure(FailureKind.SOURCE, str(error))) from None
         for name in (*_conninfo.ADDRESS, "target_session_attrs", "connect_timeout"):
             params.pop(name, None)
         self.secrets.learn(params)

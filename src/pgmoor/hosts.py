@@ -116,6 +116,7 @@ _STATUS_OF_FAILURE: dict[FailureKind, Status] = {
     FailureKind.RESET: Status.DOWN,
     FailureKind.NAME: Status.DOWN,
     FailureKind.PROTOCOL: Status.DOWN,
+    FailureKind.SOURCE: Status.DOWN,  # it may work: nobody can find out
     FailureKind.STARTING: Status.STARTING,
     FailureKind.CREDENTIALS: Status.REJECTED,
     FailureKind.CONFIGURATION: Status.REJECTED,

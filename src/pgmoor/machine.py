@@ -11,6 +11,7 @@ from weakref import WeakSet
 import anyio
 
 from .access import Access
+from .asked import Asked
 from .checkout import Desk
 from .counters import Counters, DialCounter
 from .errors import PoolFigures
@@ -18,7 +19,6 @@ from .health import Health, grade, host_health
 from .monitor import Monitor
 from .pool import Hooks, HostPool
 from .saturation import Saturation
-from .shared import Shared
 from .steering import Steering
 
 if TYPE_CHECKING:
@@ -26,12 +26,10 @@ if TYPE_CHECKING:
 
     from psycopg import AsyncConnection
 
-    from .access import Params
     from .config import Settings
     from .connection import ManagedConnection
     from .errors import NoHostAvailable
     from .events import Event
-    from .hidden import Hidden
     from .hosts import Host
     from .instruments import Instrument
     from .listeners import Listeners
@@ -57,9 +55,9 @@ class Machine:
         self._settings = settings
         self._listeners = listeners
         self.sizes = settings.sizes
-        self._fresh: Shared[Hidden[Params]] | None = None
+        self._fresh: Asked | None = None
         if settings.sources:
-            self._fresh = Shared(settings.ask_sources, f"{settings.name}-ask")
+            self._fresh = Asked(settings)
         self._accesses: dict[int, Access] = {}
         self._connection_class = connection_class
         self._configure = configure

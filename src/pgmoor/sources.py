@@ -101,7 +101,7 @@ class Sources:
             raise
         except BaseException as error:  # noqa: BLE001  the callables are the user's
             text = f"the callable for {what} raised {type(error).__name__}"
-        raise Unobtainable(Failure(FailureKind.CREDENTIALS, text))
+        raise Unobtainable(Failure(FailureKind.SOURCE, text))
 
     def names(self) -> list[str]:
         """Return the names of the settings that are callables."""

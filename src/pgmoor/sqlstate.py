@@ -30,6 +30,7 @@ class FailureKind(Enum):
     CREDENTIALS = "credentials"  # 28P01, 28000: the server turns us away
     CONFIGURATION = "configuration"  # 3D000, 42501, certificates: a person must act
     PROTOCOL = "protocol"  # whatever answers there is not PostgreSQL
+    SOURCE = "source"  # a callable that was asked how to connect gave no answer
     ROLE = "role"  # it answers, but is not what the target asks for
     OTHER = "other"
 
