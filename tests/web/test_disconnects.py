@@ -102,14 +102,26 @@ def aiohttp_app(manager: ConnectionManager) -> web.Application:
             await conn.execute("insert into work (id) values ('plain')")
         return web.Response()
 
+    async def sleeping(request: web.Request) -> web.Response:
+        async with pgmoor.aiohttp.connection(request) as conn:
+            await conn.execute("select pg_sleep(30)")
+        return web.Response()
+
     app = web.Application()
     app[pgmoor.aiohttp.MANAGER] = manager
     app.router.add_get("/plain", plain)
+    app.router.add_get("/sleeping", sleeping)
     return app
 
 
 @pytest.fixture
 async def manager(alone: Cluster, moor: Any) -> ConnectionManager:
+    # A server notices only at the end of a query that its client was cut off: others' tests may
+    # have left such.
+    await alone[0].sql(
+        "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
+        " where query ~ '^select pg_sleep' and pid <> pg_backend_pid()"
+    )
     opened: ConnectionManager = await moor(alone[0], min_size=1, max_size=1, timeout=5)
     await opened.wait()
     return opened
@@ -159,12 +171,11 @@ async def test_aiohttp_cancels_the_query_with_handler_cancellation(
 ) -> None:
     before = await backend(manager)
     async with aiohttp_server(aiohttp_app(manager), handler_cancellation=True) as client:
-        with RawClient(client, "/plain"):
+        with RawClient(client, "/sleeping"):
             await alone[0].wait_for(f"select {SLEEPS}")
-        await alone[0].wait_for(f"select not {SLEEPS}", timeout=0.4)
+        await alone[0].wait_for(f"select not {SLEEPS}", timeout=5)
         await unused(manager)
     assert await backend(manager) == before
-    assert not await alone[0].sql("select id from work")
 
 
 @pytest.mark.parametrize("path", ["/sleeping", "/own"])
@@ -176,7 +187,7 @@ async def test_a_streaming_response_is_cancelled_with_its_query(
         assert await leaving.begin()
         await alone[0].wait_for(f"select {SLEEPS}")
 
-    await alone[0].wait_for(f"select not {SLEEPS}", timeout=2)
+    await alone[0].wait_for(f"select not {SLEEPS}", timeout=5)
     await unused(manager)
     assert await backend(manager) == before
 
