@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MOST = 12  # connections of a pool at most, whatever the resizer draws
 PATIENCE = 5.0  # seconds for what was closed here to be noticed there
-TO_FILL = 15.0  # seconds for a pool to hold `min_size` again, also after it was turned away
+TO_FILL = 10.0  # seconds for a pool to hold `min_size` again, also after it was turned away
 COUNT = (
     "select count(*) from pg_stat_activity"
     " where application_name like %s and backend_type = 'client backend'"

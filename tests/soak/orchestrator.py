@@ -83,11 +83,24 @@ class Orchestrator:
         try:
             if await is_in_recovery(node):
                 await node.follow(self.primary, timeout=5)
+                await self._catch_up(node)
                 return
         except (ClusterError, psycopg.Error) as error:
             self._journal.note(f"{node.name} does not follow: {type(error).__name__}")
         await node.rejoin(self.primary)
+        await self._catch_up(node)
         self._journal.counts["rejoins"] += 1
+
+    async def _catch_up(self, node: Node) -> None:
+        """Wait until a standby holds what the primary has written by now.
+
+        One that is promoted while it lacks the beginning of its newest WAL segment panics.
+        """
+        ((position,),) = await self.primary.sql("select pg_current_wal_lsn()::text")
+        await self.primary.wait_for(
+            f"select coalesce(bool_or(flush_lsn >= '{position}'), false) from pg_stat_replication"
+            f" where application_name = '{node.name}'"
+        )
 
     # -- repair --------------------------------------------------------------------------------
 

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from soak.faults import Stage
 
 HEARD = 5.0  # seconds that an old primary stays away for the manager to hear of the new one
-# Seconds until all dials have been tried again where the manager was turned away: one attempt is
-# made each 5 s, and who asks while it is under way waits as long once more.
-TURNED_AWAY = 10.0
+TURNED_AWAY = 5.0  # seconds between two attempts at a host that has turned the manager away
 AUDIT_EVERY = 3  # episodes
 STUCK = 30.0  # seconds after which it is no use to wait for traffic
 
@@ -39,19 +37,18 @@ class Play:
         self._orchestrator = stage.orchestrator
         self._journal = stage.journal
         self._flow_limit = flow_limit
+        self.played = 0  # episodes
 
-    async def run(self, episodes: Iterable[Episode], seconds: float) -> int:
-        """Play until *seconds* are over; return how many episodes were played."""
+    async def run(self, episodes: Iterable[Episode], seconds: float) -> None:
+        """Play until *seconds* are over."""
         end = monotonic() + seconds
-        played = 0
         for episode in episodes:
             if monotonic() > end:
                 break
             await self.play(episode)
-            played += 1
-            if played % AUDIT_EVERY == 0:
+            self.played += 1
+            if self.played % AUDIT_EVERY == 0:
                 await self.quiet_audit()
-        return played
 
     async def play(self, episode: Episode) -> None:
         """Play one episode, from a moment at which all is well to the next."""

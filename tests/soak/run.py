@@ -67,7 +67,6 @@ class Run:
         )
         stage = Stage(self._orchestrator, doors, self._watch, journal)
         self._play = Play(stage, self._company, flow_limit(self._settings))
-        self._played = 0
 
     async def go(self, seconds: float) -> None:
         """Open the managers, play the episodes of the seed for *seconds*, and close all."""
@@ -90,7 +89,7 @@ class Run:
         actors.cast(self._company)
         keepers.cast(self._company)
         try:
-            self._played = await self._play.run(episodes(self._seed), seconds)
+            await self._play.run(episodes(self._seed), seconds)
             await self._play.quiet_audit()
         except Stuck:
             await self._orchestrator.restore()
@@ -112,7 +111,7 @@ class Run:
         fates = {fate.value: count for fate, count in self._ledger.count().items()}
         return [
             f"settings: {', '.join(f'{key}={value}' for key, value in self._settings.items())}",
-            f"{self._played} episodes in {monotonic() - journal.began:.0f} s",
+            f"{self._play.played} episodes in {monotonic() - journal.began:.0f} s",
             table(f"operations ({sum(watch.count.values())})", watch.count),
             table("rows", fates),
             table("operations that failed, by type", journal.errors),
