@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from soak.orchestrator import Orchestrator
     from soak.watch import Watch
 
-Undo = "Callable[[], Awaitable[Any]]"
-
 MANAGERS = "application_name like 'soak%'"
 TERMINATE = f"select pg_terminate_backend(pid) from pg_stat_activity where {MANAGERS}"
 # Not waiting for a standby: there may be none just now.
