@@ -59,7 +59,7 @@ def postgres_cluster(
     once in a run for each set of arguments, and brought back to their beginning for each test.
     """
     from pgmoor.testing import Cluster  # noqa: PLC0415  see the module
-    from pgmoor.testing.emptying import empty  # noqa: PLC0415  the same
+    from pgmoor.testing._emptying import empty  # noqa: PLC0415  the same
 
     config = request.config
     standbys = config.getoption("--postgres-standbys")

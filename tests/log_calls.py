@@ -46,7 +46,7 @@ def in_the_sources() -> list[Line]:
     files = (
         file
         for file in sorted(PACKAGE.rglob("*.py"))
-        if file.relative_to(PACKAGE).parts[0] not in ("cli", "testing")
+        if file.relative_to(PACKAGE).parts[0] not in ("_cli", "testing")
     )
     return [line for file in files for line in _Module(file).lines()]
 

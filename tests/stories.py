@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pgmoor.alerts.judge import Judge
-from pgmoor.alerts.kinds import Message, Rules
-from pgmoor.alerts.phrases import Plan
-from pgmoor.alerts.words import Words
+from pgmoor.alerts._kinds import AlertRules, Message
+from pgmoor.alerts._messages import Messages
+from pgmoor.alerts._phrases import Plan
+from pgmoor.alerts._triage import Triage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,14 +24,14 @@ class Story:
 
     def __init__(
         self,
-        rules: Rules | None = None,
+        rules: AlertRules | None = None,
         *,
         hosts: tuple[str, ...] = HOSTS,
         plan: Plan | None = None,
     ) -> None:
-        rules = rules or Rules()
-        words = Words("orders", plan or Plan(), rules.remind)
-        self.judge = Judge(rules, words, hosts)
+        rules = rules or AlertRules()
+        words = Messages("orders", plan or Plan(), rules.remind)
+        self.judge = Triage(rules, words, hosts)
         self.told: list[tuple[float, Message]] = []
 
     def play(self, events: Mapping[float, Event | tuple[Event, ...]], end: float) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pgmoor import ConnectionManager, PoolExhausted
 from pgmoor.events import HostDown, HostUp, OutageEnded, OutageStarted, Stalled
-from pgmoor.renderings import Format
+from pgmoor.http._health import Format
 from pgmoor.testing import Cluster
 from support import hold, recorder, until
 

@@ -145,7 +145,7 @@ def test_importing_pgmoor_imports_nothing_optional() -> None:
 def test_importing_pgmoor_leaves_the_edges_alone() -> None:
     loaded = run("import json, sys, pgmoor; print(json.dumps(sorted(sys.modules)))")
 
-    edges = ("pgmoor.testing", "pgmoor.cli", "pgmoor.__main__")
+    edges = ("pgmoor.testing", "pgmoor._cli", "pgmoor.__main__")
     assert [name for name in loaded if name.startswith(edges)] == []
 
 

@@ -15,7 +15,7 @@ from health_schemas import HEALTH_JSON, MICROPROFILE, SPRING
 from pgmoor import Health, HostHealth, State, Status
 from pgmoor.errors import PoolFigures
 from pgmoor.health import SATURATED, SERVING, grade
-from pgmoor.renderings import OUT_OF_SERVICE, TYPES, Check, Format, Rendering, negotiate
+from pgmoor.http._health import OUT_OF_SERVICE, TYPES, Check, Format, Rendering, negotiate
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 CHECKS: tuple[Check, ...] = get_args(Check)

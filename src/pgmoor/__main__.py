@@ -1,6 +1,6 @@
 """The `pgmoor` command; also `python -m pgmoor`.
 
-What it does is in `pgmoor.cli`, which needs an extra: without it, this says which.
+What it does is in `pgmoor._cli`, which needs an extra: without it, this says which.
 """
 
 import sys
@@ -11,7 +11,7 @@ NEEDED = frozenset({"typer", "rich"})
 def main() -> None:
     """Run the command line."""
     try:
-        from .cli.app import app  # noqa: PLC0415 - the extra may be missing
+        from ._cli.app import app  # noqa: PLC0415 - the extra may be missing
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in NEEDED:
             raise

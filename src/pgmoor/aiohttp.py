@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from .http._unavailable import check, not_now, refuse
 from .manager import ConnectionManager
-from .web import check, not_now, refuse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
     from .checkout import Checkout
-    from .renderings import Check
+    from .http._health import Check
 
     Permission = bool | Callable[[web.Request], bool | Awaitable[bool]]
 
@@ -139,7 +139,7 @@ def add_status_page(
     returns so, or True for everybody who can reach the server. Others are answered 403. A function
     may raise, say, `web.HTTPUnauthorized` itself.
     """
-    from .statuspage.server import endpoints  # noqa: PLC0415  who shows no page does without it
+    from ._statuspage.aiohttp import endpoints  # noqa: PLC0415  who shows no page does without it
 
     page, stream, end_streams = endpoints(manager, lambda request: _allows(allow, request))
     app.router.add_get(path, page)

@@ -15,7 +15,7 @@ from .hosts import HostState, Status
 
 if TYPE_CHECKING:
     from .config import Settings
-    from .renderings import Check, Format, Rendering
+    from .http._health import Check, Format, Rendering
 
 
 class State(Enum):
@@ -112,7 +112,7 @@ class Health:
         Raises:
             ValueError: There is no such format or check.
         """
-        from .renderings import render  # noqa: PLC0415  `import pgmoor` does without it
+        from .http._health import render  # noqa: PLC0415  `import pgmoor` does without it
 
         return render(self, accept, format=format, check=check, details=details)
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .alerts import Alerts
-    from .alerts.watch import Watch
+    from .alerts._service import AlertService
     from .checkout import Checkout, Desk
     from .checks import Failback, WhenDown
     from .config import Settings
@@ -230,7 +230,7 @@ class ConnectionManager:
         self._closed = False
         self._closing: asyncio.Task[None] | None = None
         self._forked = False
-        self._watch: Watch | None = None
+        self._watch: AlertService | None = None
         self._alerts = _make_alerts(channels)
         if open:
             self._open_at_once()
@@ -672,7 +672,7 @@ def _make_alerts(given: Hidden[Sequence[str] | Alerts | None]) -> Alerts | None:
     if given.reveal() is None:
         return None
     # Imported when it is asked for: it needs an extra.
-    from .alerts.settings import make_alerts  # noqa: PLC0415
+    from .alerts._settings import make_alerts  # noqa: PLC0415
 
     return make_alerts(given)
 

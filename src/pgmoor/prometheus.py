@@ -18,9 +18,9 @@ try:
 except ImportError as error:
     raise ImportError("pgmoor.prometheus needs prometheus-client: pgmoor[prometheus]") from error
 
-from .metrics.buckets import Buckets
-from .metrics.catalogue import METRICS, Kind, Metric
-from .metrics.sources import Sources
+from ._metrics.buckets import Buckets
+from ._metrics.catalogue import METRICS, Kind, Metric
+from ._metrics.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,7 +45,7 @@ class Collector(_Collector):
     """
 
     def __init__(self, *managers: ConnectionManager) -> None:
-        self._sources = Sources()
+        self._sources = Registry()
         for manager in managers:
             self.add(manager)
 

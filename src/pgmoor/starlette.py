@@ -19,8 +19,8 @@ from starlette.routing import Route
 from starlette.websockets import WebSocket, WebSocketState
 
 from .health import State
+from .http._unavailable import NOT_NOW, check, not_now, refuse
 from .manager import ConnectionManager
-from .web import NOT_NOW, check, not_now, refuse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
 
     from .checkout import Checkout
-    from .renderings import Check
+    from .http._health import Check
 
     Lifespan = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]]
     Permission = bool | Callable[[Request], bool | Awaitable[bool]]
@@ -206,7 +206,7 @@ def status_endpoints(
     manager: ConnectionManager | str | None, allow: Permission
 ) -> tuple[Endpoint, Endpoint]:
     """Return the handlers of the status page and of its stream."""
-    from .statuspage import asgi  # noqa: PLC0415  who shows no page does without it
+    from ._statuspage import asgi  # noqa: PLC0415  who shows no page does without it
 
     pages = asgi.Pages(manager if isinstance(manager, ConnectionManager) else None)
 
@@ -218,7 +218,7 @@ def status_endpoints(
     async def stream(request: Request) -> Response:
         if not await _allows(allow, request):
             return asgi.forbidden()
-        return asgi.Stream(pages.of(find(request, manager)))
+        return asgi.EventStreamResponse(pages.of(find(request, manager)))
 
     return page, stream
 

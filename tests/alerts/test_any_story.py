@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgmoor.alerts.kinds import SEVERITIES, Rules
+from pgmoor.alerts._kinds import SEVERITIES, AlertRules
 from pgmoor.events import (
     DialFailed,
     Event,
@@ -30,7 +30,7 @@ from pgmoor.events import (
 from stories import HOSTS, Story
 
 DIGEST = 600.0
-LOUD = Rules(severities={**SEVERITIES, "host_down": "warning"})
+LOUD = AlertRules(severities={**SEVERITIES, "host_down": "warning"})
 
 hosts = st.sampled_from(HOSTS)
 roles = st.sampled_from(["primary", "standby", "read-only primary"])

@@ -11,10 +11,10 @@ import pytest
 
 from canary import CANARY, traces
 from inboxes import PASSWORD, USER, Mailbox, Webhook
-from pgmoor.alerts.capture import captured
-from pgmoor.alerts.channels import AppriseChannel, make_channels
-from pgmoor.alerts.kinds import Message
-from pgmoor.testing.ports import free_port
+from pgmoor.alerts._apprise_logs import captured
+from pgmoor.alerts._channels import AppriseChannel, make_channels
+from pgmoor.alerts._kinds import Message
+from pgmoor.testing._ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ import pytest
 from inboxes import PASSWORD, USER, Mailbox, Webhook
 from pgmoor import ConnectionManager, PoolExhausted
 from pgmoor.alerts import Alerts
-from pgmoor.alerts.judge import Judge
+from pgmoor.alerts._triage import Triage
 from pgmoor.events import Failover, GaveUp, OutageEnded, OutageStarted
 from support import Workload, hold, recorder, until
 
@@ -253,10 +253,10 @@ async def test_an_event_that_cant_be_judged_ends_nothing(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def fail(self: Judge, event: object, now: float) -> None:
+    def fail(self: Triage, event: object, now: float) -> None:
         raise ValueError("a bug")
 
-    monkeypatch.setattr(Judge, "_on_host_up", fail)
+    monkeypatch.setattr(Triage, "_on_host_up", fail)
     await alone[0].stop()
     await moor(*alone, **QUICK, alerts=Alerts([hook_url(webhook)], after=0.1))
     await webhook.count(1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pgmoor.alerts.flapping import MOST_LINES, Fold, Verdict
-from pgmoor.alerts.kinds import Rules
+from pgmoor.alerts._flapping import MOST_LINES, Fold, Verdict
+from pgmoor.alerts._kinds import AlertRules
 from pgmoor.events import (
     Event,
     Failback,
@@ -109,7 +109,7 @@ def test_an_outage_that_lasts_while_it_flaps_is_told_by_itself() -> None:
 
 
 def test_a_digest_names_what_is_not_over() -> None:
-    rules = Rules(digest=30.0)
+    rules = AlertRules(digest=30.0)
     story = Story(rules, hosts=(DB1,))
 
     story.play(outages(0, 8, 16, seconds=6) | outages(24, seconds=500), 60)
@@ -119,7 +119,7 @@ def test_a_digest_names_what_is_not_over() -> None:
 
 
 def test_while_one_lasts_it_is_not_quiet() -> None:
-    story = Story(Rules(digest=100.0, remind=None), hosts=(DB1,))
+    story = Story(AlertRules(digest=100.0, remind=None), hosts=(DB1,))
 
     story.play(outages(0, 20, 40, seconds=10) | outages(60, seconds=1000), 2000)
 

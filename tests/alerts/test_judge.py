@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, get_args
 
 import pytest
 
-from pgmoor.alerts.kinds import SEVERITIES, Kind, Rules
-from pgmoor.alerts.phrases import Plan
+from pgmoor.alerts._kinds import SEVERITIES, AlertRules, Kind
+from pgmoor.alerts._phrases import Plan
 from pgmoor.events import (
     Connected,
     DialFailed,
@@ -69,7 +69,7 @@ class Case:
     told: list[tuple[float, str]]
     end: float = 100.0
     hosts: tuple[str, ...] = HOSTS
-    rules: Rules = field(default_factory=Rules)
+    rules: AlertRules = field(default_factory=AlertRules)
 
 
 ONE = (DB1,)
@@ -102,7 +102,7 @@ CASES = [
             (10, "database outage, db1:5432 not asked yet, db2:5432 not asked yet"),
             (11, "database back after 1 s, db1:5432"),
         ],
-        rules=Rules(after=0.0),
+        rules=AlertRules(after=0.0),
     ),
     Case(
         "it is told again each half hour",
@@ -120,7 +120,7 @@ CASES = [
         {0: UP, 10: DOWN, 10.2: NOBODY},
         [(15.2, OUTAGE)],
         end=9000,
-        rules=Rules(remind=None),
+        rules=AlertRules(remind=None),
     ),
     Case(
         "giving up is told at once, and instead of the outage",
@@ -182,7 +182,7 @@ CASES = [
         "one that ends an outage which is not to be told is told itself",
         {0: UP, 10: DOWN, 10.2: NOBODY, 30: (PROMOTED, MOVED, ended(20, DB2))},
         [(30, "failed over from db1:5432 to db2:5432")],
-        rules=Rules(severities={**SEVERITIES, "outage": None}),
+        rules=AlertRules(severities={**SEVERITIES, "outage": None}),
     ),
     Case(
         "a failover away from a stalled host leaves nothing to tell",
@@ -214,7 +214,7 @@ CASES = [
         "unless outages are not to be told",
         {10: REJECTED, 10.2: NOBODY},
         [(15, "db1:5432 turns us away")],
-        rules=Rules(severities={**SEVERITIES, "outage": None}),
+        rules=AlertRules(severities={**SEVERITIES, "outage": None}),
     ),
     Case(
         "a rejection from which we went elsewhere is told with the failover",
@@ -252,7 +252,7 @@ CASES = [
             (15, "db2:5432 down (Connection refused)"),
             (60, "db2:5432 can be used again, after 50 s"),
         ],
-        rules=Rules(severities={**SEVERITIES, "host_down": "warning"}),
+        rules=AlertRules(severities={**SEVERITIES, "host_down": "warning"}),
     ),
     Case(
         "then a failover tells of it, too",
@@ -261,7 +261,7 @@ CASES = [
             (10, "failed over from db1:5432 to db2:5432"),
             (70, "db1:5432 can be used again, after 1 min"),
         ],
-        rules=Rules(severities={**SEVERITIES, "host_down": "warning"}),
+        rules=AlertRules(severities={**SEVERITIES, "host_down": "warning"}),
     ),
     Case(
         "a split brain is told at once, each half hour, and its end",
@@ -316,7 +316,7 @@ CASES = [
             (25, "database outage, db3:5432 not asked yet, db1:5432 primary"),
         ],
         end=9000,
-        rules=Rules(remind=None),
+        rules=AlertRules(remind=None),
     ),
     # -- the pool --------------------------------------------------------------------------------
     Case(
@@ -382,9 +382,9 @@ def test_every_kind_has_a_severity_that_can_be_changed_or_left_out() -> None:
 def test_each_kind_has_the_severity_that_was_chosen_or_is_left_out(
     kind: Kind, event: Event
 ) -> None:
-    chosen = Story(Rules(severities={**SEVERITIES, kind: "info"}))
+    chosen = Story(AlertRules(severities={**SEVERITIES, kind: "info"}))
     chosen.play({10: event}, 20)
-    silent = Story(Rules(severities=dict.fromkeys(SEVERITIES, None)))
+    silent = Story(AlertRules(severities=dict.fromkeys(SEVERITIES, None)))
     silent.play({10: event, 30: (ended(20), StallEnded(host=DB1, seconds=1.0))}, 9000)
     silent.close(9000)
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pgmoor.alerts import outbox
-from pgmoor.alerts.channels import Channel, make_channels
-from pgmoor.alerts.kinds import Message
-from pgmoor.alerts.outbox import MOST_STUCK, Limits, Outbox
+from pgmoor.alerts import _outbox
+from pgmoor.alerts._channels import Channel, make_channels
+from pgmoor.alerts._kinds import Message
+from pgmoor.alerts._outbox import MOST_STUCK, Limits, Outbox
 from support import until
 
 if TYPE_CHECKING:
@@ -56,9 +56,9 @@ def senders() -> list[threading.Thread]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again after hundredths of a second."""
-    monkeypatch.setattr(outbox, "BACKOFF_BASE", 0.01)
-    monkeypatch.setattr(outbox, "BACKOFF_CAP", 0.05)
-    monkeypatch.setattr(outbox, "HURRY", 0.01)
+    monkeypatch.setattr(_outbox, "BACKOFF_BASE", 0.01)
+    monkeypatch.setattr(_outbox, "BACKOFF_CAP", 0.05)
+    monkeypatch.setattr(_outbox, "HURRY", 0.01)
 
 
 def of_hook(hook: Webhook) -> Channel:
@@ -102,8 +102,8 @@ async def test_what_fails_is_tried_again_and_told_once(
 
 async def test_the_pauses_between_attempts_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pgmoor.backoff.full_jitter", lambda value: value)
-    monkeypatch.setattr(outbox, "BACKOFF_BASE", 0.05)
-    monkeypatch.setattr(outbox, "BACKOFF_CAP", 0.2)
+    monkeypatch.setattr(_outbox, "BACKOFF_BASE", 0.05)
+    monkeypatch.setattr(_outbox, "BACKOFF_CAP", 0.2)
     channel = Told(*["no"] * 4)
     box = Outbox([channel], Limits())
 
@@ -238,7 +238,7 @@ async def test_closing_tries_at_once_what_waits_for_its_next_attempt(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("pgmoor.backoff.full_jitter", lambda value: value)
-    monkeypatch.setattr(outbox, "BACKOFF_BASE", 60.0)
+    monkeypatch.setattr(_outbox, "BACKOFF_BASE", 60.0)
     channel = Told("no")
     box = Outbox([channel], Limits())
     box.put(message("first"))
@@ -283,9 +283,9 @@ async def test_closing_with_nothing_to_send_takes_no_time() -> None:
 
 PROGRAM = """
 import asyncio, sys
-from pgmoor.alerts.channels import make_channels
-from pgmoor.alerts.kinds import Message
-from pgmoor.alerts.outbox import Limits, Outbox
+from pgmoor.alerts._channels import make_channels
+from pgmoor.alerts._kinds import Message
+from pgmoor.alerts._outbox import Limits, Outbox
 
 async def main():
     box = Outbox(make_channels([sys.argv[1]]), Limits())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pgmoor.alerts.kinds import SEVERITIES
-from pgmoor.alerts.phrases import Plan, duration, state_of
-from pgmoor.alerts.words_again import OCCURRENCES, digest
+from pgmoor.alerts._followups import OCCURRENCES, digest
+from pgmoor.alerts._kinds import SEVERITIES
+from pgmoor.alerts._phrases import Plan, duration, state_of
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from canary import CANARY, traces
 from pgmoor import ConfigError, ConnectionManager
 from pgmoor.alerts import Alerts
-from pgmoor.alerts.channels import make_channels
+from pgmoor.alerts._channels import make_channels
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inboxes import PASSWORD, USER, mail_server, web_server
-from pgmoor.testing.ports import free_port
+from pgmoor.testing._ports import free_port
 
 if TYPE_CHECKING:
     import subprocess

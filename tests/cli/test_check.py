@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgmoor.testing.ports import free_port
+from pgmoor.testing._ports import free_port
 
 if TYPE_CHECKING:
     import subprocess

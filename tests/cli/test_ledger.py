@@ -8,11 +8,11 @@ import psycopg
 import pytest
 
 from pgmoor import ConnectionManager
-from pgmoor.cli.board import Board
-from pgmoor.cli.ledger import CREATE, Audit, Ledger, audit
-from pgmoor.cli.scenes import QUICK, Outcome
-from pgmoor.cli.story import Story
-from pgmoor.cli.writers import Writers
+from pgmoor._cli.demo.board import Board
+from pgmoor._cli.demo.ledger import CREATE, Audit, Ledger, audit
+from pgmoor._cli.demo.scenes import QUICK, SceneResult
+from pgmoor._cli.demo.story import Story
+from pgmoor._cli.demo.writers import Writers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -149,8 +149,8 @@ def test_rates_count_the_commits_of_each_step() -> None:
 def test_the_demo_is_good_only_if_all_came_back_and_nothing_is_missing_or_doubled(
     back: float | None, lost: int, twice: int, good: bool
 ) -> None:
-    fine = Outcome("a", 0.1, 0.1, failed=3, lost=0, twice=0)
-    other = Outcome("b", back, back, failed=3, lost=lost, twice=twice)
+    fine = SceneResult("a", 0.1, 0.1, failed=3, lost=0, twice=0)
+    other = SceneResult("b", back, back, failed=3, lost=lost, twice=twice)
     found = Audit(rows=9, lost=frozenset(range(lost)), twice=frozenset(range(twice)))
 
     board = Board(Story(), Ledger(1), QUICK, 1, 18, outcomes=[fine, other], audit=found)

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from pgmoor.metrics.buckets import BOUNDS, FINE, Buckets
+from pgmoor._metrics.buckets import BOUNDS, FINE, Buckets
 
 
 def test_the_limits_that_are_reported_are_among_those_that_are_counted_by() -> None:

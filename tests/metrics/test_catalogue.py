@@ -10,7 +10,7 @@ import pytest
 from opentelemetry.semconv._incubating.attributes import db_attributes
 from opentelemetry.semconv._incubating.metrics import db_metrics
 
-from pgmoor.metrics.catalogue import METRICS, POOL, STATE, Kind, Metric
+from pgmoor._metrics.catalogue import METRICS, POOL, STATE, Kind, Metric
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 OF_POOL = [metric for metric in METRICS if metric.name.startswith("db.")]

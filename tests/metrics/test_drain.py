@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pgmoor.metrics.buckets import BOUNDS, Buckets
-from pgmoor.otel.drain import AT_ONCE, Drain
+from pgmoor._metrics.buckets import BOUNDS, Buckets
+from pgmoor.otel._drain import AT_ONCE, Drain
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import Histogram

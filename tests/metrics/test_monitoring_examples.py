@@ -12,10 +12,10 @@ import pytest
 from metrics.monitoring import DASHBOARD, RULES, expressions_of_dashboard, expressions_of_rules
 from metrics.telemetry import Scrape
 from pgmoor import ConnectionManager
+from pgmoor._metrics.catalogue import METRICS, Kind, Metric
+from pgmoor._metrics.readings import event_names
 from pgmoor.health import State
 from pgmoor.hosts import Role, Status
-from pgmoor.metrics.catalogue import METRICS, Kind, Metric
-from pgmoor.metrics.readings import event_names
 from pgmoor.sqlstate import FailureKind
 
 EXPRESSIONS = [

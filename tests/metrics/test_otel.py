@@ -19,7 +19,7 @@ from opentelemetry.sdk.metrics.export import (
 
 from metrics.telemetry import POOL, points_of
 from pgmoor import ConnectionManager, PoolExhausted
-from pgmoor.otel import instrument, meters
+from pgmoor.otel import _meters, instrument
 from support import fill, hold, until
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ async def test_a_closed_manager_is_in_the_last_export_and_later_in_none(
     assert telemetry.value("db.client.connection.count", state="idle") == 0
     assert telemetry.value("pgmoor.manager.state", state="closed") == 1
 
-    monkeypatch.setattr(meters, "AFTER_CLOSE", 0.0)
+    monkeypatch.setattr(_meters, "AFTER_CLOSE", 0.0)
     telemetry.collect()
     assert not any(
         point.attributes.get(POOL) == "job" for point in telemetry.collect().get("pgmoor.ready", [])
@@ -244,7 +244,7 @@ from opentelemetry.metrics import set_meter_provider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from pgmoor import ConnectionManager
-from pgmoor.otel import instrument
+from pgmoor.otel import _meters, instrument
 
 instrument(ConnectionManager("host=db1", name="before"))
 reader = InMemoryMetricReader()

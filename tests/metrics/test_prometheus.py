@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from metrics.telemetry import Scrape
 from pgmoor import ConnectionManager, PoolExhausted
-from pgmoor.metrics.catalogue import METRICS, Kind
+from pgmoor._metrics.catalogue import METRICS, Kind
 from pgmoor.prometheus import Collector
 from support import Workload, fill, hold, until
 

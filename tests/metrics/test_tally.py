@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
+from pgmoor._metrics.tally import Tally
 from pgmoor.events import Failover, HostDown
 from pgmoor.health import State
-from pgmoor.metrics.tally import Tally
 
 
 class Clock:

@@ -9,7 +9,7 @@ import pytest
 
 from canary import CANARY, traces
 from pgmoor import ConfigError, ConnectionManager, NoHostAvailable
-from pgmoor.testing.ports import free_port
+from pgmoor.testing._ports import free_port
 from witness import Witness, rendered, rendered_by_rich, shown
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from canary import CANARY, traces
 from hostile import Conversation, HostileServer
 from pgmoor import ConnectionManager
 from pgmoor.redact import MASK
-from pgmoor.testing.ports import free_port
+from pgmoor.testing._ports import free_port
 from ways import environment, options, ways
 from witness import Witness, attribute_texts, reachable_texts
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from pgmoor.testing.ports import LOOPBACK, free_port
+from pgmoor.testing._ports import LOOPBACK, free_port
 from services.patroni import Member
 
 if TYPE_CHECKING:

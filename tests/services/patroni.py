@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
 
-from pgmoor.testing.binaries import find_binaries
-from pgmoor.testing.cluster import SETTINGS
-from pgmoor.testing.folders import temporary_directory
-from pgmoor.testing.ports import LOOPBACK, free_port
+from pgmoor.testing._binaries import find_binaries
+from pgmoor.testing._cluster import SETTINGS
+from pgmoor.testing._folders import temporary_directory
+from pgmoor.testing._ports import LOOPBACK, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pgmoor.testing.binaries import Binaries
+    from pgmoor.testing._binaries import Binaries
 
 PATIENCE = 60.0  # seconds for the cluster to be complete, on a busy machine
 PERIODS = {"ttl": 4, "loop_wait": 1, "retry_timeout": 3, "maximum_lag_on_failover": 1 << 20}

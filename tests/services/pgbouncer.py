@@ -12,7 +12,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Self
 
-from pgmoor.testing.ports import LOOPBACK, free_port
+from pgmoor.testing._ports import LOOPBACK, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,7 +13,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Self
 
-from pgmoor.testing.ports import LOOPBACK, free_port
+from pgmoor.testing._ports import LOOPBACK, free_port
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgmoor import events as ev
-from pgmoor.renderings import host_line
-from pgmoor.statuspage.history import History
-from pgmoor.statuspage.page import PAGE_HEADERS, SCRIPT, STYLE, document, parts
-from pgmoor.statuspage.texts import LONGEST, duration, sentence, shown
+from pgmoor._statuspage.history import History
+from pgmoor._statuspage.page import PAGE_HEADERS, SCRIPT, STYLE, document, parts
+from pgmoor._statuspage.texts import LONGEST, duration, sentence, shown
+from pgmoor.http._health import host_line
 from statuspage.pages import Parsed, health, host
 
 HOSTILE = [

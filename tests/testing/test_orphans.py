@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pgmoor.testing import Cluster
-from pgmoor.testing.watcher import _processes_in
+from pgmoor.testing._watcher import _processes_in
 
 PARENT = """
 import asyncio, time

@@ -144,7 +144,7 @@ def test_without_postgresql_only_who_asks_for_it_fails(tmp_path: Path) -> None:
     suite = """
 import pytest
 
-from pgmoor.testing import binaries
+from pgmoor.testing import _binaries as binaries
 
 @pytest.fixture(autouse=True)
 def nothing(monkeypatch):

@@ -22,7 +22,7 @@ from pgmoor.testing import (
     Outcome,
     Report,
     Stage,
-    survival,
+    _survival,
     under_faults,
 )
 
@@ -77,7 +77,7 @@ async def test_a_program_that_never_comes_back_is_told_of(pair: Cluster) -> None
 async def test_a_call_that_hangs_is_told_of(
     alone: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(survival, "ENDING", 0.2)
+    monkeypatch.setattr(_survival, "ENDING", 0.2)
     release = asyncio.Event()
 
     async def deaf() -> None:

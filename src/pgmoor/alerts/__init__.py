@@ -3,7 +3,7 @@
 Needs `pip install "pgmoor[alerts]"`. The library imports this only when alerts are asked for.
 """
 
-from .kinds import Kind, Severity
-from .settings import Alerts
+from ._kinds import Kind, Severity
+from ._settings import Alerts
 
 __all__ = ["Alerts", "Kind", "Severity"]

@@ -15,15 +15,15 @@ except ImportError as error:
 
 from pgmoor._version import __version__
 
-from .meters import Meters
-from .spans import Spans
+from ._meters import Meters
+from ._spans import Spans
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
     from pgmoor import ConnectionManager
-    from pgmoor.metrics.sources import Source
+    from pgmoor._metrics.registry import Source
 
 __all__ = ["Instrumentation", "instrument"]
 

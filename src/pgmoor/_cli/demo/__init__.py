@@ -1,0 +1,1 @@
+"""`pgmoor demo`: real servers broken under a program that goes on writing."""

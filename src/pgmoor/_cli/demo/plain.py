@@ -1,0 +1,78 @@
+"""The demo in lines of text with time stamps: for a pipe, a log, a screen reader.
+
+No colours, no cursor movements.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+
+from pgmoor._cli.tables import result_table, role_of
+
+from .story import Voice
+
+if TYPE_CHECKING:
+    from .board import Board
+    from .story import Line
+
+REPORT_EVERY = 2.0  # seconds between two lines of figures
+
+
+class Plain:
+    """Prints the story as it comes, and figures every other second."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._last = 0.0
+        self._printed = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def update(self) -> None:
+        """Print what is new, and the figures when it is time."""
+        board = self._board
+        for line in board.story.lines[self._printed :]:
+            self._printed += 1
+            self._print_line(line)
+        if board.health is None or board.elapsed - self._last < REPORT_EVERY:
+            return
+        self._last = board.elapsed
+        hosts = ", ".join(
+            f"{board.name_of(host)} {role_of(host) if host.status == 'up' else host.status}"
+            for host in board.health.hosts
+        )
+        pool = board.health.pool
+        self._print(
+            board.elapsed,
+            "state",
+            f"{board.ledger.rate():.0f} commits/s; {hosts};"
+            f" pool {pool.used}/{pool.size}, {pool.waiting} waiting",
+        )
+
+    def finish(self) -> None:
+        """Print the results."""
+        self.update()
+        board = self._board
+        console = Console(no_color=True, highlight=False, width=80, emoji=False)
+        console.print()
+        console.print(result_table(board.scenes, board.outcomes))
+        console.print(board.verdict)
+
+    def _print_line(self, line: Line) -> None:
+        if line.voice is Voice.SCENE:
+            self._write("")
+        self._print(line.at, line.voice.value, line.text)
+
+    def _print(self, at: float, voice: str, text: str) -> None:
+        self._write(f"{at:7.2f}  {voice:<6}  {text}")
+
+    def _write(self, text: str) -> None:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()

@@ -1,0 +1,214 @@
+"""The demo on a terminal: one screen that is drawn anew several times a second.
+
+Only the look is known here; what there is to show is on the board.
+"""
+
+from __future__ import annotations
+
+import io
+from time import monotonic
+from typing import TYPE_CHECKING, Self
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.layout import Layout
+from rich.live import Live
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.rule import Rule
+from rich.table import Table
+from rich.terminal_theme import TerminalTheme
+from rich.text import Text
+
+from pgmoor._cli.tables import ACCENT, BAD, GOOD, QUIET, host_table, result_table
+
+from .graph import LABEL, draw
+from .story import Tone, Voice
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .board import Board
+    from .story import Line
+
+FRAME = 4  # columns of a panel's border and padding
+TALL = 34  # rows from which on the graph has more than one
+STEP = 0.25  # seconds for each column of the graph
+OVERVIEW = 4  # rows of the graph of the whole run
+SVG_WIDTH = 100
+SVG_THEME = TerminalTheme(
+    (24, 26, 31),
+    (205, 208, 214),
+    [
+        (40, 44, 52),
+        (224, 108, 117),
+        (140, 190, 120),
+        (220, 185, 110),
+        (97, 160, 220),
+        (190, 130, 210),
+        (96, 186, 200),
+        (205, 208, 214),
+    ],
+    [
+        (122, 129, 142),
+        (235, 120, 128),
+        (152, 205, 130),
+        (235, 200, 125),
+        (110, 175, 235),
+        (205, 145, 225),
+        (110, 200, 215),
+        (240, 242, 246),
+    ],
+)
+
+
+class Screen:
+    """Draws the board on a terminal, and leaves the results there at the end."""
+
+    def __init__(self, board: Board, console: Console) -> None:
+        self._board = board
+        self._console = console
+        self._live = Live(console=console, screen=True, auto_refresh=False)
+
+    def __enter__(self) -> Self:
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.__exit__(None, None, None)
+
+    def update(self) -> None:
+        """Draw it as it is now."""
+        width, height = self._console.size
+        self._live.update(_whole(self._board, width, height), refresh=True)
+
+    def finish(self) -> None:
+        """Leave the results on the terminal, after the screen is gone."""
+        width = min(self._console.width, SVG_WIDTH)
+        self._console.print(_results(self._board, width), width=width)
+
+
+def save_svg(board: Board, path: Path) -> None:
+    """Save the results as a picture."""
+    console = Console(
+        record=True,
+        file=io.StringIO(),
+        force_terminal=True,
+        width=SVG_WIDTH,
+        color_system="truecolor",
+    )
+    console.print(_results(board, SVG_WIDTH))
+    console.save_svg(str(path), title="pgmoor demo", theme=SVG_THEME)
+
+
+def _whole(board: Board, width: int, height: int) -> RenderableType:
+    tall = height >= TALL
+    frame, borders, bars = (_boxed, 2, 4) if tall else (_ruled, 1, 1)
+    fixed = Group(
+        _header(board),
+        frame("hosts", _hosts(board)),
+        frame("commits a second", _graph(board, width - FRAME, bars)),
+        frame("faults", result_table(board.scenes, board.outcomes, board.scene or 0)),
+    )
+    rows = 1 + (4 + borders) + (bars + 1 + borders) + (len(board.scenes) + 2 + borders)
+    layout = Layout()
+    layout.split_column(
+        Layout(fixed, size=rows),
+        Layout(frame("events", _events(board, height - rows - borders)), minimum_size=1),
+    )
+    return layout
+
+
+def _results(board: Board, width: int) -> RenderableType:
+    return Group(
+        _header(board),
+        _boxed("hosts", _hosts(board)),
+        _boxed("commits a second", _overview(board, width - FRAME)),
+        _boxed(
+            "faults", Group(result_table(board.scenes, board.outcomes, -1), "", _verdict(board))
+        ),
+    )
+
+
+def _boxed(title: str, body: RenderableType) -> RenderableType:
+    return Panel(
+        body,
+        title=Text(title, style=QUIET),
+        title_align="left",
+        box=box.ROUNDED,
+        border_style=QUIET,
+        padding=(0, 1),
+    )
+
+
+def _ruled(title: str, body: RenderableType) -> RenderableType:
+    """Take a row less than a box does."""
+    rule = Rule(Text(title, style=QUIET), align="left", style=QUIET)
+    return Group(rule, Padding(body, (0, 2)))
+
+
+def _header(board: Board) -> RenderableType:
+    grid = Table.grid(expand=True, padding=(0, 1))
+    grid.add_column(no_wrap=True, ratio=1, overflow="ellipsis")
+    grid.add_column(justify="right", no_wrap=True)
+    left = Text()
+    left.append("pgmoor", style="bold " + ACCENT)
+    left.append(f" demo on PostgreSQL {board.pg_version}", style="bold")
+    left.append(f"  {board.writers} writers", style=QUIET)
+    if board.health is not None:
+        pool = board.health.pool
+        left.append(
+            f", pool {pool.used} of {pool.size} in use, {pool.waiting} waiting", style=QUIET
+        )
+    grid.add_row(left, Text(f"{board.elapsed:.0f} s", style=QUIET))
+    return Padding(grid, (0, 1))
+
+
+def _hosts(board: Board) -> RenderableType:
+    if board.health is None:
+        return Text("starting a primary and two standbys", style=QUIET)
+    return host_table([(board.name_of(host), host) for host in board.health.hosts])
+
+
+def _graph(board: Board, width: int, height: int) -> Text:
+    """Draw the last seconds."""
+    columns = width - LABEL
+    now = monotonic()
+    # The grid stands still while the seconds pass, or the bars would tremble.
+    last = now // STEP * STEP
+    start = max(board.writing_since or now, last - columns * STEP)
+    return _bars(board, start, STEP, max(int((last - start) / STEP), 0), height)
+
+
+def _overview(board: Board, width: int) -> Text:
+    """Draw the whole run."""
+    start, end = board.writing_since, board.writing_until
+    if start is None or end is None:
+        return Text("")
+    columns = width - LABEL
+    return _bars(board, start, (end - start) / columns, columns, OVERVIEW)
+
+
+def _bars(board: Board, start: float, step: float, columns: int, height: int) -> Text:
+    marks = {
+        int((began - start) // step): title.partition(":")[0] for began, title in board.strikes
+    }
+    return draw(board.ledger.rates(start, step, columns), marks, height)
+
+
+def _verdict(board: Board) -> Text:
+    return Text(board.verdict, style="bold " + (GOOD if board.good else BAD))
+
+
+def _events(board: Board, rows: int) -> Text:
+    return Text("\n").join(_line(line) for line in board.story.lines[-max(rows, 1) :])
+
+
+def _line(line: Line) -> Text:
+    if line.voice is Voice.SCENE:
+        return Text(f"{line.at:6.2f}  {line.text}", style="bold", no_wrap=True)
+    text = Text(f"{line.at:6.2f}  ", style=QUIET, no_wrap=True, overflow="ellipsis")
+    voice = {Voice.PGMOOR: ACCENT, Voice.DEMO: QUIET, Voice.LOG: BAD}[line.voice]
+    text.append(f"{line.voice.value:<6}  ", style=voice)
+    text.append(line.text, style={Tone.GOOD: GOOD, Tone.BAD: BAD, Tone.PLAIN: ""}[line.tone])
+    return text

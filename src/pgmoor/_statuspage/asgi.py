@@ -1,0 +1,90 @@
+"""The page's answers in ASGI, for Starlette and FastAPI."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+from starlette.responses import Response, StreamingResponse
+
+from .page import COMMON_HEADERS, PAGE_HEADERS
+from .stream import FULL_HEADERS, STREAM_HEADERS, WRITE, StatusPage
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+    from pgmoor.manager import ConnectionManager
+
+    from .stream import Viewer
+
+
+class Pages:
+    """The pages of managers that are found by a request."""
+
+    def __init__(self, manager: ConnectionManager | None = None) -> None:
+        self._pages: dict[ConnectionManager, StatusPage] = {}
+        if manager is not None:
+            self.of(manager)  # it listens from now on
+
+    def of(self, manager: ConnectionManager) -> StatusPage:
+        """Return the page of a manager."""
+        if manager not in self._pages:
+            for gone in [other for other in self._pages if other.closed]:
+                self._pages.pop(gone).detach()
+            self._pages[manager] = StatusPage(manager)
+        return self._pages[manager]
+
+
+def forbidden() -> Response:
+    """Return the answer to a request that isn't allowed; it tells nothing."""
+    return Response("Forbidden", 403, COMMON_HEADERS, "text/plain")
+
+
+def whole(page: StatusPage) -> Response:
+    """Return the page."""
+    return Response(page.document(), 200, PAGE_HEADERS)
+
+
+class EventStreamResponse(StreamingResponse):
+    """Sends a viewer what is new until one of the two goes away; 503 when too many watch."""
+
+    def __init__(self, page: StatusPage) -> None:
+        super().__init__((), 200, STREAM_HEADERS)
+        self._page = page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer; end at once when the client disconnects."""
+        if scope["method"] == "HEAD":
+            await Response(None, 200, STREAM_HEADERS)(scope, receive, send)
+        elif (viewer := self._page.admit()) is None:
+            await Response(None, 503, FULL_HEADERS)(scope, receive, send)
+        else:
+            await self._serve(viewer, receive, send)
+
+    async def _serve(self, viewer: Viewer, receive: Receive, send: Send) -> None:
+        try:
+            async with anyio.create_task_group() as group:
+
+                async def until_gone() -> None:
+                    while (await receive())["type"] != "http.disconnect":
+                        pass
+                    group.cancel_scope.cancel()
+
+                group.start_soon(until_gone)
+                await self._feed(viewer, send)
+                group.cancel_scope.cancel()
+        finally:
+            viewer.leave()
+
+    async def _feed(self, viewer: Viewer, send: Send) -> None:
+        begin = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        try:
+            with anyio.fail_after(WRITE):
+                await send(begin)
+            while (chunk := await viewer.next()) is not None:
+                with anyio.fail_after(WRITE):
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            with anyio.fail_after(WRITE):
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except OSError:  # TimeoutError is one: it reads too slowly; or it has gone
+            return
