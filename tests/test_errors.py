@@ -22,8 +22,8 @@ from pgmoor import (
     TooManyRequests,
 )
 from pgmoor import errors as errors_module
-from pgmoor.errors import describe
-from pgmoor.hosts import Facts, Host, HostState, HostTable, Observation
+from pgmoor.health import HostHealth
+from pgmoor.hosts import Facts, Host, HostTable, Observation
 from pgmoor.sqlstate import Failure, FailureKind
 
 if TYPE_CHECKING:
@@ -33,12 +33,13 @@ FIGURES = PoolFigures(size=8, used=7, idle=1, waiting=3, min_size=4, max_size=10
 HOLDERS = (Holder("report", 12.34), Holder("import", 5.0))
 
 
-def known(facts: Facts | None = None, failure: Failure | None = None) -> HostState:
-    """Return the state of a host of which one thing was observed."""
+def known(facts: Facts | None = None, failure: Failure | None = None) -> HostHealth:
+    """Return the report on a host of which one thing was observed."""
     table = HostTable([Host(0, "db1", 5432)])
     if facts or failure:
         table.apply(Observation(0, 10.0, 10.1, facts=facts, failure=failure))
-    return table[0]
+    (shown,) = table.report(None, 10.1)
+    return shown
 
 
 REFUSED = known(failure=Failure(FailureKind.REFUSED, "Connection refused"))
@@ -125,7 +126,8 @@ def test_no_host_available_says_what_each_host_is() -> None:
     error = NoHostAvailable("no host available within 1.00 s", (REFUSED, STANDBY))
 
     assert str(error) == (
-        "no host available within 1.00 s: db1:5432 down (Connection refused); db1:5432 up (standby)"
+        "no host available within 1.00 s: db1:5432 is down (Connection refused);"
+        " db1:5432 is up (standby)"
     )
     assert error.hosts == (REFUSED, STANDBY)
 
@@ -151,16 +153,16 @@ def test_an_aborted_connection_names_host_and_reason() -> None:
 @pytest.mark.parametrize(
     ("state", "words"),
     [
-        (known(), "db1:5432 unknown"),
-        (REFUSED, "db1:5432 down (Connection refused)"),
-        (STANDBY, "db1:5432 up (standby)"),
-        (known(Facts(in_recovery=False, writable=True)), "db1:5432 up (primary)"),
-        (known(Facts(in_recovery=False, writable=False)), "db1:5432 up (primary, read-only)"),
-        (known(Facts(writable=True)), "db1:5432 up"),
+        (known(), "db1:5432 is unknown"),
+        (REFUSED, "db1:5432 is down (Connection refused)"),
+        (STANDBY, "db1:5432 is up (standby)"),
+        (known(Facts(in_recovery=False, writable=True)), "db1:5432 is up (primary)"),
+        (known(Facts(in_recovery=False, writable=False)), "db1:5432 is up (read-only primary)"),
+        (known(Facts(writable=True)), "db1:5432 is up (writable)"),
     ],
 )
-def test_a_host_is_described_in_a_few_words(state: HostState, words: str) -> None:
-    assert describe(state) == words
+def test_a_host_is_described_in_a_few_words(state: HostHealth, words: str) -> None:
+    assert str(state) == words
 
 
 # -- round trips --------------------------------------------------------------------------------

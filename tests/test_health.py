@@ -9,9 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgmoor.errors import PoolFigures
-from pgmoor.health import SERVING, Health, HostHealth, State, grade, host_health
-from pgmoor.hosts import Facts, Host, HostTable, Observation, Status
+from pgmoor._core.manager.snapshot import grade
+from pgmoor.health import (
+    SERVING,
+    Health,
+    HostHealth,
+    PoolFigures,
+    State,
+    Status,
+)
+from pgmoor.hosts import Facts, Host, HostTable, Observation
 from pgmoor.sqlstate import Failure, FailureKind
 
 CALM = PoolFigures(size=4, used=1, idle=3, waiting=0, min_size=4, max_size=8)
@@ -167,7 +174,7 @@ def test_a_host_is_reported_as_the_table_knows_it() -> None:
     failure = Failure(FailureKind.REFUSED, "Connection refused")
     table.apply(Observation(0, 11.0, 11.0, failure=failure))
 
-    shown = host_health(table[0], current=False, stale=False, now=13.5)
+    (shown,) = table.report(None, 13.5)
 
     assert shown == HostHealth(
         host="db1:5432",
@@ -181,10 +188,11 @@ def test_a_host_is_reported_as_the_table_knows_it() -> None:
         stale=False,
         failure="Connection refused",
         age=2.5,
+        failure_kind="refused",
     )
 
 
 def test_a_host_that_was_never_asked_has_no_age() -> None:
     table = HostTable([Host(0, "db1", 5432)])
 
-    assert host_health(table[0], current=False, stale=False, now=13.5).age is None
+    assert table.report(None, 13.5)[0].age is None

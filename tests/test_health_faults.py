@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pgmoor import ConnectionManager, PoolExhausted
 from pgmoor.events import HostDown, HostUp, OutageEnded, OutageStarted, Stalled
-from pgmoor.http._health import Format
+from pgmoor.http import Format, health_response
 from pgmoor.testing import Cluster
 from support import hold, recorder, until
 
@@ -23,15 +23,17 @@ CANARY = "hunter2-canary"
 def codes(manager: ConnectionManager) -> tuple[set[int], set[int]]:
     """Return the status codes of readiness and of liveness, in all formats."""
     health = manager.snapshot()
-    ready = {health.render(format=form).status_code for form in FORMATS}
-    return ready, {health.render(format=form, check="live").status_code for form in FORMATS}
+    ready = {health_response(health, format=form).status_code for form in FORMATS}
+    return ready, {
+        health_response(health, format=form, check="live").status_code for form in FORMATS
+    }
 
 
 def everything(manager: ConnectionManager, *, details: bool) -> str:
     """Return all that health answers tell now."""
     health = manager.snapshot()
     answers = (
-        health.render(format=form, check=check, details=details)
+        health_response(health, format=form, check=check, details=details)
         for form in FORMATS
         for check in ("ready", "live")
     )
@@ -39,7 +41,7 @@ def everything(manager: ConnectionManager, *, details: bool) -> str:
 
 
 def health_json(manager: ConnectionManager) -> Any:
-    return json.loads(manager.snapshot().render(details=True).body)
+    return json.loads(health_response(manager.snapshot(), details=True).body)
 
 
 async def test_a_server_that_is_killed_takes_readiness_with_it_and_liveness_not(
@@ -102,7 +104,7 @@ async def test_connections_that_are_all_held_while_callers_wait_are_a_warning(
     )
     assert body["checks"]["pool:utilization"][0]["observedValue"] == 100
     assert body["checks"]["pool:connections"][0]["waiting"] == 1
-    assert manager.snapshot().render("text/plain").body == b"warn\n"
+    assert health_response(manager.snapshot(), "text/plain").body == b"warn\n"
 
     waiting.cancel()
     with suppress(asyncio.CancelledError, PoolExhausted):
@@ -140,8 +142,8 @@ async def test_a_server_that_freezes_and_has_no_successor_is_a_warning_while_it_
     await recorder(manager).wait_for(Stalled)
 
     assert codes(manager) == ({200}, {200})
-    assert manager.snapshot().render("text/plain").body == b"warn\n"
-    spring = json.loads(manager.snapshot().render(format="spring", details=True).body)
+    assert health_response(manager.snapshot(), "text/plain").body == b"warn\n"
+    spring = json.loads(health_response(manager.snapshot(), format="spring", details=True).body)
     assert spring["components"]["db"]["details"]["state"] == "stalled"
 
 
@@ -154,7 +156,7 @@ async def test_a_manager_that_is_not_open_is_neither_ready_nor_live(
 
     for unopened, state in ((new, "new"), (manager, "closed")):
         assert codes(unopened) == ({503}, {503})
-        answer = unopened.snapshot().render(format="spring", details=True)
+        answer = health_response(unopened.snapshot(), format="spring", details=True)
         assert json.loads(answer.body)["status"] == "OUT_OF_SERVICE"
         assert json.loads(answer.body)["components"]["db"]["details"]["state"] == state
 
@@ -191,6 +193,6 @@ async def test_an_answer_needs_no_connection_and_no_wait(
 
     async with asyncio.timeout(1):
         for form in FORMATS:
-            answer = (await manager.health()).render(format=form, details=True)
+            answer = health_response(await manager.health(), format=form, details=True)
             assert answer.status_code == 200
     await manager.putconn(conn)

@@ -8,16 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgmoor.hosts import (
-    Facts,
-    Host,
-    HostState,
-    HostTable,
-    Observation,
-    Role,
-    Status,
-    was_replaced,
-)
+from pgmoor.health import Role, Status
+from pgmoor.hosts import Facts, Host, HostState, HostTable, Observation, was_replaced
 from pgmoor.sqlstate import Failure, FailureKind
 
 SYSTEM = 7

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgmoor.hosts import Facts, Host, HostState, HostTable, Observation, Role, Status
+from pgmoor.health import Role, Status
+from pgmoor.hosts import Facts, Host, HostState, HostTable, Observation
 from pgmoor.policy import Action, Decision, Reason, Rules, Situation, Target, decide, pace
 from pgmoor.sqlstate import Failure, FailureKind
 from render_decisions import PAGE, render, shown_on

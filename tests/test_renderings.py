@@ -13,9 +13,11 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from health_schemas import HEALTH_JSON, MICROPROFILE, SPRING
 from pgmoor import Health, HostHealth, State, Status
-from pgmoor.errors import PoolFigures
-from pgmoor.health import SATURATED, SERVING, grade
-from pgmoor.http._health import OUT_OF_SERVICE, TYPES, Check, Format, Rendering, negotiate
+from pgmoor._core.manager.snapshot import grade
+from pgmoor.health import SATURATED, SERVING, PoolFigures
+from pgmoor.http import Check, Format, Response, health_response
+from pgmoor.http._health import OUT_OF_SERVICE
+from pgmoor.http._negotiation import TYPES, negotiate
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 CHECKS: tuple[Check, ...] = get_args(Check)
@@ -98,7 +100,7 @@ CLOSED = report(State.CLOSED, live=False)
 
 def shown(health: Health, form: Format, check: Check = "ready", *, details: bool = True) -> Any:
     """Return the body of an answer, read as its type says."""
-    answer = health.render(format=form, check=check, details=details)
+    answer = health_response(health, format=form, check=check, details=details)
     text = answer.body.decode()
     return text if form == "text" else json.loads(text)
 
@@ -111,7 +113,7 @@ def shown(health: Health, form: Format, check: Check = "ready", *, details: bool
 def test_readiness_is_200_while_a_host_is_in_use_and_503_else(state: State, form: Format) -> None:
     expected = 200 if state in (State.READY, State.STALLED) else 503
 
-    assert report(state).render(format=form).status_code == expected
+    assert health_response(report(state), format=form).status_code == expected
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -119,15 +121,19 @@ def test_readiness_is_200_while_a_host_is_in_use_and_503_else(state: State, form
 def test_liveness_is_200_whatever_becomes_of_the_database(state: State, form: Format) -> None:
     health = report(state, FULL, (replace(PRIMARY, status="down"), DEAD))
 
-    assert health.render(format=form, check="live").status_code == 200
-    assert replace(health, live=False).render(format=form, check="live").status_code == 503
+    assert health_response(health, format=form, check="live").status_code == 200
+    assert (
+        health_response(replace(health, live=False), format=form, check="live").status_code == 503
+    )
 
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_liveness_answer_says_nothing_of_the_database(form: Format) -> None:
     well, ill = WELL, replace(OUTAGE, pool=FULL)
-    strangers = [h.render(format=form, check="live") for h in (well, ill)]
-    friends = [h.render(format=form, check="live", details=True).body for h in (well, ill)]
+    strangers = [health_response(h, format=form, check="live") for h in (well, ill)]
+    friends = [
+        health_response(h, format=form, check="live", details=True).body for h in (well, ill)
+    ]
 
     assert strangers[0] == strangers[1]
     for body in friends:
@@ -138,7 +144,7 @@ def test_a_liveness_answer_says_nothing_of_the_database(form: Format) -> None:
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_full_pool_is_a_warning_and_no_failure(form: Format) -> None:
     assert BUSY.status == "warn"
-    assert BUSY.render(format=form).status_code == 200
+    assert health_response(BUSY, format=form).status_code == 200
 
 
 # -- application/health+json --------------------------------------------------------------------
@@ -406,7 +412,9 @@ def test_json_is_the_report_as_it_is() -> None:
 def test_a_stranger_is_told_the_status_only(form: Format, ready: Any, live: Any) -> None:
     assert shown(WARNING, form, details=False) == ready
     assert shown(WARNING, form, "live", details=False) == live
-    assert WARNING.render(format=form) == WARNING.render(format=form, details=False)
+    assert health_response(WARNING, format=form) == health_response(
+        WARNING, format=form, details=False
+    )
 
 
 words = st.text(st.characters(), min_size=1, max_size=30)  # with halves of surrogate pairs
@@ -450,7 +458,9 @@ def test_no_answer_to_a_stranger_depends_on_hosts_figures_names_or_errors(
         health, hosts=(UNASKED,), pool=PoolFigures(), name="", reason="other words", at=0.0
     )
 
-    assert health.render(format=form, check=check) == other.render(format=form, check=check)
+    assert health_response(health, format=form, check=check) == health_response(
+        other, format=form, check=check
+    )
 
 
 # -- the formats' own rules ---------------------------------------------------------------------
@@ -475,7 +485,7 @@ def test_every_answer_keeps_to_its_format(
 def test_status_in_the_body_and_status_code_agree(
     health: Health, form: Format, check: Check, details: bool
 ) -> None:
-    answer = health.render(format=form, check=check, details=details)
+    answer = health_response(health, format=form, check=check, details=details)
     body = shown(health, form, check, details=details)
     if form == "text":
         good = body.startswith(("pass", "warn"))
@@ -502,10 +512,10 @@ def test_what_is_aggregated_is_what_its_parts_say(health: Health) -> None:
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_an_answer_has_the_type_of_its_format_and_must_not_be_kept(form: Format) -> None:
-    answer = WELL.render(format=form)
+    answer = health_response(WELL, format=form)
 
-    assert isinstance(answer, Rendering)
-    assert answer == (200, TYPES[form], answer.body)
+    assert isinstance(answer, Response)
+    assert answer[:2] == (200, TYPES[form])
     assert answer.headers == {
         "Content-Type": TYPES[form],
         "Cache-Control": "no-store",
@@ -526,7 +536,7 @@ def test_types_are_those_that_the_formats_name() -> None:
 @pytest.mark.parametrize("given", [{"format": "xml"}, {"check": "started"}])
 def test_what_there_is_not_is_refused_by_name(given: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"there is no (format 'xml'|check 'started'); there are"):
-        WELL.render(**given)
+        health_response(WELL, **given)
 
 
 # -- content negotiation ------------------------------------------------------------------------
@@ -561,11 +571,14 @@ def test_what_there_is_not_is_refused_by_name(given: dict[str, Any]) -> None:
 )
 def test_the_accept_header_chooses(accept: str | None, expected: Format) -> None:
     assert negotiate(accept) == expected
-    assert WELL.render(accept).content_type == TYPES[expected]
+    assert health_response(WELL, accept).content_type == TYPES[expected]
 
 
 def test_a_format_that_is_named_goes_before_the_header() -> None:
-    assert WELL.render("text/plain", format="microprofile").content_type == "application/json"
+    assert (
+        health_response(WELL, "text/plain", format="microprofile").content_type
+        == "application/json"
+    )
 
 
 @many

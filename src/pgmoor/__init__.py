@@ -6,15 +6,12 @@ from .errors import (
     CommitOutcomeUnknown,
     ConfigError,
     ConnectionAborted,
-    Holder,
     ManagerClosed,
     NoHostAvailable,
     PoolExhausted,
-    PoolFigures,
     TooManyRequests,
 )
-from .health import Health, HostHealth, State
-from .hosts import Role, Status
+from .health import Health, Holder, HostHealth, PoolFigures, Role, State, Status
 from .manager import ConnectionManager
 from .policy import Target
 from .tls import InsecureTransportWarning

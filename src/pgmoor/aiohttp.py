@@ -11,12 +11,12 @@ async def order(request):
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from .http._unavailable import check, not_now, refuse
+from .http import health_response, unavailable_cause, unavailable_response
+from .http._permission import is_allowed
 from .manager import ConnectionManager
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
     from .checkout import Checkout
-    from .http._health import Check
+    from .http import Check
 
     Permission = bool | Callable[[web.Request], bool | Awaitable[bool]]
 
@@ -91,39 +91,26 @@ async def _answer_503(request: web.Request, handler: Handler) -> web.StreamRespo
     try:
         return await handler(request)
     except Exception as error:
-        cause = not_now(error)
+        cause = unavailable_cause(error)
         begun = request.writer.output_size > 0  # another answer can't follow what has been sent
         if cause is None or begun:
             raise
-        answer, headers = refuse(cause)
-        return web.Response(
-            body=answer.body,
-            status=answer.status_code,
-            headers=headers,
-            content_type=answer.content_type,
-        )
+        answer = unavailable_response(cause)
+        return web.Response(body=answer.body, status=answer.status_code, headers=answer.headers)
 
 
 def _handler(manager: ConnectionManager, which: Check, details: Permission) -> Any:
-    async def answer(request: web.Request) -> web.Response:
-        allowed = await _allows(details, request)
-        found = check(
+    async def endpoint(request: web.Request) -> web.Response:
+        allowed = await is_allowed(details, request)
+        answer = health_response(
             manager.snapshot(),
-            which,
             request.headers.get("Accept"),
-            request.query,
-            allowed=allowed,
+            check=which,
+            details=allowed and "details" in request.query,
         )
-        return web.Response(body=found.body, status=found.status_code, headers=found.headers)
+        return web.Response(body=answer.body, status=answer.status_code, headers=answer.headers)
 
-    return answer
-
-
-async def _allows(permission: Permission, request: web.Request) -> bool:
-    if not callable(permission):
-        return permission
-    answer = permission(request)
-    return bool(await answer if inspect.isawaitable(answer) else answer)
+    return endpoint
 
 
 def add_status_page(
@@ -141,7 +128,7 @@ def add_status_page(
     """
     from ._statuspage.aiohttp import endpoints  # noqa: PLC0415  who shows no page does without it
 
-    page, stream, end_streams = endpoints(manager, lambda request: _allows(allow, request))
+    page, stream, end_streams = endpoints(manager, lambda request: is_allowed(allow, request))
     app.router.add_get(path, page)
     app.router.add_get(f"{path}/stream", stream, allow_head=False)
     app.on_shutdown.append(end_streams)

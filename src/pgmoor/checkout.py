@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .config import Settings
-    from .errors import PoolFigures
+    from .health import PoolFigures
     from .pool import HostPool
 
 logger = logging.getLogger("pgmoor.checkout")

@@ -1,16 +1,14 @@
-"""The exceptions a caller can meet; all but the first derive from psycopg's classes.
+"""The exceptions a caller can meet; all but `ConfigError` derive from psycopg's classes.
 
 Their texts carry host names, states and figures, never a password or the conninfo.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import psycopg
 import psycopg_pool
 
-from .hosts import HostState, Role
+from .health import Holder, HostHealth, PoolFigures
 
 __all__ = [
     "CommitOutcomeUnknown",
@@ -26,10 +24,10 @@ __all__ = [
 
 
 class ConfigError(ValueError):
-    """A setting that can't be used.
+    """A setting is not usable.
 
-    Raised by the constructor, before anything is dialled. The text is fixed by pgmoor: the value
-    is not quoted, as it may hold a secret.
+    Raised by the constructor, before anything is dialled. The text names the setting and the
+    remedy; it never quotes the value, which may hold a secret.
     """
 
     def __init__(self, setting: str, problem: str, remedy: str) -> None:
@@ -42,46 +40,11 @@ class ConfigError(ValueError):
         return type(self), (self.setting, self.problem, self.remedy)
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """Who has held a connection, and for how many seconds."""
-
-    task: str
-    seconds: float
-
-    def __str__(self) -> str:
-        return f"{self.task} for {self.seconds:.1f} s"
-
-
-@dataclass(frozen=True, slots=True)
-class PoolFigures:
-    """The pool at one instant: connections made, in use, idle; callers waiting; its limits.
-
-    `kept` is how many connections may lie idle.
-    """
-
-    size: int = 0
-    used: int = 0
-    idle: int = 0
-    waiting: int = 0
-    min_size: int = 0
-    max_size: int = 0
-    max_overflow: int = 0
-    kept: int = 0
-
-    def __str__(self) -> str:
-        beyond = f"+{self.max_overflow}" if self.max_overflow else ""
-        return (
-            f"size {self.size} of {self.max_size}{beyond}, used {self.used}, idle {self.idle},"
-            f" waiting {self.waiting}"
-        )
-
-
 class PoolExhausted(psycopg_pool.PoolTimeout):
-    """No connection became free in time, though the host works.
+    """No connection became free in time, although the host works.
 
-    Raised by `connection()` and `getconn()` after `timeout` seconds. Carries `figures` and the
-    `holders` that have kept a connection longest.
+    Raised by `connection()` and `getconn()` after `timeout` seconds. `figures` is the pool at that
+    instant, `holders` who has held connections longest.
     """
 
     def __init__(
@@ -100,13 +63,13 @@ class PoolExhausted(psycopg_pool.PoolTimeout):
 class NoHostAvailable(psycopg_pool.PoolTimeout):
     """No host satisfied the target in time.
 
-    Raised by `connection()` and `getconn()` after `timeout` seconds, at once with
+    Raised by `connection()` and `getconn()` after `timeout` seconds; at once with
     `when_down="fail"` and after the manager has given up; by `open(wait=True)`, `wait()` and
-    `wait_ready()`. Carries `hosts`: the state and the last failure of each.
+    `wait_ready()`. `hosts` holds the state and the last failure of each host.
     """
 
-    def __init__(self, reason: str, hosts: tuple[HostState, ...] = ()) -> None:
-        states = "; ".join(describe(state) for state in hosts)
+    def __init__(self, reason: str, hosts: tuple[HostHealth, ...] = ()) -> None:
+        states = "; ".join(map(str, hosts))
         super().__init__(f"{reason}: {states}" if states else reason)
         self.reason = reason
         self.hosts = hosts
@@ -127,7 +90,7 @@ class TooManyRequests(psycopg_pool.TooManyRequests):
 
 
 class CommitOutcomeUnknown(psycopg.OperationalError):
-    """The connection died while COMMIT was under way: the server may have committed or not.
+    """The connection was lost during COMMIT: the server may have committed or not.
 
     Raised by `commit()`, by the end of a `transaction()` block and by the end of
     `async with manager.connection()`. pgmoor never repeats such a transaction: find out by
@@ -152,15 +115,3 @@ class ConnectionAborted(psycopg.OperationalError):
 
 class ManagerClosed(psycopg_pool.PoolClosed):
     """The manager is closed or not open yet, or used from another event loop or process."""
-
-
-def describe(state: HostState) -> str:
-    """Return one host's state in a few words, with its last failure."""
-    words = f"{state.host} {state.status.value}"
-    if state.failure:
-        return f"{words} ({state.failure})"
-    if state.role.value != "unknown":
-        read_only = state.writable is False and state.role is Role.PRIMARY
-        writable = ", read-only" if read_only else ""
-        return f"{words} ({state.role.value}{writable})"
-    return words

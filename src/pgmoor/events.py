@@ -1,4 +1,7 @@
-"""What happened, as frozen records; who hears of it is the business of `listeners`."""
+"""What happened, as frozen records. `str(event)` is the sentence that logs and pages show.
+
+`subscribe()` and `events()` of a manager deliver them.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,38 @@ import time
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+__all__ = [
+    "Connected",
+    "DialFailed",
+    "Event",
+    "Failback",
+    "Failover",
+    "ForeignHost",
+    "GaveUp",
+    "HeldTooLong",
+    "HostDown",
+    "HostUp",
+    "HostsChanged",
+    "OutageEnded",
+    "OutageStarted",
+    "PoolSaturated",
+    "ReconnectFailed",
+    "RoleChanged",
+    "SplitBrain",
+    "StallEnded",
+    "Stalled",
+]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened to a manager, named, at *at* (seconds since the epoch)."""
+    """Something that happened to *manager* (its name), at *at* (seconds since the epoch)."""
 
     manager: str = ""
     at: float = field(default_factory=time.time)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the event as plain values, with its kind under "event"."""
+        """Return the event as plain values, with the name of its class under "event"."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         return {"event": type(self).__name__, **values}
 
@@ -28,6 +53,10 @@ class HostUp(Event):
     role: str
     down_for: float | None = None
 
+    def __str__(self) -> str:
+        again = "" if self.down_for is None else f" again after {self.down_for:.2f} s"
+        return f"{self.host} is up{again}: {self.role}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostDown(Event):
@@ -37,28 +66,43 @@ class HostDown(Event):
     status: str
     reason: str
 
+    def __str__(self) -> str:
+        return f"{self.host} is {self.status}: {self.reason}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleChanged(Event):
-    """A host changed its role or stopped or began accepting writes."""
+    """A host changed its role, or began or stopped accepting writes."""
 
     host: str
     before: str
     after: str
 
+    def __str__(self) -> str:
+        return f"{self.host} was {self.before} and is now {self.after}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitBrain(Event):
-    """A host claims to be primary on a timeline that was left, or on that of another primary.
+    """A host claims to be primary on a superseded timeline, or on that of another primary.
 
-    It is not used.
-
-    Writes that others send to it will be lost.
+    The manager does not use it. Writes that others send to it will be lost.
     """
 
     host: str
     timeline: int
     newest_timeline: int
+
+    def __str__(self) -> str:
+        rival = (
+            "so does the host in use"
+            if self.timeline == self.newest_timeline
+            else f"timeline {self.newest_timeline} is newer"
+        )
+        return (
+            f"split brain: {self.host} claims to be primary on timeline {self.timeline},"
+            f" but {rival}; it is not used"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,14 +111,20 @@ class ForeignHost(Event):
 
     host: str
 
+    def __str__(self) -> str:
+        return f"{self.host} belongs to another database cluster; remove it from the list"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostsChanged(Event):
-    """The callable for `hosts` gave another list; *hosts* is the whole of it, in its order."""
+    """The callable for `hosts` returned another list; *hosts* is the whole of it, in its order."""
 
     hosts: tuple[str, ...]
     added: tuple[str, ...]
     gone: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"the list of hosts is now {', '.join(self.hosts)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,13 +134,16 @@ class Connected(Event):
     host: str
     seconds: float
 
+    def __str__(self) -> str:
+        return f"connected to {self.host} after {self.seconds:.2f} s"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failover(Event):
-    """Everyone was moved from one host to another.
+    """All callers were moved from one host to another.
 
-    *seconds* counts from the first sign of trouble, or from the last answer of the host that was
-    left where another was found before it was missed.
+    *seconds* counts from the first sign of trouble. If another host was found before any trouble
+    was noticed, it counts from the last answer of the host that was left.
     """
 
     before: str
@@ -98,20 +151,31 @@ class Failover(Event):
     reason: str
     seconds: float
 
+    def __str__(self) -> str:
+        return (
+            f"failed over from {self.before} to {self.after} in {self.seconds:.3f} s: {self.reason}"
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failback(Event):
-    """Everyone is moved back to a preferred host as connections come back."""
+    """All callers move back to a preferred host as their connections come back."""
 
     before: str
     after: str
 
+    def __str__(self) -> str:
+        return f"failing back from {self.before} to the preferred {self.after}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutageStarted(Event):
-    """No host qualifies; callers wait, and the reconnect coroutine is at work."""
+    """No host qualifies; callers wait while the manager tries to reconnect."""
 
     reason: str
+
+    def __str__(self) -> str:
+        return f"no host qualifies: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,12 +185,18 @@ class OutageEnded(Event):
     host: str
     seconds: float
 
+    def __str__(self) -> str:
+        return f"{self.host} qualifies after {self.seconds:.2f} s without a host"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stalled(Event):
-    """The host in use does not answer, and there is no other; it is given `stall_timeout`."""
+    """The host in use does not answer, and no other qualifies; it is given `stall_timeout`."""
 
     host: str
+
+    def __str__(self) -> str:
+        return f"{self.host} does not answer, and no other host qualifies; it is given more time"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +206,9 @@ class StallEnded(Event):
     host: str
     seconds: float
 
+    def __str__(self) -> str:
+        return f"{self.host} answers again after {self.seconds:.2f} s"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconnectFailed(Event):
@@ -143,29 +216,39 @@ class ReconnectFailed(Event):
 
     seconds: float
 
+    def __str__(self) -> str:
+        return f"no host has qualified for {self.seconds:.1f} s; still searching"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GaveUp(Event):
-    """`max_tries` or `max_time` is used up; `reconnect()` starts anew."""
+    """`max_tries` or `max_time` is used up; `reconnect()` starts a new search."""
 
     tries: int
     seconds: float
 
+    def __str__(self) -> str:
+        tries = "1 try" if self.tries == 1 else f"{self.tries} tries"
+        return f"gave up after {tries} in {self.seconds:.1f} s; reconnect() starts a new search"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DialFailed(Event):
-    """A connection for the pool could not be made; tried again with backoff."""
+    """A connection for the pool could not be made; the manager tries again with backoff."""
 
     host: str
     kind: str
     reason: str
+
+    def __str__(self) -> str:
+        return f"can't add a connection to {self.host}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolSaturated(Event):
     """Callers get no connection in time, or may not wait, although the host works.
 
-    Emitted at most once a minute; *refused* is how many there were since the last one.
+    Emitted at most once a minute; *refused* counts the callers since the last one.
     """
 
     refused: int
@@ -174,11 +257,21 @@ class PoolSaturated(Event):
     max_size: int
     holders: str
 
+    def __str__(self) -> str:
+        callers = "1 caller" if self.refused == 1 else f"{self.refused} callers"
+        return (
+            f"the pool is exhausted: {self.used} of {self.max_size} connections in use,"
+            f" {self.waiting} waiting; {callers} got none"
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldTooLong(Event):
-    """A connection has been checked out for longer than `held_warning`; with the holder's stack."""
+    """A connection has been held for longer than `held_warning`; *stack* is its holder's."""
 
     task: str
     seconds: float
     stack: str
+
+    def __str__(self) -> str:
+        return f"a connection has been held for {self.seconds:.1f} s by {self.task}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .hosts import Status
+from .health import Status
 
 if TYPE_CHECKING:
     from .hosts import HostState, HostTable

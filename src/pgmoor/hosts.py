@@ -6,9 +6,9 @@ Pure: no clock, no I/O. It keeps the newest evidence; which host to use is decid
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
+from .health import HostHealth, Role, Status
 from .sqlstate import Failure, FailureKind
 
 if TYPE_CHECKING:
@@ -17,25 +17,6 @@ if TYPE_CHECKING:
 # Two unanswered probes in a row: one may be a lost packet or a pause of the server.
 MISSES_UNTIL_SILENT = 2
 MOST_CLUSTERS = 64  # of which the newest timeline is remembered
-
-
-class Role(Enum):
-    """What a server is in its cluster, in libpq's words."""
-
-    UNKNOWN = "unknown"
-    PRIMARY = "primary"
-    STANDBY = "standby"
-
-
-class Status(Enum):
-    """Whether a host can be used, by the newest evidence."""
-
-    UNKNOWN = "unknown"  # not asked yet, or asked too long ago
-    UP = "up"
-    STARTING = "starting"  # it answers that it doesn't accept connections yet, or any more
-    REJECTED = "rejected"  # it answers, and turns us away: credentials or configuration
-    SILENT = "silent"  # no answer, twice in a row
-    DOWN = "down"  # refused, reset, or no such name
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +210,27 @@ class HostTable:
             and one.timeline is not None
             and (one.system_id, one.timeline) == (other.system_id, other.timeline)
             and one.started != other.started
+        )
+
+    def report(self, current: int | None, now: float) -> tuple[HostHealth, ...]:
+        """Return every host as a report shows it at *now*; *current* is the one in use."""
+        return tuple(
+            HostHealth(
+                host=state.host.label,
+                status=state.status.value,
+                role=state.role.value,
+                writable=state.writable,
+                timeline=state.timeline,
+                latency=state.latency,
+                lag=state.lag,
+                current=state.host.index == current,
+                stale=self.is_stale(state),
+                failure=state.failure.text if state.failure else None,
+                age=None if state.asked_at == float("-inf") else max(now - state.asked_at, 0.0),
+                pooled=state.pooled,
+                failure_kind=state.failure.kind.value if state.failure else None,
+            )
+            for state in self
         )
 
     def judge(self, seen: Observation) -> HostState:

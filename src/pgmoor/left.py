@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .hosts import Status
+from .health import Status
 from .policy import Reason
 
 if TYPE_CHECKING:

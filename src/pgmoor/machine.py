@@ -10,12 +10,12 @@ from weakref import WeakSet
 
 import anyio
 
+from ._core.manager.snapshot import grade
 from .access import Access
 from .asked import Asked
 from .checkout import Desk
 from .counters import Counters, DialCounter
-from .errors import PoolFigures
-from .health import Health, grade, host_health
+from .health import Health, PoolFigures
 from .monitor import Monitor
 from .pool import Hooks, HostPool
 from .saturation import Saturation
@@ -199,15 +199,7 @@ class Machine:
         """Return the report, from memory."""
         steering, table = self.steering, self.steering.table
         pool, now = self.figures(), monotonic()
-        hosts = tuple(
-            host_health(
-                state,
-                current=state.host.index == steering.current,
-                stale=table.is_stale(state),
-                now=now,
-            )
-            for state in table
-        )
+        hosts = table.report(steering.current, now)
         empty = steering.why_empty()
         status, reason = grade(steering.state, pool, hosts, str(empty) if empty else None)
         return Health(

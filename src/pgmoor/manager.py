@@ -16,12 +16,13 @@ import anyio
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
+from ._core.manager.snapshot import unopened
 from .checks import check_hooks, check_name, check_open, name_or_number
 from .config import make_settings
 from .connection import ManagedConnection
 from .errors import ConfigError, ManagerClosed, NoHostAvailable, PoolExhausted
 from .events import GaveUp, ReconnectFailed
-from .health import Health, State, unopened
+from .health import Health, State
 from .hidden import Hidden
 from .instruments import Guarded
 from .listeners import EventStream, Listeners
@@ -480,7 +481,10 @@ class ConnectionManager:
             return
         if steering.serving and self._machine is not None:
             raise PoolExhausted(timeout, self._machine.figures())
-        raise NoHostAvailable(f"not ready within {timeout:.2f} s", tuple(steering.table))
+        raise NoHostAvailable(
+            f"not ready within {timeout:.2f} s",
+            steering.table.report(steering.current, monotonic()),
+        )
 
     async def health(self, *, fresh: bool = False, timeout: float | None = None) -> Health:
         """Return the manager's condition, from memory.

@@ -19,7 +19,8 @@ from .backoff import delays, spread
 from .connection import BAD, ManagedConnection
 from .dial import Asker
 from .events import HeldTooLong
-from .hosts import Facts, Host, Observation, Status
+from .health import Status
+from .hosts import Facts, Host, Observation
 from .logs import fields, fields_of
 from .policy import BURST_FIRST, pace
 from .sources import Unobtainable
@@ -364,7 +365,5 @@ class Monitor:
         stack = "".join(lines)
         event = HeldTooLong(task=name, seconds=seconds, stack=stack)
         extra = fields_of(event, self._settings.name)
-        logger.warning(
-            "a connection is held by %s for %.1f s\n%s", name, seconds, stack, extra=extra
-        )
+        logger.warning("%s\n%s", event, stack, extra=extra)
         self._emit(event)

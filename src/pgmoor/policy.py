@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from .health import Role, Status
 from .heard import has_last_word, is_history, may_object, steady_since
-from .hosts import HostState, HostTable, Role, Status
 from .sqlstate import FailureKind
 
 if TYPE_CHECKING:
+    from .hosts import HostState, HostTable
     from collections.abc import Sequence
 
 

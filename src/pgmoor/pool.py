@@ -17,8 +17,8 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from .connection import BAD, IDLE, ManagedConnection, managed
 from .dial import Dialler
-from .errors import Holder
 from .fuse import Fuse
+from .health import Holder
 from .instruments import OneMore
 from .logs import fields
 from .overflow import Overflow

@@ -45,8 +45,5 @@ class Saturation:
             max_size=figures.max_size,
             holders=", ".join(map(str, holders)),
         )
-        extra = fields_of(event, self._manager)
-        logger.warning(
-            "the pool is exhausted: %s; callers refused: %d", figures, count, extra=extra
-        )
+        logger.warning("%s", event, extra=fields_of(event, self._manager))
         self._emit(event)

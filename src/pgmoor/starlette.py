@@ -9,7 +9,6 @@ add_error_handlers(app)
 
 from __future__ import annotations
 
-import inspect
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,9 @@ from starlette.routing import Route
 from starlette.websockets import WebSocket, WebSocketState
 
 from .health import State
-from .http._unavailable import NOT_NOW, check, not_now, refuse
+from .http import health_response, unavailable_cause, unavailable_response
+from .http._permission import is_allowed
+from .http._unavailable import UNAVAILABLE_ERRORS
 from .manager import ConnectionManager
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
 
     from .checkout import Checkout
-    from .http._health import Check
+    from .http import Check
 
     Lifespan = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]]
     Permission = bool | Callable[[Request], bool | Awaitable[bool]]
@@ -125,16 +126,16 @@ def add_error_handlers(app: Starlette, *wrappers: type[Exception]) -> None:
     `sqlalchemy.exc.OperationalError`; they go on unhandled when it is not.
     """
     handler: Any = _refuse  # for requests and WebSockets: Starlette's types know one or the other
-    for kind in (*NOT_NOW, *wrappers):
+    for kind in (*UNAVAILABLE_ERRORS, *wrappers):
         app.add_exception_handler(kind, handler)
 
 
 async def _refuse(request: Request | WebSocket, error: Exception) -> Response | None:
-    cause = not_now(error)
+    cause = unavailable_cause(error)
     if cause is None:
         raise error
-    answer, headers = refuse(cause)
-    response = Response(answer.body, answer.status_code, headers, answer.content_type)
+    answer = unavailable_response(cause)
+    response = Response(answer.body, answer.status_code, answer.headers)
     if isinstance(request, WebSocket):
         await _refuse_websocket(request, response)
         return None
@@ -171,18 +172,17 @@ def health_endpoint(
 ) -> Callable[[Request], Awaitable[Response]]:
     """Return the handler of one health check."""
 
-    async def answer(request: Request) -> Response:
-        allowed = await _allows(details, request)
-        found = check(
+    async def endpoint(request: Request) -> Response:
+        allowed = await is_allowed(details, request)
+        answer = health_response(
             find(request, manager).snapshot(),
-            which,
             request.headers.get("accept"),
-            request.query_params,
-            allowed=allowed,
+            check=which,
+            details=allowed and "details" in request.query_params,
         )
-        return Response(found.body, found.status_code, found.headers, found.content_type)
+        return Response(answer.body, answer.status_code, answer.headers)
 
-    return answer
+    return endpoint
 
 
 def status_routes(
@@ -211,20 +211,13 @@ def status_endpoints(
     pages = asgi.Pages(manager if isinstance(manager, ConnectionManager) else None)
 
     async def page(request: Request) -> Response:
-        if not await _allows(allow, request):
+        if not await is_allowed(allow, request):
             return asgi.forbidden()
         return asgi.whole(pages.of(find(request, manager)))
 
     async def stream(request: Request) -> Response:
-        if not await _allows(allow, request):
+        if not await is_allowed(allow, request):
             return asgi.forbidden()
         return asgi.EventStreamResponse(pages.of(find(request, manager)))
 
     return page, stream
-
-
-async def _allows(permission: Permission, request: Request) -> bool:
-    if not callable(permission):
-        return permission
-    answer = permission(request)
-    return bool(await answer if inspect.isawaitable(answer) else answer)

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from . import events as ev
 from .doubt import Doubt
 from .errors import NoHostAvailable
 from .fuse import LATE
-from .health import SERVING, State
-from .hosts import Host, HostState, HostTable, Observation, Status, was_replaced
+from .health import SERVING, HostHealth, State, Status
+from .hosts import Host, HostState, HostTable, Observation, was_replaced
 from .left import LeftPools
 from .logs import fields
 from .policy import Action, Decision, Reason, Situation, Target, decide, rank
@@ -111,7 +112,7 @@ class Steering:
         pool = self._desk.pool
         within = f"within {timeout:.2f} s"
         if pool is None or self.current is None:
-            return NoHostAvailable(f"no host available {within}", tuple(self.table))
+            return NoHostAvailable(f"no host available {within}", self._hosts())
         state = self.table[self.current]
         if state.status is Status.UP and state.failure is None and pool.connections:
             return None
@@ -120,7 +121,10 @@ class Steering:
         why = self._dial_failures.get(self.current)
         because = f" ({why})" if why else ""
         words = f"no connection to {state.host} {within}{because}"
-        return NoHostAvailable(words, tuple(self.table))
+        return NoHostAvailable(words, self._hosts())
+
+    def _hosts(self) -> tuple[HostHealth, ...]:
+        return self.table.report(self.current, monotonic())
 
     def why_empty(self) -> Failure | None:
         """Return why the host in use gives us no connection at all, if that is so."""
@@ -132,9 +136,9 @@ class Steering:
     def refusal(self) -> NoHostAvailable | None:
         """Return what a caller is to meet at once instead of waiting, if anything."""
         if self._given_up:
-            return NoHostAvailable("the manager gave up; call reconnect()", tuple(self.table))
+            return NoHostAvailable("the manager gave up; call reconnect()", self._hosts())
         if self.state is State.OUTAGE and self._settings.when_down == "fail":
-            return NoHostAvailable("no host available", tuple(self.table))
+            return NoHostAvailable("no host available", self._hosts())
         return None
 
     def accepts(self, seen: Observation) -> Failure | None:
@@ -191,9 +195,7 @@ class Steering:
         revision = self.table.revise(hosts, in_use)
         for index in [index for index in self._dial_failures if not self.table.is_known(index)]:
             del self._dial_failures[index]
-        self._report.forget_unknown(self.table)
-        if revision.added or revision.gone:
-            self._report.hosts_changed(self.table, revision)
+        self._report.hosts_changed(self.table, revision)
         self._changed.set()
         self.signal.notify()
         return revision
@@ -247,7 +249,7 @@ class Steering:
 
     def reconnect_failed(self, seconds: float) -> None:
         """Say that the search has taken longer than `reconnect_timeout`."""
-        self._report.reconnect_failed(seconds)
+        self._report.tell(ev.ReconnectFailed(seconds=seconds))
 
     def give_up(self, tries: int, seconds: float) -> None:
         """Stop searching; whoever waits is told."""
@@ -256,7 +258,7 @@ class Steering:
         self._given_up = True
         self.searching.clear()
         self._enter(State.GAVE_UP)
-        self._report.gave_up(tries, seconds)
+        self._report.tell(ev.GaveUp(tries=tries, seconds=seconds))
         self._fail_waiting()
 
     def stop(self) -> None:
@@ -331,9 +333,10 @@ class Steering:
         state = self.table[self.current]
         if decision.reason is Reason.ONLY_ONE_LEFT and self.state is not State.STALLED:
             self._enter(State.STALLED)
-            self._report.stalled(state.host, self._settings.stall_timeout)
+            self._report.tell(ev.Stalled(host=state.host.label))
         elif decision.reason is Reason.FINE and self.state is State.STALLED:
-            self._report.stall_ended(state.host, monotonic() - self.state_since)
+            stalled_for = monotonic() - self.state_since
+            self._report.tell(ev.StallEnded(host=state.host.label, seconds=stalled_for))
             self._enter(State.READY)
         if state.silent_since is not None and self._doubt.since is None:
             self.nudge(f"{state.host} missed a health check")
@@ -368,7 +371,7 @@ class Steering:
         if self._outage_since is None:
             self._outage_since = self._search_since
         self._enter(State.OUTAGE)
-        self._report.outage_started(self.table)
+        self._report.outage_started(self._hosts())
         if self._settings.when_down == "fail":
             self._fail_waiting()
 
@@ -466,17 +469,22 @@ class Steering:
     def _announce_switch(self, host: Host, before: Host | None, decision: Decision) -> None:
         now = monotonic()
         if decision.reason is Reason.PREFERRED and before is not None:
-            self._report.failback(before, host)
+            self._report.tell(ev.Failback(before=before.label, after=host.label))
             return
         began = self._trouble_since if before is None else self._first_sign(before)
         seconds = 0.0 if began is None else now - began
         left = (before, decision.reason) if before is not None else self._left
         if left is None:
-            self._report.connected(host, now - self._opened_at)
+            self._report.tell(ev.Connected(host=host.label, seconds=now - self._opened_at))
         elif left[0] != host:
-            self._report.failover(left[0], host, left[1].value, seconds)
+            self._report.tell(
+                ev.Failover(
+                    before=left[0].label, after=host.label, reason=left[1].value, seconds=seconds
+                )
+            )
         if self._outage_since is not None:
-            self._report.outage_ended(host, now - self._outage_since)
+            lasted = now - self._outage_since
+            self._report.tell(ev.OutageEnded(host=host.label, seconds=lasted))
             self._outage_since = None
 
     def _enter(self, state: State) -> None:

@@ -14,8 +14,7 @@ from metrics.telemetry import Scrape
 from pgmoor import ConnectionManager
 from pgmoor._metrics.catalogue import METRICS, Kind, Metric
 from pgmoor._metrics.readings import event_names
-from pgmoor.health import State
-from pgmoor.hosts import Role, Status
+from pgmoor.health import Role, State, Status
 from pgmoor.sqlstate import FailureKind
 
 EXPRESSIONS = [

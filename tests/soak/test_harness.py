@@ -11,7 +11,7 @@ import pytest
 from psycopg.errors import QueryCanceled, ReadOnlySqlTransaction
 
 from pgmoor import ManagerClosed, PoolExhausted
-from pgmoor.errors import PoolFigures
+from pgmoor.health import PoolFigures
 from soak.company import allowed
 from soak.hearing import TURN, Promotion
 from soak.ledger import Fate, Ledger, compare, strays

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-from pgmoor.errors import PoolFigures
-from pgmoor.health import Health, HostHealth
+from pgmoor.health import Health, HostHealth, PoolFigures
 
 VOID = {"meta", "link", "path", "rect"}
 

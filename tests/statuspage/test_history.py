@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from pgmoor._statuspage.chart import chart, highest, summary
 from pgmoor._statuspage.history import EVENTS, SAMPLES, SPAN, History, Sample, stretches
-from pgmoor.errors import PoolFigures
 from pgmoor.events import HostDown
+from pgmoor.health import PoolFigures
 from statuspage.pages import health
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from pgmoor import ConnectionManager, NoHostAvailable, PoolExhausted
 
-from .tables import BAD, GOOD, host_table, role_of
+from .tables import BAD, GOOD, host_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,7 +50,7 @@ def _show(health: Health, timeout: float, console: Console, *, ready: bool) -> N
     console.print()
     used = next((host for host in health.hosts if host.current), None)
     if ready and used is not None:
-        console.print(Text(f"ready: {used.host}, {role_of(used)}", style=GOOD))
+        console.print(Text(f"ready: {used.host}, {used.role_label}", style=GOOD))
     else:
         why = "no host satisfies the target" if health.state == "outage" else health.reason
         console.print(Text(f"not ready within {timeout:g} s: {why}", style=BAD))

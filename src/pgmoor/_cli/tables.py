@@ -45,7 +45,7 @@ def host_table(hosts: Sequence[tuple[str, HostHealth]], *, fold: bool = False) -
         table.add_row(
             Text(name, style="bold" if host.current else ""),
             Text(host.status, style=status_style(host)),
-            Text(role_of(host), style=_role_style(host)) if up else Text("-", style=QUIET),
+            Text(host.role_label, style=_role_style(host)) if up else Text("-", style=QUIET),
             # A standby only knows the one of its last checkpoint.
             _figure(
                 str(host.timeline) if host.timeline and up and host.role == "primary" else None
@@ -60,17 +60,6 @@ def host_table(hosts: Sequence[tuple[str, HostHealth]], *, fold: bool = False) -
 def status_style(host: HostHealth) -> str:
     """Return the colour of a host's status."""
     return {"up": GOOD, "unknown": QUIET, "starting": DOUBT}.get(host.status, BAD)
-
-
-def role_of(host: HostHealth) -> str:
-    """Return what a host is, in a word or two."""
-    if host.stale:
-        return "stale primary"
-    if host.role == "primary" and host.writable is False:
-        return "read-only primary"
-    if host.role == "unknown" and host.writable is not None:
-        return "writable" if host.writable else "read-only"
-    return host.role
 
 
 def _role_style(host: HostHealth) -> str:

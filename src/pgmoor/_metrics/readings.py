@@ -7,8 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from pgmoor import events
-from pgmoor.health import State
-from pgmoor.hosts import Role, Status
+from pgmoor.health import Role, State, Status
 
 from . import catalogue as names
 

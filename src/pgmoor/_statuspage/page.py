@@ -12,7 +12,7 @@ from importlib.resources import files
 from string import Template
 from typing import TYPE_CHECKING
 
-from pgmoor.hosts import Status
+from pgmoor.health import Status
 
 from .chart import chart, highest
 from .history import SPAN
@@ -21,9 +21,8 @@ from .texts import clock, duration, sentence, shown
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pgmoor.errors import PoolFigures
     from pgmoor.events import Event
-    from pgmoor.health import Health, HostHealth
+    from pgmoor.health import Health, HostHealth, PoolFigures
 
     from .history import History, Sample
 

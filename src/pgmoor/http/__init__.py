@@ -1,1 +1,20 @@
-"""Answers over HTTP, for any framework: a health report, or a request that got no connection."""
+"""Answers over HTTP for any framework: a health report, and a request that got no connection.
+
+```python
+answer = health_response(await manager.health(), request.headers.get("accept"))
+```
+"""
+
+from ._health import Check, health_response
+from ._negotiation import Format
+from ._response import Response
+from ._unavailable import unavailable_cause, unavailable_response
+
+__all__ = [
+    "Check",
+    "Format",
+    "Response",
+    "health_response",
+    "unavailable_cause",
+    "unavailable_response",
+]

@@ -1,7 +1,7 @@
-"""A `Health` report as an HTTP answer: status codes, media types, and the shapes in common use.
+"""A `Health` report as an HTTP answer: status codes, and the shapes in common use. Pure.
 
-Pure. The shapes are those of draft-inadarei-api-health-check-06, of Spring Boot's actuator and of
-MicroProfile Health. A liveness answer speaks of the manager's own tasks only, in each of them.
+The shapes are those of draft-inadarei-api-health-check-06, of Spring Boot's actuator and of
+MicroProfile Health. A liveness answer tells of the manager's own tasks only, in each of them.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from pgmoor.health import SATURATED, State, saturated
-from pgmoor.hosts import Status
+from pgmoor.health import SATURATED, State, Status
+
+from ._negotiation import TYPES, Format, negotiate
+from ._response import OK, UNAVAILABLE, Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,49 +22,33 @@ if TYPE_CHECKING:
     from pgmoor.health import Health, HostHealth
 
 Check = Literal["ready", "live"]
-Format = Literal["health+json", "json", "text", "spring", "microprofile"]
 
-OK = 200
-UNAVAILABLE = 503
-TYPES: dict[Format, str] = {
-    "health+json": "application/health+json",
-    "json": "application/json",
-    "text": "text/plain; charset=utf-8",
-    "spring": "application/vnd.spring-boot.actuator.v3+json",
-    "microprofile": "application/json",  # it has no type of its own, so no header asks for it
-}
-OFFERED: tuple[Format, ...] = ("health+json", "json", "text", "spring")  # by preference
-
-# Spring keeps the word for what was taken out of service on purpose, or is not in service yet.
+# Spring keeps this status for what was taken out of service on purpose, or is not in service yet.
 OUT_OF_SERVICE = frozenset({State.NEW.value, State.STARTING.value, State.CLOSED.value})
 
 
-class Rendering(NamedTuple):
-    """An HTTP answer, for any framework: status code, content type, body."""
-
-    status_code: int
-    content_type: str
-    body: bytes
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The answer's headers. A cache must not keep it: it is true for this instant."""
-        return {
-            "Content-Type": self.content_type,
-            "Cache-Control": "no-store",
-            "Vary": "Accept",
-        }
-
-
-def render(
+def health_response(
     health: Health,
     accept: str | None = None,
     *,
     format: Format | None = None,  # noqa: A002  the word that everyone looks for
     check: Check = "ready",
     details: bool = False,
-) -> Rendering:
-    """Return the answer to a readiness or liveness check; see `Health.render`."""
+) -> Response:
+    """Return the HTTP answer to a readiness or liveness check: 200 or 503.
+
+    Args:
+        health: The report, from `health()` or `snapshot()` of a manager.
+        accept: The request's Accept header. It chooses between health+json, json, text and spring;
+            without it the answer is health+json.
+        format: health+json, json, text, spring or microprofile, whatever the header says.
+        check: ready asks whether to send requests; live asks whether to restart the program, which
+            never depends on the database.
+        details: Whether the answer shows hosts, figures and the texts of errors.
+
+    Raises:
+        ValueError: There is no such format or check.
+    """
     chosen = negotiate(accept) if format is None else format
     if chosen not in TYPES:
         raise ValueError(f"there is no format {chosen!r}; there are {', '.join(TYPES)}")
@@ -71,52 +57,13 @@ def render(
     good = health.ready if check == "ready" else health.live
     body = _SHAPES[chosen](health, check, details)
     text = body if isinstance(body, str) else json.dumps(body)
-    encoded = text.encode(errors="backslashreplace")  # a host's name may hold what is no character
-    return Rendering(OK if good else UNAVAILABLE, TYPES[chosen], encoded)
-
-
-# -- content negotiation ---------------------------------------------------------------------------
-
-
-def negotiate(accept: str | None) -> Format:
-    """Return the format that an Accept header asks for; health+json when it asks for none of ours.
-
-    A check that is refused for its header would be taken for a failed one, so none is refused
-    (RFC 9110 leaves that to the server).
-    """
-    chosen, best = OFFERED[0], (0.0, 0)
-    ranges = [_media_range(item) for item in (accept or "").split(",")]
-    for offered in OFFERED:
-        kind = TYPES[offered].partition(";")[0]
-        wish = _wish(kind, ranges)
-        if wish[0] and wish > best:
-            chosen, best = offered, wish
-    return chosen
-
-
-def _media_range(item: str) -> tuple[str, float]:
-    """Return a media range of an Accept header, and how much it is wanted: 0 not at all, 1 most."""
-    kind, *parameters = (part.strip().lower() for part in item.split(";"))
-    weight = 1.0
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "q":
-            try:
-                given = float(value)
-            except ValueError:
-                continue
-            weight = given if 0 <= given <= 1 else weight
-    return kind, weight
-
-
-def _wish(kind: str, ranges: list[tuple[str, float]]) -> tuple[float, int]:
-    """Return how much a media type is wanted, and how exactly it was named: that decides a tie."""
-    names = ("*/*", f"{kind.partition('/')[0]}/*", kind)
-    found = [(names.index(name), weight) for name, weight in ranges if name in names]
-    if not found:
-        return 0.0, 0
-    exactness = max(place for place, _ in found)
-    return max(weight for place, weight in found if place == exactness), exactness
+    return Response(
+        OK if good else UNAVAILABLE,
+        TYPES[chosen],
+        text.encode(errors="backslashreplace"),  # a host's name may hold what is no character
+        # A cache must not keep it: it is true for this instant.
+        {"Content-Type": TYPES[chosen], "Cache-Control": "no-store", "Vary": "Accept"},
+    )
 
 
 # -- draft-inadarei-api-health-check ---------------------------------------------------------------
@@ -171,10 +118,10 @@ def _pool_checks(health: Health) -> dict[str, Any]:
     common: dict[str, Any] = {
         "componentId": health.name,
         "componentType": "component",
-        "status": "warn" if saturated(pool) else "pass",
+        "status": "warn" if pool.saturated else "pass",
         "time": _instant(health.at),
     }
-    if saturated(pool):
+    if pool.saturated:
         common["output"] = SATURATED
     share = round(100 * pool.used / max(pool.max_size + pool.max_overflow, 1), 1)
     return {
@@ -256,27 +203,22 @@ def _text(health: Health, check: Check, details: bool) -> str:
     about = f"{health.name}: {health.state} for {health.since:.1f} s"
     if check == "live":
         return f"{status}\n{about}\n"
-    hosts = (f"host {host_line(host)}" for host in health.hosts)
+    hosts = map(host_line, health.hosts)
     return "\n".join((f"{status}: {health.reason}", about, f"pool: {health.pool}", *hosts, ""))
 
 
 def host_line(host: HostHealth) -> str:
-    """Return what is known of a host in a line."""
-    if host.status != Status.UP.value:
-        why = f" ({host.failure})" if host.failure else ""
-        return f"{host.host}: {host.status}{why}"
-    words = [host.status, host.role]
-    if host.writable is not None:
-        words.append("writable" if host.writable else "read-only")
-    words += ["stale"] * host.stale + ["in use"] * host.current
-    words += ["behind a pooler"] * (host.pooled is True)
-    if host.timeline is not None:
-        words.append(f"timeline {host.timeline}")
-    if host.latency is not None:
-        words.append(f"answers in {1000 * host.latency:.1f} ms")
-    if host.lag is not None:
-        words.append(f"{host.lag:.1f} s behind")
-    return f"{host.host}: {', '.join(words)}"
+    """Return all that is known of a host in a line."""
+    words = [str(host)]
+    if host.status == Status.UP.value:
+        words += ["in use"] * host.current + ["behind a pooler"] * (host.pooled is True)
+        if host.timeline is not None:
+            words.append(f"timeline {host.timeline}")
+        if host.latency is not None:
+            words.append(f"answers in {1000 * host.latency:.1f} ms")
+        if host.lag is not None:
+            words.append(f"{host.lag:.1f} s behind")
+    return ", ".join(words)
 
 
 def _json(health: Health, check: Check, details: bool) -> dict[str, Any]:

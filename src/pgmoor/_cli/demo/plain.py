@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 
-from pgmoor._cli.tables import result_table, role_of
+from pgmoor._cli.tables import result_table
 
 from .story import Voice
 
@@ -45,7 +45,7 @@ class Plain:
             return
         self._last = board.elapsed
         hosts = ", ".join(
-            f"{board.name_of(host)} {role_of(host) if host.status == 'up' else host.status}"
+            f"{board.name_of(host)} {host.role_label if host.status == 'up' else host.status}"
             for host in board.health.hosts
         )
         pool = board.health.pool

@@ -1,0 +1,1 @@
+"""What keeps connections working: ten rooms, each of which imports only from those below it."""

@@ -1,0 +1,1 @@
+"""`ConnectionManager`, what runs while it is open, and its health report."""
