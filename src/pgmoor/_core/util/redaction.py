@@ -1,6 +1,6 @@
-"""Takes secret values out of texts that others have made, and makes these fit to be shown. Pure.
+"""Takes secrets out of texts from elsewhere, and makes these fit to be shown. Pure.
 
-A server is free to send back what it was given: a password, whole or in part, escaped or not.
+A server may send back what it was given: a password, whole or in part, escaped or not.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 MASK = "********"
-PIECE = 6  # characters: a shorter piece of a secret may stand in a text by chance
-SHORTEST = 4  # asterisks in the place of a secret shorter than that would tell what it is
+PIECE = 6  # characters; a shorter piece of a secret may occur in a text by chance
+SHORTEST = 4  # characters; asterisks in place of a shorter secret would reveal it
 LONGEST = 300  # characters of a text that are shown
 
 SECRET_PARAMETERS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key")
 
-# The fixed words of libpq's and the server's own texts. Where the password is one of them,
-# asterisks in their place would say so.
+# Words of the fixed texts of libpq and the server. Where the password is one of them, asterisks in
+# its place would reveal it.
 _FIXED_WORDS = """
 password authentication failed for user
 fe_sendauth: no password supplied
@@ -52,7 +52,7 @@ def secrets_among(params: Mapping[str, str]) -> set[str]:
 
 
 def pieces_of(secret: str) -> frozenset[str]:
-    """Return what gives a secret away: its pieces of six characters, however it is escaped."""
+    """Return the pieces that reveal a secret: six characters each, in every common escaping."""
     percent = {quote(secret, "", errors="replace"), quote_plus(secret, errors="replace")}
     percent |= {quote(secret, errors="replace")}
     encoded = secret.encode(errors="replace")
@@ -78,7 +78,7 @@ def pieces_of(secret: str) -> frozenset[str]:
 
 
 def redact(text: str, pieces: Iterable[frozenset[str]]) -> str:
-    """Return *text* with asterisks in the place of all that gives a secret away."""
+    """Return *text* with every piece of a secret replaced by asterisks."""
     known = frozenset().union(*pieces)
     sizes = {len(piece) for piece in known}
     shown = []
@@ -97,7 +97,7 @@ def redact(text: str, pieces: Iterable[frozenset[str]]) -> str:
 
 
 def first_line(text: str) -> str:
-    """Return the first line of *text*, shortened, without what would steer a terminal or a log."""
+    """Return the first line of *text*, shortened, without control characters."""
     line = next(iter(text[: 10 * LONGEST].splitlines()), "")
     clean = "".join(letter if letter.isprintable() else "?" for letter in line).strip()
     return clean if len(clean) <= LONGEST else f"{clean[: LONGEST - 1]}…"

@@ -1,23 +1,23 @@
-"""Holds what must not be shown: in no repr, by no walk over attributes, in no pickle."""
+"""Holds secrets so that no repr, attribute walk, traceback or pickle shows them."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
-from .redact import pieces_of, redact, secrets_among
+from .redaction import pieces_of, redact, secrets_among
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 T = TypeVar("T")
 
-_KNOWN_SECRETS = 32  # more than are in use at any time
+_KNOWN_SECRETS = 32  # more than are ever in use at once
 _ENVIRONMENT = {"password": "PGPASSWORD", "options": "PGOPTIONS"}  # libpq reads them at each dial
 
 
 class Hidden(Generic[T]):
-    """Holds one value behind a function; shows nothing of it, and refuses to be pickled."""
+    """Holds one value behind a function; its repr is fixed, and it refuses to be pickled."""
 
     __slots__ = ("reveal",)
     reveal: Callable[[], T]
@@ -33,13 +33,13 @@ class Hidden(Generic[T]):
 
 
 class Secrets:
-    """Holds the connection parameters, and knows which secret values must not be shown."""
+    """Holds the connection parameters, and redacts their secret values from texts."""
 
     __slots__ = ("_learnt", "_params")
 
     def __init__(self, params: Mapping[str, str]) -> None:
         self._params = Hidden(dict(params))
-        # Secret values, the newest last, and what gives each away once that was asked for.
+        # Secret values, the newest last; each with its pieces once these have been computed.
         learnt: dict[str, frozenset[str] | None] = {}
         self._learnt = Hidden(learnt)
         self.learn(params)
@@ -51,11 +51,11 @@ class Secrets:
         raise TypeError("connection parameters are not pickled: they may hold a password")
 
     def reveal(self) -> dict[str, str]:
-        """Return the parameters in the clear, for the one call that dials."""
+        """Return the parameters in clear text, for the one call that dials."""
         return dict(self._params.reveal())
 
     def learn(self, params: Mapping[str, str]) -> None:
-        """Keep the secret values among *params* from being shown; the newest few are known."""
+        """Redact the secret values among *params* from now on; only the newest few are kept."""
         learnt = self._learnt.reveal()
         for value in secrets_among(params):
             learnt[value] = learnt.pop(value, None)
@@ -63,13 +63,13 @@ class Secrets:
             del learnt[next(iter(learnt))]
 
     def learn_from(self, pgconn: Any) -> None:
-        """Learn the password that libpq has used, be it from the environment or a password file."""
+        """Learn the password that libpq used, from the environment or a password file."""
         password = getattr(pgconn, "password", b"")
         if password:
             self.learn({"password": password.decode(errors="replace")})
 
     def redact(self, text: str) -> str:
-        """Return *text* with asterisks in the place of all that gives a secret away."""
+        """Return *text* with every piece of a secret replaced by asterisks."""
         found = {name: os.environ.get(variable, "") for name, variable in _ENVIRONMENT.items()}
         self.learn(found)
         learnt = self._learnt.reveal()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def delays(base: float, cap: float) -> Iterator[float]:
     """Yield delays in seconds: *base* doubling up to *cap*, each with full jitter.
 
-    The jitter comes after the cap, so that a fleet that has reached the cap still spreads out
+    The jitter comes after the cap, so that programs that have reached the cap still spread out
     (AWS Architecture Blog, "Exponential Backoff And Jitter").
     """
     generator = expo(base=2, factor=base, max_value=cap)
@@ -28,5 +28,5 @@ def delays(base: float, cap: float) -> Iterator[float]:
 
 
 def spread(period: float) -> float:
-    """Return *period* shortened by up to a fifth, so that a fleet does not probe in step."""
+    """Return *period* shortened by up to a fifth, so that many programs do not probe in step."""
     return period * random.uniform(0.8, 1.0)

@@ -1,0 +1,1 @@
+"""Helpers that know no server: tasks and threads, backoff, redaction, secrets."""
