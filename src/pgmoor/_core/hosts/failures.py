@@ -1,6 +1,6 @@
 """What an error means for the host it came from (SQLSTATE, libpq's fixed texts, the kernel's word).
 
-Pure: it names the kind of failure; what is done about it is decided in `policy` and `pool`.
+Pure: it names the kind of failure. What is done about it is decided elsewhere.
 """
 
 from __future__ import annotations

@@ -1,0 +1,187 @@
+"""One host of the list: its address, what its server says of itself, and its state. Pure.
+
+A state is never changed, but followed by the next: `HostState.after(seen)`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from pgmoor.health import Role, Status, role_label
+
+from .failures import Failure, FailureKind
+
+# Two unanswered probes in a row: one may be a lost packet or a pause of the server.
+MISSES_UNTIL_SILENT = 2
+
+_STATUS_BY_FAILURE: dict[FailureKind, Status] = {
+    FailureKind.REFUSED: Status.DOWN,
+    FailureKind.RESET: Status.DOWN,
+    FailureKind.NAME: Status.DOWN,
+    FailureKind.PROTOCOL: Status.DOWN,
+    FailureKind.SOURCE: Status.DOWN,  # the host may work, but nobody can tell
+    FailureKind.STARTING: Status.STARTING,
+    FailureKind.CREDENTIALS: Status.REJECTED,
+    FailureKind.CONFIGURATION: Status.REJECTED,
+}
+# These say nothing against the host: it answered, but has no room, or another role.
+_KEEPS_STATUS = frozenset({FailureKind.SATURATED, FailureKind.RESOURCES, FailureKind.ROLE})
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One server address. No other host gets its index for as long as it is in the list."""
+
+    index: int
+    host: str
+    port: int
+    hostaddr: str | None = None
+
+    @property
+    def address(self) -> tuple[str, str | None, int]:
+        """The address that tells hosts of a list apart."""
+        return self.host, self.hostaddr, self.port
+
+    @property
+    def label(self) -> str:
+        """The name in logs, events and errors: `host:port`."""
+        name = self.host or self.hostaddr or "local socket"
+        return f"[{name}]:{self.port}" if ":" in name else f"{name}:{self.port}"
+
+    def __str__(self) -> str:
+        return self.label
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """What a server said of itself; None where it can't tell."""
+
+    in_recovery: bool | None = None
+    writable: bool | None = None
+    timeline: int | None = None
+    system_id: int | None = None
+    lag: float | None = None  # seconds of replay behind the primary, on a standby
+    started: str | None = None  # when the server was started; tells servers apart
+    pooled: bool | None = None  # a pooler stands in front of it
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """The outcome of asking one host once: server info, or a failure."""
+
+    host: int
+    asked_at: float  # time.monotonic()
+    answered_at: float
+    info: ServerInfo | None = None
+    failure: Failure | None = None
+    dialled: bool = False  # asked over a new connection for the pool, not by the host's probe
+
+
+@dataclass(frozen=True, slots=True)
+class HostState:
+    """All that is known of one host, by the newest observation of it."""
+
+    host: Host
+    status: Status = Status.UNKNOWN
+    role: Role = Role.UNKNOWN
+    writable: bool | None = None
+    timeline: int | None = None
+    system_id: int | None = None
+    lag: float | None = None
+    started: str | None = None
+    pooled: bool | None = None
+    latency: float | None = None  # seconds the newest answer took
+    asked_at: float = float("-inf")  # of the newest observation
+    answered_at: float = float("-inf")  # of the newest observation that was an answer
+    since: float = float("-inf")  # when the status began
+    down_since: float | None = None  # when it stopped being up; None if it is, or never was
+    steady_since: float | None = (
+        None  # since when every answer has been the same, without a failure
+    )
+    misses: int = 0  # unanswered questions in a row
+    silent_since: float | None = None  # when the first of these questions was asked
+    failure: Failure | None = None  # the newest, until an answer clears it
+
+    @property
+    def label(self) -> str:
+        """What the host is, in a word or two."""
+        return role_label(self.role.value, self.writable)
+
+    def after(self, seen: Observation) -> HostState:
+        """Return the state that follows from an observation of this host."""
+        return self._answered(seen, seen.info) if seen.info else self._failed(seen)
+
+    def _answered(self, seen: Observation, info: ServerInfo) -> HostState:
+        role = _role(info)
+        was = (self.role, self.writable, self.timeline, self.started)
+        same = was == (role, info.writable, info.timeline, info.started)
+        steady = same and self.status is Status.UP and self.steady_since is not None
+        return replace(
+            self,
+            status=Status.UP,
+            role=role,
+            writable=info.writable,
+            timeline=info.timeline,
+            system_id=info.system_id if info.system_id is not None else self.system_id,
+            lag=info.lag,
+            started=info.started,
+            pooled=info.pooled,
+            latency=seen.answered_at - seen.asked_at,
+            asked_at=seen.asked_at,
+            answered_at=seen.asked_at,
+            since=self.since if self.status is Status.UP else seen.answered_at,
+            down_since=None,
+            steady_since=self.steady_since if steady else seen.answered_at,
+            misses=0,
+            silent_since=None,
+            failure=None,
+        )
+
+    def _failed(self, seen: Observation) -> HostState:
+        failure = seen.failure or Failure(FailureKind.OTHER, "no answer")
+        status = _STATUS_BY_FAILURE.get(failure.kind, self.status)
+        misses, silent_since = self.misses, self.silent_since
+        if failure.kind in (FailureKind.TIMEOUT, FailureKind.OTHER):
+            misses += 1
+            silent_since = seen.asked_at if silent_since is None else silent_since
+            if misses >= MISSES_UNTIL_SILENT:
+                status = Status.SILENT
+        elif failure.kind not in _KEEPS_STATUS:
+            misses, silent_since = 0, None
+        went_down = self.status is Status.UP and status is not Status.UP
+        return replace(
+            self,
+            status=status,
+            asked_at=seen.asked_at,
+            since=self.since if status is self.status else seen.answered_at,
+            down_since=seen.answered_at if went_down else self.down_since,
+            steady_since=self.steady_since if failure.kind in _KEEPS_STATUS else None,
+            misses=misses,
+            silent_since=silent_since,
+            failure=failure,
+        )
+
+
+def _role(info: ServerInfo) -> Role:
+    if info.in_recovery is None:
+        return Role.UNKNOWN
+    return Role.STANDBY if info.in_recovery else Role.PRIMARY
+
+
+def was_replaced(before: HostState, after: HostState) -> bool:
+    """Return whether another server answers at the address, while the former one may still live.
+
+    A primary's timeline does not grow, and a server's cluster does not change. Behind a pooler,
+    connections belong to no one server.
+    """
+    if after.pooled or after.status is not Status.UP:
+        return False
+    if before.system_id != after.system_id:
+        return before.system_id is not None
+    return (
+        before.role is Role.PRIMARY
+        and after.role is Role.PRIMARY
+        and before.timeline is not None
+        and after.timeline is not None
+        and before.timeline < after.timeline
+    )

@@ -1,0 +1,183 @@
+"""The states of all hosts; `HostTable.apply()` is the only writer of host state. Pure.
+
+It keeps the newest evidence. Which host to use is decided in `decision`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from pgmoor.health import HostHealth, Role
+
+from .host import HostState
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    from .host import Host, Observation
+
+MAX_CLUSTERS = 64  # whose newest timelines are remembered
+
+
+class Revision(NamedTuple):
+    """What a new list of hosts has changed."""
+
+    added: tuple[Host, ...]
+    gone: tuple[Host, ...]
+
+
+class HostTable:
+    """The states of all hosts, in their order, and the newest timeline seen of each cluster."""
+
+    def __init__(self, hosts: Sequence[Host]) -> None:
+        self._states = {
+            host.index: HostState(host) for host in hosts
+        }  # of listed hosts and of others in use
+        self._order = [host.index for host in hosts]  # indices of the listed hosts, by preference
+        self._unused = len(self._states)  # the next index to give
+        self._newest: dict[int | None, int] = {}
+        self.system_id: int | None = None  # of the cluster in use; see `adopt()`
+        self.last: int | None = None  # the host that was chosen last
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __iter__(self) -> Iterator[HostState]:
+        return iter([self._states[index] for index in self._order])
+
+    def __getitem__(self, index: int) -> HostState:
+        return self._states[index]
+
+    def is_known(self, index: int) -> bool:
+        """Return whether anything is known of a host."""
+        return index in self._states
+
+    def is_listed(self, index: int) -> bool:
+        """Return whether a host is in the list; one in use may have left it."""
+        return index in self._order
+
+    def revise(self, hosts: Sequence[Host], keep: Collection[int | None] = ()) -> Revision:
+        """Replace the list of hosts; what is known of those that stay is kept.
+
+        The indices of *hosts* mean nothing: a new host gets one that was never used. Of hosts that
+        are gone, only those whose index is in *keep* are remembered.
+        """
+        known = {state.host.address: state.host for state in self._states.values()}
+        before = [self._states[index].host for index in self._order]
+        added = []
+        order = []
+        for host in hosts:
+            found = known.get(host.address)
+            if found is None:
+                found = replace(host, index=self._unused)
+                self._unused += 1
+                self._states[found.index] = HostState(found)
+            if found not in before:
+                added.append(found)
+            order.append(found.index)
+        gone = [host for host in before if host.index not in order]
+        self._order = order
+        for index in [index for index in self._states if index not in order]:
+            if index not in keep:
+                del self._states[index]
+        return Revision(tuple(added), tuple(gone))
+
+    def _forget_one_cluster(self) -> None:
+        """Forget the oldest cluster without a known host: a hostile server may claim any number."""
+        known = {state.system_id for state in self._states.values()} | {self.system_id}
+        for system_id in self._newest:
+            if system_id not in known:
+                del self._newest[system_id]
+                return
+
+    def adopt(self, index: int) -> None:
+        """Remember that host *index* and its cluster are in use."""
+        self.system_id = self._states[index].system_id or self.system_id
+        self.last = index
+
+    def newest_timeline(self, system_id: int | None) -> int:
+        """Return the newest timeline on which a server of this cluster was ever seen, or 0.
+
+        A standby's timeline counts, too: it came from a primary on it.
+        """
+        return self._newest.get(system_id, 0)
+
+    def is_stale(self, state: HostState) -> bool:
+        """Return whether the host claims to be primary on a superseded timeline.
+
+        Writes to such a host are lost when it rejoins the newer primary.
+        """
+        return (
+            state.role is Role.PRIMARY
+            and state.timeline is not None
+            and state.timeline < self.newest_timeline(state.system_id)
+        )
+
+    def are_rivals(self, one: HostState, other: HostState) -> bool:
+        """Return whether two servers claim to be primary on the same timeline.
+
+        Each was promoted without knowledge of the other. One server that is listed under two
+        addresses is no rival of itself.
+        """
+        return (
+            one.role is Role.PRIMARY
+            and other.role is Role.PRIMARY
+            and one.timeline is not None
+            and (one.system_id, one.timeline) == (other.system_id, other.timeline)
+            and one.started != other.started
+        )
+
+    def report(self, current: int | None, now: float) -> tuple[HostHealth, ...]:
+        """Return every host as a report shows it at *now*; *current* is the one in use."""
+        return tuple(
+            HostHealth(
+                host=state.host.label,
+                status=state.status.value,
+                role=state.role.value,
+                writable=state.writable,
+                timeline=state.timeline,
+                latency=state.latency,
+                lag=state.lag,
+                current=state.host.index == current,
+                stale=self.is_stale(state),
+                failure=state.failure.text if state.failure else None,
+                age=None if state.asked_at == float("-inf") else max(now - state.asked_at, 0.0),
+                pooled=state.pooled,
+                failure_kind=state.failure.kind.value if state.failure else None,
+            )
+            for state in self
+        )
+
+    def preview(self, seen: Observation) -> HostState:
+        """Return the state that a host would have after an observation, without applying it."""
+        return self._states[seen.host].after(seen)
+
+    def is_foreign(self, state: HostState) -> bool:
+        """Return whether the host belongs to another cluster than the one in use.
+
+        When no listed host belongs to that cluster any more, all of them were rebuilt, and none is
+        foreign.
+        """
+        if self.system_id is None or state.system_id in (None, self.system_id):
+            return False
+        return any(other.system_id == self.system_id for other in self)
+
+    def apply(self, seen: Observation) -> tuple[HostState, HostState]:
+        """Record an observation; return the host's state before and after it.
+
+        One that was asked earlier than the newest changes nothing but the newest timeline: a
+        timeline, once seen, is not forgotten.
+        """
+        before = self._states[seen.host]
+        info = seen.info
+        if info and info.timeline is not None:
+            newest = max(info.timeline, self.newest_timeline(info.system_id))
+            self._newest[info.system_id] = newest
+            if len(self._newest) > MAX_CLUSTERS:
+                self._forget_one_cluster()
+        if seen.asked_at < before.asked_at:
+            return before, before
+        after = before.after(seen)
+        self._states[seen.host] = after
+        return before, after
