@@ -8,8 +8,9 @@ import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .config import Settings
-    from .hosts import Host
+    from pgmoor._core.hosts.host import Host
+
+    from .settings import Settings
 
 
 class InsecureTransportWarning(UserWarning):

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from psycopg import AsyncConnection
 
-from .errors import ConfigError
+from pgmoor.errors import ConfigError
+
 from .sizes import Sizes
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .errors import ConfigError
+from pgmoor.errors import ConfigError
 
 MOST = 262_143  # the limit of max_connections in PostgreSQL
 

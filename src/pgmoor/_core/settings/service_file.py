@@ -8,7 +8,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
-from .errors import ConfigError
+from pgmoor.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

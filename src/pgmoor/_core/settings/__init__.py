@@ -1,0 +1,1 @@
+"""From the arguments of a manager to frozen, validated `Settings`."""

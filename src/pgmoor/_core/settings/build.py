@@ -1,0 +1,136 @@
+"""`make_settings()`: a manager's arguments, parsed and validated once."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from pgmoor._core.hosts.rules import Target
+from pgmoor._core.util.secrets import Secrets
+from pgmoor.errors import ConfigError
+
+from .callables import HostDiscovery, SettingCallables
+from .host_list import ADDRESS, distinct, hosts_from, hosts_of
+from .parameters import CONNECT_ARGUMENTS, keywords, read_params
+from .settings import Settings
+from .validation import check_values
+
+if TYPE_CHECKING:
+    from pgmoor._core.hosts.host import Host
+    from pgmoor._core.util.secrets import Hidden
+
+    from .callables import ConninfoParam, HostsParam, KwargsParam, PasswordParam
+
+# A manager must know these before it begins, and they stay the same for all its life.
+_FIXED = {
+    *ADDRESS,
+    *("service", "servicefile", "target_session_attrs", "connect_timeout", "load_balance_hosts"),
+}
+
+
+def make_settings(
+    conninfo: ConninfoParam,
+    *,
+    hosts: HostsParam | None,
+    kwargs: KwargsParam | None,
+    password: PasswordParam | None,
+    target: str | None,
+    name: str,
+    asked: Hidden[tuple[str, dict[str, Any]]] | None = None,
+    discovered: tuple[Host, ...] = (),
+    **values: Any,
+) -> Settings:
+    """Parse and validate all settings; raise `ConfigError` with the setting and the remedy.
+
+    *asked* is what the callables have returned, *discovered* what the one for *hosts* has. Before
+    they were called, the result may have no hosts.
+    """
+    callables = _callables(conninfo, kwargs, password)
+    text, given = asked.reveal() if asked else callables.known()
+    params, connect_args = read_params(text, given, with_hosts=hosts is None)
+    unknown = callables.whole and asked is None
+    discovery: HostDiscovery | None = None
+    if hosts is None:
+        found = hosts_of(params) if not unknown else ()
+    else:
+        if (params.pop("host", None) or params.pop("hostaddr", None)) and not callables.whole:
+            raise ConfigError(
+                "hosts", "the conninfo names hosts too", "name the hosts in one place only"
+            )
+        port = params.pop("port", "")
+        if callable(hosts):
+            discovery, found = HostDiscovery(hosts, port), discovered
+        else:
+            found = hosts_from(hosts, port)
+    wanted = params.pop("target_session_attrs", None)
+    connect_timeout = _connect_timeout(params.pop("connect_timeout", None))
+    check_values(values)
+    if values["max_size"] is None:
+        values["max_size"] = values["min_size"]
+    return Settings(
+        name=name,
+        hosts=distinct(found),
+        discovery=discovery,
+        secrets=Secrets(params),
+        callables=callables,
+        connect_args=connect_args,
+        target=_target(
+            target if target is not None else wanted, many=callable(hosts) or len(found) > 1
+        ),
+        connect_timeout=connect_timeout,
+        **values,
+    )
+
+
+def _callables(
+    conninfo: ConninfoParam, kwargs: KwargsParam | None, password: PasswordParam | None
+) -> SettingCallables:
+    """Separate callables from values; a *password* replaces any other."""
+    if not (password is None or isinstance(password, str) or callable(password)):
+        raise ConfigError("password", "it is neither text nor callable", "give a str or a function")
+    params: dict[str, Any] = {}
+    if not callable(kwargs):
+        kwargs = keywords(kwargs)
+        params = {
+            key: value
+            for key, value in kwargs.items()
+            if callable(value) and key not in CONNECT_ARGUMENTS
+        }
+        if alone := _FIXED & params.keys():
+            raise ConfigError(
+                min(alone),
+                "it can't be a callable by itself",
+                "give its value, or give one callable for the whole of kwargs",
+            )
+        kwargs = {key: value for key, value in kwargs.items() if key not in params}
+        if isinstance(password, str):
+            kwargs["password"] = password
+    if callable(password) or (password is not None and callable(kwargs)):
+        params["password"] = password if callable(password) else lambda: password
+    return SettingCallables(conninfo, kwargs, params)
+
+
+def _target(value: object, *, many: bool) -> Target:
+    if value is None:
+        return Target.PRIMARY if many else Target.ANY
+    try:
+        return Target(value if isinstance(value, str) else "")
+    except ValueError:
+        words = ", ".join(target.value for target in Target)
+        raise ConfigError("target", "unknown value", f"give one of {words}") from None
+
+
+DEFAULT_CONNECT_TIMEOUT = 5.0
+
+
+def _connect_timeout(value: str | None) -> float:
+    """Return connect_timeout in seconds. 0, in libpq without a limit, means the default here."""
+    if value is None:
+        return DEFAULT_CONNECT_TIMEOUT
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        raise ConfigError("connect_timeout", "it is not a number", "give seconds, such as 5")
+    return seconds if seconds > 0 else DEFAULT_CONNECT_TIMEOUT
