@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .instruments import Instrument
+from pgmoor.instruments import Instrument
 
 if TYPE_CHECKING:
-    from .instruments import Ended
+    from pgmoor.instruments import Ended
 
 
 class Counters:

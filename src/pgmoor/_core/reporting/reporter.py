@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from . import events as ev
-from .health import HostHealth, Status, role_label
-from .heard import steady_since
-from .logs import fields, fields_of
-from .sqlstate import Failure, FailureKind
+from pgmoor import events as ev
+from pgmoor._core.hosts.failures import Failure, FailureKind
+from pgmoor._core.hosts.settling import steady_since
+from pgmoor._core.util.once_per import OncePer
+from pgmoor.health import HostHealth, Status
+
+from .log_fields import fields, fields_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from pgmoor._core.hosts.host import Host, HostState
+    from pgmoor._core.hosts.table import HostTable, Revision
+    from pgmoor.events import Event
+    from pgmoor.instruments import Instrument
 
-    from .events import Event
-    from .hosts import Host, HostState, HostTable, Revision
+    from .listeners import Listeners
 
 logger = logging.getLogger("pgmoor.hosts")
 
@@ -31,6 +36,8 @@ LEVELS: dict[type[ev.Event], int] = {
     ev.ReconnectFailed: logging.ERROR,
     ev.GaveUp: logging.ERROR,
     ev.DialFailed: logging.WARNING,
+    ev.PoolSaturated: logging.WARNING,
+    ev.HeldTooLong: logging.WARNING,
     # All others are logged as INFO.
 }
 REPORT_AGAIN = 60.0  # seconds before the same failure of a host's dials is reported again
@@ -49,20 +56,26 @@ SEEN_BY_PROBES = frozenset(
 class Reporter:
     """Turns transitions of hosts and of the manager into log lines and events."""
 
-    def __init__(self, manager: str, emit: Callable[[Event], None]) -> None:
+    def __init__(self, manager: str, instruments: list[Instrument], listeners: Listeners) -> None:
         self._manager = manager
-        self._emit = emit
-        self._dials: dict[tuple[int, FailureKind], float] = {}
+        self._instruments = instruments
+        self._listeners = listeners
+        self._dials: OncePer[tuple[int, FailureKind]] = OncePer(
+            REPORT_AGAIN
+        )  # keys: a host's index and the kind of failure
         self._unexplained: dict[int, float] = {}  # when a host's dials began to fail, by index
         self._split: set[int] = set()
         self._foreign: set[int] = set()
-        self._list_unknown_at = float("-inf")
+        self._list_unknown: OncePer[None] = OncePer(REPORT_AGAIN)
 
-    def tell(self, event: Event) -> None:
-        """Log an event in its own words, and emit it."""
+    def tell(self, event: Event, log: logging.Logger = logger, message: str | None = None) -> None:
+        """Log an event in its own words, or as *message*, and emit it."""
+        named = replace(event, manager=self._manager)
         level = LEVELS.get(type(event), logging.INFO)
-        logger.log(level, "%s", event, extra=fields_of(event, self._manager))
-        self._emit(event)
+        log.log(level, "%s", named if message is None else message, extra=fields_of(named))
+        for instrument in self._instruments:
+            instrument.happened(named)
+        self._listeners.emit(named)
 
     # -- one host ------------------------------------------------------------------------------
 
@@ -74,12 +87,12 @@ class Reporter:
         if after.status is not before.status:
             if after.status is Status.UP:
                 down_for = None if before.down_since is None else monotonic() - before.down_since
-                self.tell(ev.HostUp(host=host, role=label_of(after), down_for=down_for))
+                self.tell(ev.HostUp(host=host, role=after.label, down_for=down_for))
             else:
                 reason = after.failure.text if after.failure else "no answer"
                 self.tell(ev.HostDown(host=host, status=after.status.value, reason=reason))
-        elif after.status is Status.UP and label_of(before) != label_of(after):
-            self.tell(ev.RoleChanged(host=host, before=label_of(before), after=label_of(after)))
+        elif after.status is Status.UP and before.label != after.label:
+            self.tell(ev.RoleChanged(host=host, before=before.label, after=after.label))
         if after.pooled and not before.pooled:
             logger.info(
                 "a pooler answers for %s; statements are not prepared there",
@@ -112,7 +125,7 @@ class Reporter:
         rival = any(
             table.are_rivals(state, other) and other.status is Status.UP and other.writable
             for other in table
-            if other.host.index == table.last and other.heard_at >= steady_since(state)
+            if other.host.index == table.last and other.answered_at >= steady_since(state)
         )
         if state.writable is False or not (table.is_stale(state) or rival):
             self._split.discard(index)
@@ -134,11 +147,9 @@ class Reporter:
         host = state.host
         if failure.kind in SEEN_BY_PROBES:
             since = self._unexplained.setdefault(host.index, now)
-            if state.status is not Status.UP or state.failure or state.heard_at <= since:
+            if state.status is not Status.UP or state.failure or state.answered_at <= since:
                 return
-        key = (host.index, failure.kind)
-        if now - self._dials.get(key, float("-inf")) > REPORT_AGAIN:
-            self._dials[key] = now
+        if self._dials.allows(now, (host.index, failure.kind)):
             self.tell(ev.DialFailed(host=host.label, kind=failure.kind.value, reason=failure.text))
 
     # -- the list of hosts ---------------------------------------------------------------------
@@ -146,7 +157,7 @@ class Reporter:
     def hosts_changed(self, table: HostTable, revision: Revision) -> None:
         """Report that the list of hosts is another one; forget what was said of hosts now gone."""
         known = table.is_known
-        self._dials = {key: at for key, at in self._dials.items() if known(key[0])}
+        self._dials.forget(lambda key: not known(key[0]))
         self._unexplained = {index: at for index, at in self._unexplained.items() if known(index)}
         self._split = {index for index in self._split if known(index)}
         self._foreign = {index for index in self._foreign if known(index)}
@@ -161,9 +172,7 @@ class Reporter:
 
     def list_unknown(self, failure: Failure) -> None:
         """Log that the callable for the hosts gave none; once a minute at most."""
-        now = monotonic()
-        if now - self._list_unknown_at > REPORT_AGAIN:
-            self._list_unknown_at = now
+        if self._list_unknown.allows(monotonic(), None):
             extra = fields("HostsUnknown", self._manager, reason=failure.text)
             logger.warning("the list of hosts stays as it is: %s", failure, extra=extra)
 
@@ -175,8 +184,3 @@ class Reporter:
     def outage_started(self, hosts: tuple[HostHealth, ...]) -> None:
         """Report that no host qualifies."""
         self.tell(ev.OutageStarted(reason="; ".join(map(str, hosts))))
-
-
-def label_of(state: HostState) -> str:
-    """Return what a host is, in a word or two."""
-    return role_label(state.role.value, state.writable)

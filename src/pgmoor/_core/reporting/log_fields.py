@@ -11,22 +11,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .events import Event
+    from pgmoor.events import Event
 
 PREFIX = "pgmoor_"
 
 
 def fields(event: str, manager: str = "", **values: str | float | None) -> dict[str, object]:
-    """Return the `extra` of a log line, of plain values; what is not known is left out."""
+    """Return the `extra` of a log line as plain values, without those that are unknown."""
     known: dict[str, object] = {"event": event, "manager": manager, **values}
     return {PREFIX + key: value for key, value in known.items() if value not in (None, "")}
 
 
-def fields_of(event: Event, manager: str) -> dict[str, object]:
-    """Return the `extra` of the line that goes with an event: the event's own fields."""
+def fields_of(event: Event) -> dict[str, object]:
+    """Return the `extra` of the line that goes with an event: the event's fields."""
     told = {
         name: " ".join(value) if isinstance(value, tuple) else value
         for name, value in event.to_dict().items()
-        if name != "at"  # a record has the time that it was made
+        if name != "at"  # a log record has a time of its own
     }
-    return fields(told.pop("event"), **{**told, "manager": manager})
+    return fields(told.pop("event"), **told)

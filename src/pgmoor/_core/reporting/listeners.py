@@ -1,28 +1,29 @@
-"""Who hears of events: callbacks and streams, each with a queue of its own.
+"""Delivers events to callbacks and streams, each with a queue of its own.
 
-One that is slow, fails or hangs delays nobody.
+One that is slow, fails or hangs delays no other.
 """
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from .logs import fields
+from pgmoor._core.util.asynctools import being_cancelled, value_of
+
+from .log_fields import fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .events import Event
+    from pgmoor.events import Event
 
 logger = logging.getLogger("pgmoor.events")
 
-BACKLOG = 1000  # events kept for a listener that has fallen behind; then the oldest are dropped
-LAST_MOMENT = 0.1  # seconds that a callback gets to end once it was cancelled
+BACKLOG = 1000  # events that wait for one listener; then the oldest are dropped
+LAST_MOMENT = 0.1  # seconds that a cancelled callback gets to end
 
 
 class Listener:
@@ -39,11 +40,11 @@ class Listener:
 
     @property
     def busy(self) -> bool:
-        """Whether the callback is still at work."""
+        """Whether the callback still runs."""
         return self._task is not None and not self._task.done()
 
     def push(self, event: Event) -> None:
-        """Queue an event; drop the oldest when the listener is too far behind."""
+        """Queue an event; drop the oldest if the queue is full."""
         if len(self._queue) == BACKLOG:
             self.dropped += 1
             if self.dropped == 1:
@@ -67,7 +68,7 @@ class Listener:
         return self._queue.popleft()
 
     def end(self) -> None:
-        """Let the listener finish what is queued, and no more."""
+        """Accept no more events; those in the queue are still delivered."""
         self._closed = True
         self._ready.set()
 
@@ -90,12 +91,9 @@ class Listener:
         assert self._callback is not None
         while event := await self.next():
             try:
-                result = self._callback(event)
-                if inspect.isawaitable(result):
-                    await result
+                await value_of(self._callback, event)
             except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
+                if being_cancelled():
                     raise
                 kind = type(event).__name__
                 extra = fields("ListenerCancelled", self._manager, on=kind)
@@ -129,7 +127,7 @@ class Listeners:
         self._manager = manager
         self._all: list[Listener] = []
         self._ended: list[Listener] = []  # unsubscribed, and perhaps still at work
-        # Weak: a stream that nobody iterates any more needs no farewell.
+        # Weak: a stream that nobody iterates any more needs no end.
         self._streams: WeakSet[EventStream] = WeakSet()
         self._closed = False
 
@@ -156,7 +154,7 @@ class Listeners:
     async def aclose(self, timeout: float, caller: asyncio.Task[Any] | None = None) -> None:
         """End all listeners; callbacks get up to *timeout* seconds together to catch up.
 
-        *caller* is the task that wants it, by default this one; a callback may be that task.
+        *caller* is the task that closes, by default this one; a callback may be that task.
         """
         self._closed = True
         for stream in self._streams:

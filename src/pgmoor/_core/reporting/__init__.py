@@ -1,0 +1,1 @@
+"""Tells what happened: log lines, events, counters, instruments."""
