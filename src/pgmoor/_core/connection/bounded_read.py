@@ -1,0 +1,94 @@
+"""Statements of our own, with a limit on the time and on the size of the answer.
+
+A server that sends without end would fill the memory for as long as somebody reads.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import termios
+from typing import TYPE_CHECKING
+
+from psycopg import errors, generators, pq
+from psycopg.waiting import Wait
+
+from .abort_timer import abort_after
+
+if TYPE_CHECKING:
+    from psycopg.abc import PQGen
+    from psycopg.pq.abc import PGconn, PGresult
+
+    from .abortable import AbortableConnection
+
+# An honest answer has less than 1000 bytes. Notifications that arrived since the connection was
+# last used come before it.
+MAX_BYTES = 4 * 1024 * 1024
+MAX_RESULTS = 3
+COPY = frozenset({pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT, pq.ExecStatus.COPY_BOTH})
+FATAL = pq.ExecStatus.FATAL_ERROR
+
+
+class MalformedAnswer(errors.OperationalError):
+    """What the server sent is no answer to the question."""
+
+
+async def query(
+    conn: AbortableConnection, statement: bytes, timeout: float, reason: str
+) -> list[PGresult]:
+    """Send a statement outside any transaction, and return its results.
+
+    Raises `TimeoutError` with *reason* after *timeout* seconds, when a timer cuts the connection;
+    `MalformedAnswer`, with the connection dropped; or psycopg's error when the server reports one.
+    """
+    timer = abort_after(conn, timeout, reason)
+    try:
+        with timer:
+            async with conn.lock:
+                conn.pgconn.send_query(statement)
+                results: list[PGresult] = await conn.wait(read_answer(conn.pgconn))
+    except MalformedAnswer:
+        conn.discard()  # more of it may be on the way
+        raise
+    except errors.Error:
+        if timer.expired:
+            raise TimeoutError(reason) from None
+        raise
+    for result in results:
+        if result.status == FATAL:
+            raise errors.error_from_result(result, encoding=conn.info.encoding)
+    return results
+
+
+async def ping(conn: AbortableConnection, timeout: float) -> None:
+    """Make one round trip; raise within *timeout* seconds when there is no answer."""
+    await query(conn, b"", timeout, f"no answer to a ping within {timeout:g} s")
+
+
+def read_answer(pgconn: PGconn) -> PQGen[list[PGresult]]:
+    """Return the results of the query that was sent; raise `MalformedAnswer` if there is no end.
+
+    One of psycopg's generators, to be run by `wait()`. After `MalformedAnswer` the connection can't
+    be used any more.
+    """
+    yield from generators.send(pgconn)
+    unread = array.array("i", [0])
+    results: list[PGresult] = []
+    received = 0
+    while True:
+        while pgconn.is_busy():
+            while not (yield Wait.R):
+                pass
+            fcntl.ioctl(pgconn.socket, termios.FIONREAD, unread)
+            received += unread[0]
+            if received > MAX_BYTES:
+                raise MalformedAnswer("its answer has no end")
+            pgconn.consume_input()
+        while pgconn.notifies():
+            pass
+        result = pgconn.get_result()
+        if result is None:
+            return results
+        if result.status in COPY or len(results) == MAX_RESULTS:
+            raise MalformedAnswer("its answer is none to the question")
+        results.append(result)

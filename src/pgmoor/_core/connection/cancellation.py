@@ -1,0 +1,101 @@
+"""What happens to a query whose task is cancelled: it is brought to its end, in bounded time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from psycopg import capabilities, errors, generators, pq, waiting
+
+from pgmoor._core.reporting.log_fields import fields
+from pgmoor._core.util.asynctools import in_daemon_thread
+
+from .abort_timer import abort_after
+from .abortable import ACTIVE, BAD
+
+if TYPE_CHECKING:
+    from psycopg.abc import PQGen
+
+    from .abortable import AbortableConnection
+
+logger = logging.getLogger("pgmoor.connection")
+
+
+async def finish_cancelled(conn: AbortableConnection, gen: PQGen[Any], timeout: float) -> None:
+    """Have the server cancel the query, and read its last answer, within *timeout* seconds.
+
+    Then the socket is cut. A task of its own does the work and this one only waits: anyio delivers
+    a cancellation again on every turn of the loop, and psycopg takes the second one as an order to
+    close the connection.
+    """
+    task = asyncio.create_task(_finish(conn, gen, timeout), name="pgmoor-cancel-query")
+    with anyio.CancelScope(shield=True):
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError:  # the caller raises the first one
+                continue
+
+
+async def _finish(conn: AbortableConnection, gen: PQGen[Any], timeout: float) -> None:
+    try:
+        with abort_after(conn, timeout, "its server did not confirm a cancelled query"):
+            request = asyncio.create_task(_request_cancel(conn, timeout), name="pgmoor-cancel")
+            try:
+                await _read_to_end(conn, gen)
+            finally:
+                if conn.pgconn.status == BAD:
+                    request.cancel()  # a server that is gone or frozen need not be asked
+                # A late request would hit the next query of a connection that lives.
+                await asyncio.gather(request, return_exceptions=True)
+    except Exception as error:  # noqa: BLE001  the connection's status tells the rest
+        extra = _fields("SettleFailed", conn, error)
+        logger.debug("ending a cancelled query: %s", type(error).__name__, extra=extra)
+    finally:
+        if conn.pgconn.transaction_status == ACTIVE:
+            conn.discard()
+
+
+async def _read_to_end(conn: AbortableConnection, gen: PQGen[Any]) -> None:
+    try:
+        await waiting.wait_async(gen, conn.pgconn.socket, interval=0.1)
+    except errors.DatabaseError as error:  # QueryCanceled, as requested, or the like
+        extra = _fields("QueryCancelled", conn, error)
+        logger.debug("a cancelled query ended: %s", type(error).__name__, extra=extra)
+    await _drain(conn)
+
+
+def _fields(event: str, conn: AbortableConnection, error: Exception) -> dict[str, object]:
+    return fields(event, conn.manager_name, host=conn.host_label, reason=type(error).__name__)
+
+
+async def _drain(conn: AbortableConnection) -> None:
+    """Read the rest of a cancelled COPY, or of a query that is read row by row."""
+    while conn.pgconn.transaction_status == ACTIVE:
+        fd = conn.pgconn.socket
+        result = await waiting.wait_async(generators.fetch(conn.pgconn), fd, interval=0.1)
+        if result is None:
+            return
+        if result.status == pq.ExecStatus.COPY_OUT:
+            while isinstance(
+                await waiting.wait_async(generators.copy_from(conn.pgconn), fd, interval=0.1),
+                memoryview,
+            ):
+                pass
+        elif result.status == pq.ExecStatus.COPY_IN:
+            conn.pgconn.put_copy_end(b"cancelled")
+
+
+async def _request_cancel(conn: AbortableConnection, timeout: float) -> None:
+    try:
+        if capabilities.has_cancel_safe():
+            await conn.cancel_safe(timeout=timeout)
+        else:
+            # libpq below 17 sends the request blocking, and without a limit.
+            async with asyncio.timeout(timeout):
+                await in_daemon_thread(conn.cancel, "pgmoor-cancel").result()
+    except (errors.Error, TimeoutError) as error:  # the query may end by itself in time
+        extra = _fields("CancelFailed", conn, error)
+        logger.debug("cancel request failed: %s", type(error).__name__, extra=extra)

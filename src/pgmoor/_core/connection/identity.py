@@ -1,0 +1,147 @@
+"""Asks a server who it is: role, timeline, cluster, replay lag. Answers are checked strictly."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from typing import TYPE_CHECKING
+
+from psycopg import errors, pq
+
+from pgmoor._core.hosts.host import ServerInfo
+from pgmoor._core.reporting.log_fields import fields
+
+from .bounded_read import MalformedAnswer, query
+
+if TYPE_CHECKING:
+    from psycopg.pq.abc import PGresult
+
+    from pgmoor._core.hosts.host import Host
+
+    from .abortable import AbortableConnection
+
+logger = logging.getLogger("pgmoor.dial")
+
+# One row of one statement, in one round trip, open to every role. All names are qualified, so that
+# no search_path can put others in their place. The control file's timeline lags
+# until a checkpoint: on a primary the one in use is read from the name of the current WAL file.
+# A standby's is the walreceiver's, which only members of pg_read_all_stats may see, else the
+# control file's. An idle primary makes the replay timestamp grow old, so a standby that has
+# replayed all that it received has no lag (after a restart it has replayed more: receiving begins
+# at a segment's start).
+IDENTITY_SQL = b"""
+select r.r, pg_catalog.current_setting('transaction_read_only'),
+ case when r.r then greatest((select received_tli from pg_catalog.pg_stat_wal_receiver),
+  (select timeline_id from pg_catalog.pg_control_checkpoint()))::pg_catalog.text
+ else ('x' operator(pg_catalog.||) pg_catalog.substr(
+   pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8)
+  )::pg_catalog.bit(32)::pg_catalog.int4::pg_catalog.text end,
+ (select system_identifier::pg_catalog.text from pg_catalog.pg_control_system()),
+ case when not r.r or pg_catalog.pg_last_wal_receive_lsn()
+   operator(pg_catalog.<=) pg_catalog.pg_last_wal_replay_lsn()
+ then null else extract(epoch from pg_catalog.clock_timestamp()
+   operator(pg_catalog.-) pg_catalog.pg_last_xact_replay_timestamp()) end,
+ pg_catalog.pg_postmaster_start_time(), pg_catalog.pg_backend_pid()
+from (select pg_catalog.pg_is_in_recovery()) r(r)
+"""
+# Poolers and databases that speak PostgreSQL's protocol without its functions.
+PLAIN_SQL = b"show transaction_read_only"
+# Undefined function, object or table, unsupported feature, syntax error, insufficient privilege.
+# Object not in prerequisite state: PostgreSQL itself never says so to this question; Aurora does,
+# whose writer has no WAL position while wal_level is below logical.
+NOT_POSTGRESQL = frozenset({"42883", "42704", "42P01", "0A000", "42601", "42501", "55000"})
+
+# Not quoted in an error: a server can answer with whatever it likes.
+MALFORMED = "its answer to a health check makes no sense"
+NEWEST_TIMELINE = 2**31 - 1  # the arithmetic of IDENTITY_SQL ends there
+LONG = 2**64 - 1
+_NUMBER = re.compile(rb"-?[0-9]{1,20}")
+_SECONDS = re.compile(rb"-?[0-9]{1,20}(\.[0-9]{1,20})?(e[+-]?[0-9]{1,3})?")
+_INSTANT = re.compile(rb"[ -~]{1,64}")  # as DateStyle and TimeZone want it
+
+
+def parse_identity(results: list[PGresult], backend_pid: int) -> ServerInfo:
+    """Return what the answer to `IDENTITY_SQL` says; raise `MalformedAnswer` when it is none."""
+    recovery, read_only, timeline, system_id, lag, started, pid = _row(results, 7)
+    if recovery not in (b"t", b"f") or read_only not in (b"on", b"off"):
+        raise MalformedAnswer(MALFORMED)
+    return ServerInfo(
+        in_recovery=recovery == b"t",
+        writable=read_only == b"off" and recovery == b"f",
+        timeline=_number(timeline, NEWEST_TIMELINE) or None,
+        system_id=_number(system_id, LONG) or None,
+        lag=_seconds(lag),
+        started=_instant(started),
+        # A pooler invents the process id that it gives its clients for cancel requests.
+        pooled=None if pid is None else _number(pid, LONG) != backend_pid,
+    )
+
+
+def parse_plain(results: list[PGresult]) -> ServerInfo:
+    """Return what the answer to `PLAIN_SQL` says; raise `MalformedAnswer` when it is none."""
+    (read_only,) = _row(results, 1)
+    if read_only not in (b"on", b"off"):
+        raise MalformedAnswer(MALFORMED)
+    return ServerInfo(writable=read_only == b"off")
+
+
+def _row(results: list[PGresult], columns: int) -> list[bytes | None]:
+    """Return the only row of the only result."""
+    if len(results) == 1:
+        result = results[0]
+        shape = (result.status, result.ntuples, result.nfields)
+        if shape == (pq.ExecStatus.TUPLES_OK, 1, columns):
+            return [result.get_value(0, column) for column in range(columns)]
+    raise MalformedAnswer(MALFORMED)
+
+
+def _number(text: bytes | None, most: int) -> int | None:
+    if text is None:
+        return None
+    if not _NUMBER.fullmatch(text) or abs(int(text)) > most:
+        raise MalformedAnswer(MALFORMED)
+    return int(text)
+
+
+def _seconds(text: bytes | None) -> float | None:
+    if text is None:
+        return None
+    if not _SECONDS.fullmatch(text) or not math.isfinite(float(text)):
+        raise MalformedAnswer(MALFORMED)
+    return float(text)
+
+
+def _instant(text: bytes | None) -> str | None:
+    if text is None:
+        return None
+    if not _INSTANT.fullmatch(text):
+        raise MalformedAnswer(MALFORMED)
+    return text.decode()
+
+
+class IdentityQuery:
+    """Asks the servers behind one address who they are, in the fullest way they understand."""
+
+    def __init__(self, manager: str, host: Host) -> None:
+        self._manager = manager
+        self._host = host
+        self._plain = False
+
+    async def ask(self, conn: AbortableConnection, timeout: float) -> ServerInfo:
+        """Return what the server says of itself; raise if it doesn't within *timeout* seconds."""
+        reason = f"no answer to a health check within {timeout:g} s"
+        if not self._plain:
+            try:
+                results = await query(conn, IDENTITY_SQL, timeout, reason)
+                return parse_identity(results, conn.info.backend_pid)
+            except errors.Error as error:
+                if error.sqlstate not in NOT_POSTGRESQL:
+                    raise
+                self._plain = True
+                logger.info(
+                    "%s lacks PostgreSQL's functions; it is asked for read-only mode alone",
+                    self._host,
+                    extra=fields("AskingPlainly", self._manager, host=self._host.label),
+                )
+        return parse_plain(await query(conn, PLAIN_SQL, timeout, reason))

@@ -1,0 +1,145 @@
+"""`ManagedConnection`: a connection that a manager lends.
+
+It adds to `AbortableConnection` what its borrower relies on: cancellation that a healthy connection
+survives, an honest COMMIT, and `close()` that may give it back.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, suppress
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from psycopg import AsyncConnection, errors, pq
+
+from pgmoor._core.hosts.failures import OUTCOME_UNKNOWN, READ_ONLY_SQL_TRANSACTION
+from pgmoor.errors import CommitOutcomeUnknown, ConnectionAborted
+
+from .abortable import BAD, AbortableConnection
+from .cancellation import finish_cancelled
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import AsyncIterator
+
+    from psycopg import AsyncTransaction
+    from psycopg.abc import PQGen
+    from psycopg.pq.abc import PGconn
+
+IDLE = pq.TransactionStatus.IDLE
+INTRANS = pq.TransactionStatus.INTRANS
+
+
+class ManagedConnection(AbortableConnection):
+    """A psycopg connection that belongs to a manager's pool.
+
+    Use it like any `psycopg.AsyncConnection`. When the task of a query is cancelled, the server is
+    asked to cancel the query before `CancelledError` goes on, so the connection stays usable.
+    """
+
+    cancel_timeout: float = 0.0  # seconds; set when a pool adopts the connection
+
+    def __init__(self, pgconn: PGconn, *args: Any, **kwargs: Any) -> None:
+        super().__init__(pgconn, *args, **kwargs)
+        self.idle_since = monotonic()
+        self.expires_at = float("inf")
+        self.generation = 0  # of its pool, when it was made; `drain()` begins another one
+        self.counted_idle = False  # it is in the pool, and `HostPool.idle` counts it
+        self.extra = False  # it is closed when it comes back and nobody waits
+        self.holder: asyncio.Task[Any] | None = None  # the task that holds it
+        self.held_since = 0.0
+        self.lease = 0  # counts the checkouts, so that a late return is recognised
+        self.reported = 0  # the lease that was reported as held too long
+
+    async def close(self) -> None:
+        """Close the connection; with `close_returns`, give it back instead (psycopg_pool)."""
+        if self.owner is not None and self.holder is not None and self.owner.close_returns:
+            await self.owner.take_back(self)
+            return
+        await super().close()
+
+    def _disown(self) -> None:
+        """Keep everything in a forked child from the server; as the base class does."""
+        self.cancel_timeout = 0.0  # no request to cancel what the parent runs
+        super()._disown()
+
+    def _drops_undelivered(self) -> bool:
+        return self.holder is not None
+
+    async def _cancelled(self, gen: PQGen[Any]) -> None:
+        if self.cancel_timeout > 0:
+            await finish_cancelled(self, gen, self.cancel_timeout)
+        else:  # it is still being made
+            self.discard()
+
+    def _met(self, error: errors.Error) -> None:
+        broken = self.pgconn.status == BAD
+        if self.owner is not None and (broken or error.sqlstate == READ_ONLY_SQL_TRANSACTION):
+            self.owner.broke(self, error)
+
+    # -- commit ------------------------------------------------------------------------------
+
+    async def commit(self) -> None:
+        """Commit; raise `CommitOutcomeUnknown` when the connection dies on the way."""
+        pending = self._still_there() and self.pgconn.transaction_status == INTRANS
+        try:
+            await super().commit()
+        except errors.OperationalError as error:
+            if pending and self._outcome_unknown(error):
+                raise _unknown(error) from error
+            raise
+
+    @asynccontextmanager
+    async def transaction(
+        self, savepoint_name: str | None = None, force_rollback: bool = False
+    ) -> AsyncIterator[AsyncTransaction]:
+        """Run a transaction block; raise `CommitOutcomeUnknown` when its COMMIT is cut off."""
+        outermost = self.pgconn.transaction_status == IDLE
+        ended_well = False
+        try:
+            async with super().transaction(savepoint_name, force_rollback) as transaction:
+                yield transaction
+                lived = not self.closed
+                ended_well = self._still_there()
+                if lived and not ended_well and not force_rollback:
+                    # psycopg would end the block without an error, although nothing was committed.
+                    raise self._lost_before_commit()
+        except errors.OperationalError as error:
+            commits = ended_well and outermost and not force_rollback
+            if commits and self._outcome_unknown(error):
+                raise _unknown(error) from error
+            raise
+
+    def _still_there(self) -> bool:
+        """Return whether the session lives, as far as is known here; read what has arrived.
+
+        A session that ended before COMMIT was sent has surely committed nothing.
+        """
+        if not self.closed and self.has_unread():
+            with suppress(errors.OperationalError):
+                self.pgconn.consume_input()
+        return not self.closed
+
+    def _lost_before_commit(self) -> errors.OperationalError:
+        if self.abort_reason is not None:
+            return ConnectionAborted(*self.abort_reason)
+        return errors.OperationalError("the connection was lost before COMMIT was sent")
+
+    def _outcome_unknown(self, error: errors.Error) -> bool:
+        return self.closed or error.sqlstate in OUTCOME_UNKNOWN
+
+
+def _unknown(error: Exception) -> CommitOutcomeUnknown:
+    return CommitOutcomeUnknown(
+        f"the connection was lost during COMMIT, which may have been carried out or not: {error}"
+    )
+
+
+def managed(connection_class: type[AsyncConnection[Any]]) -> type[ManagedConnection]:
+    """Return a subclass of *connection_class* that is a `ManagedConnection`."""
+    if issubclass(connection_class, ManagedConnection):
+        return connection_class
+    if connection_class is AsyncConnection:
+        return ManagedConnection
+    name = f"Managed{connection_class.__name__}"
+    return type(name, (ManagedConnection, connection_class), {})
