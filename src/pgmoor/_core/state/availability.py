@@ -1,0 +1,65 @@
+"""Why a caller gets no connection, when that is for want of a host."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from pgmoor.errors import NoHostAvailable
+from pgmoor.health import State, Status
+
+if TYPE_CHECKING:
+    from pgmoor._core.hosts.failures import Failure
+    from pgmoor._core.settings.settings import Settings
+    from pgmoor.health import HostHealth
+
+    from .evidence import Evidence
+    from .phase import Phase
+
+
+class Availability:
+    """Reads evidence and phase; of the pool it is told how many connections there are."""
+
+    def __init__(self, settings: Settings, evidence: Evidence, phase: Phase) -> None:
+        self._settings = settings
+        self._evidence = evidence
+        self._phase = phase
+
+    def hosts(self) -> tuple[HostHealth, ...]:
+        """Return every host as a report or an error shows it."""
+        return self._evidence.table.report(self._phase.current, monotonic())
+
+    def refusal(self) -> NoHostAvailable | None:
+        """Return the error that a caller gets at once instead of waiting, or None."""
+        if self._phase.given_up:
+            return self.error("the manager gave up; call reconnect()")
+        if self._phase.state is State.OUTAGE and self._settings.when_down == "fail":
+            return self.error("no host available")
+        return None
+
+    def missing_host(self, timeout: float, *, made: int, used: int) -> NoHostAvailable | None:
+        """Return why a caller got nothing within *timeout* seconds, or None if the pool was full.
+
+        *made* and *used* count the connections of the pool in use.
+        """
+        within = f"within {timeout:.2f} s"
+        current = self._phase.current
+        if current is None:
+            return self.error(f"no host available {within}")
+        state = self._evidence.table[current]
+        if used or (made and state.status is Status.UP and state.failure is None):
+            return None
+        failure = self._evidence.dial_failures.get(current)
+        because = f" ({failure})" if failure else ""
+        return self.error(f"no connection to {state.host} {within}{because}")
+
+    def why_empty(self, made: int) -> Failure | None:
+        """Return why the host in use gives us no connection at all, or None if it does."""
+        current = self._phase.current
+        if current is None or made:
+            return None
+        return self._evidence.dial_failures.get(current)
+
+    def error(self, reason: str) -> NoHostAvailable:
+        """Return an error that shows the hosts as they are now."""
+        return NoHostAvailable(reason, self.hosts())

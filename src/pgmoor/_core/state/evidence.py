@@ -1,0 +1,112 @@
+"""What is known of the hosts, by whatever answered or failed, and whether to suspect one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from pgmoor._core.hosts.decision import Reason
+from pgmoor._core.hosts.failures import Failure, FailureKind
+from pgmoor._core.hosts.rules import Target, rank
+from pgmoor._core.hosts.suspicion import Suspicion
+from pgmoor._core.hosts.table import HostTable
+from pgmoor._core.reporting.log_fields import fields
+from pgmoor._core.util.asynctools import Notifier
+
+from .probe_requests import ProbeRequests
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from pgmoor._core.hosts.host import Host, HostState, Observation
+    from pgmoor._core.hosts.table import Revision
+    from pgmoor._core.reporting.reporter import Reporter
+    from pgmoor._core.settings.settings import Settings
+
+logger = logging.getLogger("pgmoor.hosts")
+
+
+class Evidence:
+    """The host table, the newest failure of each host's dials, and the suspicion."""
+
+    def __init__(self, settings: Settings, reporter: Reporter) -> None:
+        self.table = HostTable(settings.hosts)
+        self.suspicion = Suspicion()
+        self.dial_failures: dict[int, Failure] = {}  # by host: of its newest dial
+        self.requests = ProbeRequests()
+        self.changed = asyncio.Event()  # set when there is something to decide
+        self.notifier = Notifier()  # wakes those who wait for a condition
+        # Called with each observation that was applied, before anything else happens.
+        self.on_change: Callable[[Observation, HostState, HostState], None] = _ignore
+        self._settings = settings
+        self._rules = settings.rules
+        self._reporter = reporter
+
+    def observe(self, seen: Observation) -> None:
+        """Apply what a probe or a dial has learnt, and have the controller react."""
+        if seen.dialled and seen.info:
+            known = self.table[seen.host].started
+            if known not in (None, seen.info.started):
+                self.requests.redial(seen.host)  # the address leads to another server by now
+            self.dial_failures.pop(seen.host, None)
+        before, after = self.table.apply(seen)
+        self._reporter.observed(self.table, before, after)
+        self.on_change(seen, before, after)
+        self.announce()
+
+    def dial_failed(self, host: Host, failure: Failure) -> None:
+        """Record that a connection for the pool could not be made."""
+        self.dial_failures[host.index] = failure
+        self._reporter.dial_failed(self.table[host.index], failure)
+        if failure.kind is not FailureKind.SATURATED:
+            self.suspect(f"a dial of {host} failed")
+
+    def suspect(self, why: str) -> None:
+        """Have all hosts probed now: something happened that may be a sign of trouble."""
+        if self.suspicion.begin(monotonic()):
+            extra = fields("ProbingAll", self._settings.name, reason=why)
+            logger.debug("probing all hosts: %s", why, extra=extra)
+            self.requests.probe_all()
+
+    def revise(self, hosts: Sequence[Host], keep: Collection[int | None]) -> Revision:
+        """Replace the list of hosts; those in *keep* are remembered although they are gone."""
+        revision = self.table.revise(hosts, keep)
+        for index in [index for index in self.dial_failures if not self.table.is_known(index)]:
+            del self.dial_failures[index]
+        self._reporter.hosts_changed(self.table, revision)
+        self.announce()
+        return revision
+
+    def announce(self) -> None:
+        """Have the controller decide, and those who wait check their conditions."""
+        self.changed.set()
+        self.notifier.notify()
+
+    # -- which servers qualify -----------------------------------------------------------------
+
+    def qualifies(self, host: Host) -> bool:
+        """Return whether a host would qualify by what is known of it now."""
+        return self._objection(self.table[host.index]) is None
+
+    def rejects(self, seen: Observation) -> Failure | None:
+        """Return why a connection to a server that answers so is not wanted, or None if it is."""
+        objection = self._objection(self.table.preview(seen))
+        return None if objection is None else Failure(FailureKind.ROLE, objection.value)
+
+    @property
+    def wants_writes(self) -> bool:
+        """Whether a server that refuses writes does not satisfy the target."""
+        return self._rules.target in (Target.PRIMARY, Target.READ_WRITE)
+
+    def _objection(self, state: HostState) -> Reason | None:
+        if self.table.is_stale(state):
+            return Reason.STALE
+        if self.table.is_foreign(state):
+            return Reason.FOREIGN
+        return Reason.ROLE if rank(self._rules.target, state) is None else None
+
+
+def _ignore(seen: Observation, before: HostState, after: HostState) -> None:
+    """Do nothing: no controller has been made yet."""
