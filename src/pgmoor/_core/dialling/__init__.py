@@ -1,0 +1,1 @@
+"""How a connection is made: DNS, the race of addresses, credentials, login attempts."""

@@ -1,0 +1,185 @@
+"""Makes connections to one host: resolves its name, gets credentials, and throttles logins.
+
+The host's probe and the dials for its pool share it. How often they come is their business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from time import monotonic
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import anyio
+
+from pgmoor._core.connection.abortable import AbortableConnection
+from pgmoor._core.hosts.failures import Failure, FailureKind, classify, describe_failure
+from pgmoor._core.reporting.psycopg_logs import without_dial_logs
+from pgmoor._core.settings.callables import CallableFailed
+from pgmoor._core.util.asynctools import SingleFlight
+from pgmoor._core.util.redaction import first_line
+
+from .address_race import race
+from .dns import needs_resolving, resolve
+from .login_throttle import LoginThrottle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pgmoor._core.hosts.host import Host
+    from pgmoor._core.settings.settings import Settings
+
+    from .credentials import CredentialCache, Params
+
+C = TypeVar("C", bound=AbortableConnection)
+
+
+class ConnectFailed(Exception):  # noqa: N818  the fault is not the program's
+    """No attempt was made, or it failed, for a reason that is known."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
+
+
+class Connector:
+    """Makes connections to one host, each within its timeout."""
+
+    def __init__(self, settings: Settings, host: Host, credentials: CredentialCache | None) -> None:
+        self.throttle = LoginThrottle()
+        self._settings = settings
+        self._host = host
+        self._credentials = credentials  # None without callables; all hosts share it
+        self._good: str | None = None  # the address that answered last
+        self._opened = asyncio.Event()  # set for a moment when logins succeed again
+        self._names: SingleFlight[tuple[str, ...]] | None = None
+        if host.hostaddr is None and needs_resolving(host.host):
+            self._names = SingleFlight(
+                lambda: resolve(host.host, host.port), f"pgmoor-resolve-{host}"
+            )
+
+    def cancel(self) -> None:
+        """Cancel what is under way."""
+        if self._names is not None:
+            self._names.cancel()
+
+    async def connect(self, cls: type[C], timeout: float) -> C:
+        """Connect within *timeout* seconds.
+
+        Raises `ConnectFailed`, `TimeoutError` or psycopg's error.
+
+        psycopg's connect_timeout has a floor of 2 s, so a dial is bounded from outside instead. A
+        late dial is thrown away, so cancelling it loses nothing.
+
+        After a rejection the next attempts fail at once, see `LoginThrottle`. Rejected credentials
+        that a callable returned are fetched again first, once.
+        """
+        if rejection := self.throttle.admit(monotonic()):
+            raise ConnectFailed(rejection)
+        params = await self._params()
+        try:
+            try:
+                conn = await self._connect(cls, params, timeout)
+            except Exception as error:
+                if self._credentials is None or classify(error) is not FailureKind.CREDENTIALS:
+                    raise
+                newer = await self._params(fresh=True)
+                if newer == params:
+                    raise
+                conn = await self._connect(cls, newer, timeout)
+        except Exception as error:
+            self.throttle.failed(failure_of(error, self._settings, timeout), monotonic())
+            raise
+        if self.throttle.succeeded():
+            self._opened.set()
+            self._opened.clear()
+        return conn
+
+    async def wait_for_login(self, longest: float) -> None:
+        """Wait until a login succeeds after rejections, or for *longest* seconds."""
+        with anyio.move_on_after(longest):
+            await self._opened.wait()
+
+    async def _params(self, *, fresh: bool = False) -> Params | None:
+        if self._credentials is None:
+            return None
+        try:
+            return await self._credentials.get(fresh=fresh)
+        except CallableFailed as error:
+            raise ConnectFailed(error.failure) from None
+
+    async def _connect(self, cls: type[C], params: Params | None, timeout: float) -> C:
+        settings = self._settings
+        fresh, arguments = params or (None, settings.connect_args)
+        given: dict[str, Any] = {**settings.params_of(self._host, fresh), **arguments}
+        given["connect_timeout"] = 3600  # only our own limit counts
+
+        async def connect_to(address: str) -> AbortableConnection:
+            return await cls.connect(**{**given, "hostaddr": address})
+
+        with anyio.fail_after(timeout), without_dial_logs():
+            addresses = await self._addresses(timeout)
+            if len(addresses) > 1:
+                self._good, conn = await race(addresses, connect_to)
+            else:
+                conn = await connect_to(addresses[0] if addresses else given["hostaddr"])
+        settings.secrets.learn_from(conn.pgconn)
+        return cast("C", conn)
+
+    async def _addresses(self, timeout: float) -> tuple[str, ...]:
+        """Return the addresses of the host's name, the one that answered last first."""
+        if self._names is None:
+            return ()
+        try:
+            # A little less than the limit, so that the name is blamed and not the server.
+            async with asyncio.timeout(timeout * 0.9):
+                found = await self._names.get()
+        except TimeoutError:
+            problem = f"its name was not resolved within {timeout:g} s"
+            raise ConnectFailed(Failure(FailureKind.NAME, problem)) from None
+        except socket.gaierror as error:
+            problem = f"its name was not resolved: {error.strerror}"
+            raise ConnectFailed(Failure(FailureKind.NAME, problem)) from None
+        return tuple(sorted(found, key=lambda address: address != self._good))
+
+
+def failure_of(error: BaseException, settings: Settings, timeout: float) -> Failure:
+    """Return what an error of a dial or a probe means; its text holds no secret."""
+    if isinstance(error, ConnectFailed):
+        return error.failure
+    if isinstance(error, TimeoutError):
+        return Failure(FailureKind.TIMEOUT, f"no answer within {timeout:g} s")
+    # libpq knows the password by now that it has found in a file or in the environment.
+    settings.secrets.learn_from(getattr(error, "pgconn", None))
+    failure = describe_failure(error)
+    return Failure(failure.kind, first_line(settings.secrets.redact(failure.text)))
+
+
+class Connectors:
+    """The connector of each host, made when it is first used."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        credentials: CredentialCache | None,
+        is_known: Callable[[int], bool],
+    ) -> None:
+        self._settings = settings
+        self._credentials = credentials
+        self._is_known = is_known  # tells by its index whether a host is still known
+        self._all: dict[int, Connector] = {}
+
+    def to(self, host: Host) -> Connector:
+        """Return the connector to a host."""
+        for index in [index for index in self._all if not self._is_known(index)]:
+            self._all.pop(index).cancel()
+        if host.index not in self._all:
+            self._all[host.index] = Connector(self._settings, host, self._credentials)
+        return self._all[host.index]
+
+    def cancel(self) -> None:
+        """Cancel what is under way to any host."""
+        if self._credentials is not None:
+            self._credentials.cancel()
+        for connector in self._all.values():
+            connector.cancel()

@@ -1,0 +1,162 @@
+"""Makes connections for one host's pool: each dial is bounded, and each server asked who it is.
+
+`Dialler.dial()` is what the pool calls. It tries until it succeeds or its pool is retired.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import anyio
+import psycopg
+from psycopg_pool import PoolClosed
+
+from pgmoor._core.connection.identity import IdentityQuery
+from pgmoor._core.connection.managed import ManagedConnection
+from pgmoor._core.hosts.failures import Failure
+from pgmoor._core.hosts.host import Observation
+from pgmoor._core.reporting.instrument_list import ended
+from pgmoor._core.util.backoff import delays
+
+from .connector import failure_of
+from .login_throttle import REJECTIONS, RETRY_INTERVAL
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from pgmoor._core.hosts.host import Host
+    from pgmoor._core.settings.settings import Settings
+    from pgmoor._core.state.evidence import Evidence
+    from pgmoor.instruments import Instrument
+
+    from .connector import Connector
+
+C = TypeVar("C", bound=ManagedConnection)
+
+
+class HostLeft(PoolClosed):
+    """The host was left while a connection to it was being made."""
+
+
+class Dialler(Generic[C]):
+    """Makes the connections of one host's pool; *adopt* makes each one the pool's."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        connector: Connector,
+        host: Host,
+        evidence: Evidence,
+        *,
+        connection_class: type[C],
+        configure: Callable[[Any], Awaitable[None]] | None,
+        adopt: Callable[[C], None],
+        instruments: Iterable[Instrument],
+    ) -> None:
+        self._settings = settings
+        self._connector = connector
+        self._host = host
+        self._evidence = evidence
+        self._class = connection_class
+        self._configure = configure
+        self._adopt = adopt
+        self._instruments = instruments
+        self._identity = IdentityQuery(settings.name, host)
+        self._scopes: set[anyio.CancelScope] = set()
+        self._retired = False
+
+    def retire(self) -> None:
+        """End all dials: the pool is being closed."""
+        self._retired = True
+        self.restart()
+
+    def restart(self) -> None:
+        """Start every pending dial again: the host has just answered after a failure.
+
+        A dial that waits for a retransmission or in its backoff would take seconds longer.
+        """
+        for scope in tuple(self._scopes):
+            scope.cancel()
+
+    async def dial(self, wanted: Callable[[], bool] = lambda: True) -> C:
+        """Return a tested connection, however long that takes.
+
+        Raises `HostLeft` once the pool is retired, or the connection isn't *wanted* any more.
+        """
+        waits = delays(self._settings.backoff_base, self._settings.backoff_cap)
+        while not self._retired and wanted():
+            with anyio.CancelScope() as scope:
+                self._scopes.add(scope)
+                try:
+                    outcome = await self._observed_attempt()
+                    if not isinstance(outcome, Failure):
+                        return outcome
+                    self._evidence.dial_failed(self._host, outcome)
+                    await self._back_off(outcome, next(waits))
+                finally:
+                    self._scopes.discard(scope)
+        raise HostLeft(f"{self._host} was left")
+
+    async def _observed_attempt(self) -> C | Failure:
+        began = monotonic()
+        ends = [instrument.dialling(self._host.label) for instrument in self._instruments]
+        try:
+            outcome = await self._attempt()
+        except BaseException as error:
+            ended(ends, error)
+            raise
+        if isinstance(outcome, Failure):
+            ended(ends, outcome.kind.value)
+        else:
+            ended(ends, None)
+            for instrument in self._instruments:
+                instrument.dialled(monotonic() - began)
+        return outcome
+
+    async def _attempt(self) -> C | Failure:
+        limit = self._settings.connect_timeout
+        asked_at = monotonic()
+        try:
+            conn = await self._connector.connect(self._class, limit)
+        except Exception as error:  # noqa: BLE001  `connection_class` is the user's
+            return failure_of(error, self._settings, limit)
+        kept = False
+        try:
+            info = await self._identity.ask(conn, self._settings.health_timeout)
+            seen = Observation(self._host.index, asked_at, monotonic(), info=info, dialled=True)
+            self._evidence.observe(seen)
+            # This connection's own answer decides, whatever a probe has learnt meanwhile: one
+            # address may lead to several servers.
+            if rejection := self._evidence.rejects(seen):
+                return rejection
+            if info.pooled and "prepare_threshold" not in self._settings.connect_args:
+                conn.prepare_threshold = None  # the next transaction may be on another server
+            await self._run_configure(conn)
+            self._adopt(conn)
+            kept = True
+        except Exception as error:  # noqa: BLE001  `configure` is the user's and may raise anything
+            return failure_of(error, self._settings, limit)
+        finally:
+            if not kept:
+                conn.discard()
+        return conn
+
+    async def _back_off(self, failure: Failure, delay: float) -> None:
+        if failure.kind in REJECTIONS:
+            least = self._connector.throttle.wait_time(monotonic()) or RETRY_INTERVAL
+            await self._connector.wait_for_login(max(delay, least))
+        else:
+            await asyncio.sleep(delay)
+
+    async def _run_configure(self, conn: C) -> None:
+        if self._configure is None:
+            return
+        with anyio.fail_after(self._settings.connect_timeout):
+            await self._configure(conn)
+        status = conn.info.transaction_status
+        if status.name != "IDLE":
+            raise psycopg.ProgrammingError(
+                f"configure left the connection in status {status.name}; let it commit"
+            )
