@@ -1,0 +1,310 @@
+"""One host's connections, from the host being chosen to its being left.
+
+It knows its connections and what becomes of each; `checkout` decides who gets one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from asyncio import current_task
+from dataclasses import dataclass
+from enum import Enum
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from pgmoor._core.connection.abortable import BAD
+from pgmoor._core.connection.managed import ManagedConnection, managed
+from pgmoor._core.dialling.dialler import Dialler
+from pgmoor._core.hosts.failures import READ_ONLY_SQL_TRANSACTION
+from pgmoor._core.reporting.instrument_list import OneMore
+from pgmoor._core.reporting.log_fields import fields
+from pgmoor.health import Holder
+
+from . import psycopg_adapter
+from .overflow import Overflow
+from .tasks import PoolTasks
+from .verification import Verifier
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from psycopg import AsyncConnection, errors
+    from psycopg_pool import AsyncConnectionPool
+
+    from pgmoor._core.dialling.connector import Connector
+    from pgmoor._core.hosts.host import Host
+    from pgmoor._core.settings.settings import Settings
+    from pgmoor._core.settings.sizes import Sizes
+    from pgmoor._core.state.evidence import Evidence
+    from pgmoor.instruments import Instrument
+
+logger = logging.getLogger("pgmoor.pool")
+
+IDLE = 0  # pq.TransactionStatus.IDLE; comparing with the enum's member costs more than the rest
+LIFETIME_JITTER = 0.1
+
+
+class Fate(Enum):
+    """What becomes of a connection that comes back."""
+
+    REUSE = "reuse"  # the next caller may have it as it is
+    RESET = "reset"  # it is rolled back, or reset, first
+    CLOSE = "close"
+
+
+REUSE, RESET, CLOSE = Fate  # a global is found faster than an enum's member
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callbacks:
+    """What the program wants to be called, as in `AsyncConnectionPool`."""
+
+    connection_class: type[AsyncConnection[Any]]
+    configure: Callable[[Any], Awaitable[None]] | None
+    check: Callable[[Any], Awaitable[None]] | None
+    reset: Callable[[Any], Awaitable[None]] | None
+
+
+class HostPool:
+    """The connections to one host while it is in use."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        connector: Connector,
+        host: Host,
+        evidence: Evidence,
+        callbacks: Callbacks,
+        *,
+        sizes: Sizes,
+        instruments: list[Instrument],
+        dial_counter: Instrument,
+        take_back: Callable[[ManagedConnection], Awaitable[None]],
+    ) -> None:
+        self.host = host
+        self.host_label = host.label
+        self.settings = settings
+        self.manager_name = settings.name
+        self.close_returns = settings.close_returns
+        self.sizes = sizes
+        self.connections: set[ManagedConnection] = set()
+        self.idle = 0  # connections that `take()` returns without waiting
+        self.used = 0
+        self.in_line = 0  # of our own takers, who wait in psycopg_pool's queue
+        self.retired_because: str | None = None
+        self.feeder: asyncio.Task[None] | None = None
+        self._evidence = evidence
+        self._instruments = instruments
+        self._resets = callbacks.reset is not None
+        self._take_back = take_back
+        self._generation = 0
+        self.tasks = PoolTasks(settings.name, host.label)
+        self.verifier = Verifier(
+            settings, host, evidence, check=callbacks.check, reset=callbacks.reset
+        )
+        self.dialler: Dialler[ManagedConnection] = Dialler(
+            settings,
+            connector,
+            host,
+            evidence,
+            connection_class=managed(callbacks.connection_class),
+            configure=callbacks.configure,
+            adopt=self._adopt,
+            instruments=OneMore(instruments, dial_counter),
+        )
+        self.overflow = Overflow(self)
+        self.inner: AsyncConnectionPool[Any] = psycopg_adapter.make_pool(
+            settings, sizes, self.dialler, f"{settings.name}-{host.label}"
+        )
+
+    # -- life ----------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Begin to fill the pool up to `min_size`, a few dials at a time."""
+        await self.inner.open()
+
+    def retire(self, reason: str, *, abort: bool) -> None:
+        """Stop handing out connections; with *abort*, cut those that are held, too.
+
+        Idle connections close at once, held ones when they come back. Returns without waiting.
+        """
+        if self.retired_because is None:
+            self.retired_because = reason
+            self.dialler.retire()
+            self.tasks.spawn(self.inner.close(timeout=self.settings.close_timeout), "close")
+        if abort:
+            self.cut(reason)
+
+    def cut(self, reason: str) -> None:
+        """Cut all connections."""
+        for conn in tuple(self.connections):
+            conn.abort(reason)
+
+    async def resize(self, sizes: Sizes) -> None:
+        """Change the limits. What is beyond them and unused is closed, one each `max_idle`."""
+        self.sizes = sizes
+        await self._fit()
+        if self.in_line:
+            # psycopg_pool grows when somebody joins its queue, or here; nothing in it is idle now.
+            await self.inner.check()
+
+    async def _fit(self) -> None:
+        """Tell psycopg_pool its limits, and have it make what is missing to `min_size`.
+
+        It makes as many as its own minimum is raised by, however many there are. So its minimum is
+        raised only as connections are missing, now or when `forget()` is called.
+        """
+        least = self.sizes.min_size
+        made = self.inner.get_stats()["pool_size"] + self.overflow.count
+        least = min(least, self.inner.min_size + max(least - made, 0))
+        await self.inner.resize(least, max(self.sizes.kept, 1))
+
+    # -- connections in and out ------------------------------------------------------------------
+
+    @property
+    def stocked(self) -> bool:
+        """Whether `take()` would not wait; `idle` does not count what was never lent."""
+        return bool(self.inner.get_stats()["pool_available"])
+
+    async def take(self, timeout: float) -> ManagedConnection:
+        """Take a connection out of the pool; at once while `idle` is not 0.
+
+        Raises `PoolClosed` when the pool is retired, `PoolTimeout` after *timeout* seconds.
+        """
+        self.in_line += 1
+        try:
+            conn: ManagedConnection = await self.inner.getconn(timeout)
+        finally:
+            self.in_line -= 1
+        self.taken(conn)
+        return conn
+
+    def taken(self, conn: ManagedConnection) -> None:
+        """Count a connection as idle no longer."""
+        if conn.counted_idle:
+            conn.counted_idle = False
+            self.idle -= 1
+
+    def lend(self, conn: ManagedConnection, now: float) -> None:
+        """Record that the current task holds the connection from now on."""
+        self.used += 1
+        conn.lease += 1
+        conn.held_since = now
+        conn.holder = current_task()
+
+    def fate(self, conn: ManagedConnection, now: float, *, returned: bool = True) -> Fate:
+        """Return what becomes of a connection now; *returned* by its holder, not reset yet."""
+        if conn.pgconn.transaction_status != IDLE:
+            return CLOSE if conn.pgconn.status == BAD or not returned else RESET
+        if self._resets and returned:
+            return RESET
+        current = conn.generation == self._generation and self.retired_because is None
+        return REUSE if current and now < conn.expires_at else CLOSE
+
+    async def put(self, conn: ManagedConnection, fate: Fate, now: float) -> None:
+        """Put a connection back into the pool, or close it and have it replaced. Does not wait.
+
+        One beyond those that may be idle is closed, unless it can stay in place of another.
+        """
+        conn.idle_since = now
+        if conn.extra and not (fate is REUSE and self.overflow.swap(conn)):
+            self.overflow.count -= 1
+            conn.discard()
+        else:
+            if fate is not REUSE:
+                conn.discard()
+            elif not self.in_line:  # else one of our takers in line gets it
+                conn.counted_idle = True
+                self.idle += 1
+            if not self.in_line:
+                await self.inner.putconn(conn)
+            else:
+                # It may have to wait for a lock of the one in line (Python 3.11), and a caller who
+                # were cancelled there would lose the connection.
+                self.tasks.spawn(self.inner.putconn(conn), "return")
+        if self.retired_because is not None:
+            self._evidence.notifier.notify()
+
+    async def put_unused(self, conn: ManagedConnection) -> None:
+        """Put back a connection that was taken but not lent."""
+        now = monotonic()
+        await self.put(conn, self.fate(conn, now, returned=False), now)
+
+    def forget(self, conn: ManagedConnection) -> None:
+        """Take a connection off the books: it is closed or about to be."""
+        self.connections.discard(conn)
+        self.taken(conn)
+        if self.inner.min_size < self.sizes.min_size and self.retired_because is None:
+            self.tasks.spawn(self._fit(), "fit")
+
+    # -- as the owner of its connections ---------------------------------------------------------
+
+    def aborted(self) -> None:
+        """Note that a connection was cut."""
+        for instrument in self._instruments:
+            instrument.aborted(self.host_label)
+
+    def broke(self, conn: ManagedConnection, error: errors.Error) -> None:
+        """Suspect the host of a connection that broke, or whose server refused a write."""
+        if error.sqlstate == READ_ONLY_SQL_TRANSACTION:
+            if conn.read_only is not True and self._evidence.wants_writes:
+                self._evidence.suspect("a server refused a write")
+        elif conn.abort_reason is None and self.retired_because is None:
+            self._evidence.suspect("a connection broke")
+
+    async def take_back(self, conn: ManagedConnection) -> None:
+        """Return a connection that its holder has closed (`close_returns`)."""
+        await self._take_back(conn)
+
+    # -- testing and renewing --------------------------------------------------------------------
+
+    async def verify(self, conn: ManagedConnection, limit: float | None = None) -> bool:
+        """Return whether a connection works, by a round trip within `health_timeout`.
+
+        One that does not answer condemns all that are idle: each would cost another timeout. With a
+        shorter *limit* it condemns itself only.
+        """
+        patience = self.settings.health_timeout
+        hasty = limit is not None and limit < patience
+        try:
+            return await self.verifier.verify(conn, limit if limit and hasty else patience)
+        except TimeoutError:
+            if self.retired_because is None and not hasty:
+                logger.info(
+                    "a connection to %s does not answer; renewing all idle ones",
+                    self.host,
+                    extra=self._fields("PoolRenewed"),
+                )
+                await self.drain()
+            return False
+
+    async def drain(self) -> None:
+        """Renew all connections: idle ones now, held ones when they come back."""
+        self._generation += 1
+        await self.inner.drain()
+
+    # -- what is known of them -------------------------------------------------------------------
+
+    def holders(self, most: int = 3) -> tuple[Holder, ...]:
+        """Return who has held connections longest."""
+        now = monotonic()
+        held = sorted((c for c in self.connections if c.holder), key=lambda c: c.held_since)
+        return tuple(
+            Holder(c.holder.get_name() if c.holder else "no task", now - c.held_since)
+            for c in held[:most]
+        )
+
+    def _fields(self, event: str, **values: str | float | None) -> dict[str, object]:
+        return fields(event, self.manager_name, host=self.host_label, **values)
+
+    def _adopt(self, conn: ManagedConnection) -> None:
+        conn.owner = self
+        conn.generation = self._generation
+        # Not all at once: programs that were started together would reconnect together for ever.
+        life = random.uniform(1 - LIFETIME_JITTER, 1) * self.settings.max_lifetime
+        conn.expires_at = monotonic() + life
+        conn.cancel_timeout = self.settings.cancel_timeout
+        self.connections.add(conn)
+        self._evidence.notifier.notify()

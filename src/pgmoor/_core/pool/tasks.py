@@ -1,0 +1,60 @@
+"""The background tasks of one host's pool: named, owned, and reported when they fail."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from pgmoor._core.reporting.log_fields import fields
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+logger = logging.getLogger("pgmoor.pool")
+
+CANCEL_PATIENCE = 0.1  # seconds for a cancelled task to end
+
+
+class PoolTasks:
+    """Keeps the tasks until they have ended."""
+
+    def __init__(self, manager: str, host: str) -> None:
+        self._manager = manager
+        self._host = host
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __bool__(self) -> bool:
+        """Whether any task is running."""
+        return bool(self._tasks)
+
+    def spawn(self, work: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
+        """Run *work* in a task of its own."""
+        task = asyncio.create_task(work, name=f"pgmoor-{self._host}-{what}")
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            name = task.get_name()
+            extra = fields("InternalError", self._manager, host=self._host, task=name)
+            logger.error("%s failed", name, exc_info=error, extra=extra)
+
+    async def aclose(self, timeout: float) -> None:
+        """Wait *timeout* seconds for all tasks to end, then cancel those that have not."""
+        me = asyncio.current_task()
+        if tasks := {task for task in self._tasks if task is not me}:
+            _, late = await asyncio.wait(tasks, timeout=timeout)
+            for task in late:
+                name = task.get_name()
+                extra = fields(
+                    "TaskCancelled", self._manager, host=self._host, task=name, timeout=timeout
+                )
+                logger.warning(
+                    "%s did not end within %.1f s; cancelled", name, timeout, extra=extra
+                )
+                task.cancel()
+            if late:
+                await asyncio.wait(late, timeout=min(timeout, CANCEL_PATIENCE))

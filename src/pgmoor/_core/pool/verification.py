@@ -1,0 +1,128 @@
+"""Whether a connection works, by a round trip or the user's `check`; and bringing one to rest."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from psycopg import errors
+
+from pgmoor._core.connection.abort_timer import abort_after
+from pgmoor._core.connection.abortable import BAD
+from pgmoor._core.connection.bounded_read import ping
+from pgmoor._core.connection.managed import IDLE, ManagedConnection
+from pgmoor._core.hosts.failures import Failure, FailureKind
+from pgmoor._core.reporting.log_fields import fields
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from pgmoor._core.hosts.host import Host
+    from pgmoor._core.settings.settings import Settings
+    from pgmoor._core.state.evidence import Evidence
+
+logger = logging.getLogger("pgmoor.pool")
+
+CHECK_GRACE = 0.2  # seconds: more than a timer takes that fires late
+
+
+class Verifier:
+    """Tests and resets the connections of one host."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        host: Host,
+        evidence: Evidence,
+        *,
+        check: Callable[[Any], Awaitable[None]] | None,
+        reset: Callable[[Any], Awaitable[None]] | None,
+    ) -> None:
+        self._settings = settings
+        self._host = host
+        self._evidence = evidence
+        self._check = check
+        self._reset = reset
+
+    async def verify(self, conn: ManagedConnection, limit: float) -> bool:
+        """Return whether a connection works, within *limit* seconds; one that doesn't is dropped.
+
+        Raises `TimeoutError`, with the connection dropped, when there is no answer.
+        """
+        try:
+            if self._check is None or conn.has_unread():
+                await ping(conn, limit)
+            if self._check is not None:
+                await self._run_check(self._check, conn, limit)
+        except TimeoutError:
+            conn.discard()
+            raise
+        except errors.Error:
+            return False
+        finally:
+            if conn.pgconn.transaction_status != IDLE:
+                conn.discard()
+        return conn.pgconn.status != BAD
+
+    async def _run_check(
+        self, check: Callable[[Any], Awaitable[None]], conn: ManagedConnection, limit: float
+    ) -> None:
+        with abort_after(conn, limit, f"`check` took longer than {limit:g} s") as timer:
+            try:
+                async with asyncio.timeout(limit + CHECK_GRACE):  # it may wait for something else
+                    await check(conn)
+                    if conn.pgconn.transaction_status != IDLE:
+                        await conn.rollback()
+            except Exception as error:  # noqa: BLE001  `check` is the user's
+                if timer.expired:
+                    raise TimeoutError from None
+                self._check_failed(conn, error)
+
+    def _check_failed(self, conn: ManagedConnection, error: Exception) -> None:
+        """Drop a connection that failed the user's `check`; report it if it was a new one."""
+        reason = f"`check` raised {type(error).__name__}"
+        logger.info(
+            "a connection to %s: %s",
+            self._host,
+            reason,
+            extra=fields("CheckFailed", self._settings.name, host=self._host.label, reason=reason),
+        )
+        if conn.lease == 0 and conn.pgconn.status != BAD:
+            self._evidence.dial_failed(self._host, Failure(FailureKind.OTHER, reason))
+        conn.discard()
+
+    async def reset(self, conn: ManagedConnection) -> None:
+        """Roll back a returned connection and run the user's `reset`, in bounded time.
+
+        One that is not idle afterwards is dropped.
+        """
+        limit = self._settings.cancel_timeout
+        try:
+            async with asyncio.timeout(2 * limit):
+                with abort_after(conn, limit, f"no answer to a rollback within {limit:g} s"):
+                    await self._bring_to_rest(conn)
+        except Exception as error:  # noqa: BLE001  `reset` is the user's and may raise anything
+            kind = type(error).__name__
+            logger.warning(
+                "a returned connection to %s is dropped: %s",
+                self._host,
+                kind,
+                extra=fields(
+                    "ConnectionDropped", self._settings.name, host=self._host.label, reason=kind
+                ),
+            )
+            conn.discard()
+        if conn.pgconn.transaction_status != IDLE:
+            conn.discard()
+
+    async def _bring_to_rest(self, conn: ManagedConnection) -> None:
+        status = conn.info.transaction_status.name
+        if status == "ACTIVE":
+            conn.abort("it was given back while a query was running on it")
+            async with conn.lock:  # until that query's task has met the error
+                return
+        if status in ("INTRANS", "INERROR"):
+            await conn.rollback()
+        if self._reset is not None and conn.pgconn.transaction_status == IDLE:
+            await self._reset(conn)

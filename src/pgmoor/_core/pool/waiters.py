@@ -1,0 +1,55 @@
+"""The callers who wait for a connection, first come, first served."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from pgmoor._core.connection.managed import ManagedConnection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Waiter = asyncio.Future[ManagedConnection]
+
+
+class WaiterQueue:
+    """A queue of futures, each of which gets a connection or an exception."""
+
+    def __init__(self) -> None:
+        self.waiters: OrderedDict[Waiter, None] = OrderedDict()
+        self.added = 0  # in all
+
+    def __len__(self) -> int:
+        return len(self.waiters)
+
+    def add(self) -> Waiter:
+        """Add a waiter at the end."""
+        waiter: Waiter = asyncio.get_running_loop().create_future()
+        self.waiters[waiter] = None
+        self.added += 1
+        return waiter
+
+    def remove(self, waiter: Waiter) -> None:
+        """Cancel a waiter and remove it, if it is still in the queue."""
+        waiter.cancel()
+        self.waiters.pop(waiter, None)
+
+    def hand_over(self, conn: ManagedConnection) -> bool:
+        """Give a connection to the first waiter; return whether there was one."""
+        while self.waiters:
+            waiter, _ = self.waiters.popitem(last=False)
+            if not waiter.done():
+                conn.idle_since = monotonic()
+                waiter.set_result(conn)
+                return True
+        return False
+
+    def fail_all(self, make: Callable[[], Exception]) -> None:
+        """Give every waiter an exception now."""
+        while self.waiters:
+            waiter, _ = self.waiters.popitem(last=False)
+            if not waiter.done():
+                waiter.set_exception(make())
