@@ -1,0 +1,1 @@
+"""Watches the hosts, and moves every caller to another one."""

@@ -1,0 +1,179 @@
+"""The background tasks of an open manager, apart from the probes.
+
+They decide, reconnect, ping idle connections, look for connections held too long, and ask for the
+list of hosts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import anyio
+
+from pgmoor import events as ev
+from pgmoor._core.pool.idle import oldest_idle, take_idle_since
+from pgmoor._core.reporting.log_fields import fields
+from pgmoor._core.settings.callables import CallableFailed
+from pgmoor._core.util.backoff import delays, spread
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from pgmoor._core.connection.managed import ManagedConnection
+    from pgmoor._core.pool.checkout import CheckoutQueue
+    from pgmoor._core.reporting.reporter import Reporter
+    from pgmoor._core.settings.settings import Settings
+    from pgmoor._core.state.evidence import Evidence
+    from pgmoor._core.state.phase import Phase
+    from pgmoor.instruments import Instrument
+
+    from .controller import FailoverController
+    from .probing import Probing
+
+logger = logging.getLogger("pgmoor.monitor")
+
+SEARCHING_INTERVAL = 1.0  # seconds between calls for the list of hosts while none qualifies
+
+
+class Background:
+    """Owns the background tasks while the manager is open."""
+
+    def __init__(  # noqa: PLR0917  each is a part of its own, passed once, by the runtime
+        self,
+        settings: Settings,
+        evidence: Evidence,
+        phase: Phase,
+        queue: CheckoutQueue,
+        controller: FailoverController,
+        probing: Probing,
+        reporter: Reporter,
+        instruments: list[Instrument],
+    ) -> None:
+        self._settings = settings
+        self._evidence = evidence
+        self._phase = phase
+        self._queue = queue
+        self._controller = controller
+        self._probing = probing
+        self._reporter = reporter
+        self._instruments = instruments
+
+    async def run(self) -> None:
+        """Run all background tasks; ends by cancellation only."""
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._controller.run, name="pgmoor-failover")
+                self._probing.start(group)
+                for work, name in (
+                    (self._reconnect, "pgmoor-reconnect"),
+                    (self._keep_alive, "pgmoor-keepalive"),
+                    (self._check_holders, "pgmoor-holders"),
+                    (self._discover, "pgmoor-discovery"),
+                ):
+                    group.start_soon(self._forever, work, name, name=name)
+        finally:
+            self._probing.close()
+
+    async def _forever(self, work: Callable[[], Awaitable[None]], name: str) -> None:
+        """Repeat *work*; a turn that fails is logged and does not end it."""
+        while True:
+            try:
+                await work()
+            except Exception:
+                extra = fields("InternalError", self._settings.name, task=name)
+                logger.exception("%s failed; going on", name, extra=extra)
+                await asyncio.sleep(1.0)
+
+    # -- hosts ---------------------------------------------------------------------------------
+
+    async def _discover(self) -> None:
+        """Call for the list of hosts: at its interval, and more often during a search."""
+        discovery = self._settings.discovery
+        if discovery is None:
+            await asyncio.Event().wait()
+            return
+        with anyio.move_on_after(spread(self._settings.hosts_interval)):
+            await self._phase.searching.wait()
+            await asyncio.sleep(spread(SEARCHING_INTERVAL))
+        try:
+            hosts = await discovery.call_within(self._settings.connect_timeout)
+        except CallableFailed as error:
+            self._reporter.list_unknown(error.failure)
+        else:
+            self._controller.revise(hosts)
+        self._probing.follow_list()
+
+    async def _reconnect(self) -> None:
+        """While no host is in use, probe those that are down again and again, ever more slowly."""
+        await self._phase.searching.wait()
+        began = monotonic()
+        most, longest = self._settings.max_tries, self._settings.max_time
+        waits = delays(self._settings.backoff_base, self._settings.backoff_cap)
+        reported = False
+        for tries, delay in enumerate(waits, start=1):
+            for instrument in self._instruments:
+                instrument.searched()
+            self._probing.retry_lost()
+            last = most is not None and tries >= most
+            if await self._found(self._settings.health_timeout if last else delay):
+                return
+            spent = monotonic() - began
+            if spent >= self._settings.reconnect_timeout and not reported:
+                reported = True
+                self._reporter.tell(ev.ReconnectFailed(seconds=spent))
+            if last or (longest is not None and spent >= longest):
+                self._controller.give_up(tries, spent)
+                return
+
+    async def _found(self, seconds: float) -> bool:
+        with anyio.move_on_after(seconds):
+            await self._phase.found.wait()
+        return not self._phase.searching.is_set()
+
+    # -- connections ---------------------------------------------------------------------------
+
+    async def _keep_alive(self) -> None:
+        """Ping the connection that has been idle longest, when it has been so for too long."""
+        interval = self._settings.keepalive_interval
+        pool = self._queue.pool
+        oldest = oldest_idle(pool) if pool is not None else None
+        due = monotonic() + interval if oldest is None else oldest + interval
+        await asyncio.sleep(min(max(due - monotonic(), 0.0), interval))
+        if pool is None or pool is not self._queue.pool or monotonic() < due:
+            return
+        conn = await take_idle_since(pool, monotonic() - interval)
+        if conn is None:
+            await asyncio.sleep(min(1.0, interval))
+            return
+        try:
+            if not await pool.verify(conn):
+                self._evidence.suspect("an idle connection broke")
+        finally:
+            await self._queue.feeder.place(pool, conn)
+
+    async def _check_holders(self) -> None:
+        """Report each connection that is held for longer than `held_warning`, once."""
+        limit = self._settings.held_warning
+        if limit is None:
+            await asyncio.Event().wait()
+            return
+        await asyncio.sleep(min(limit / 4, 60.0))
+        pool = self._queue.pool
+        now = monotonic()
+        for conn in tuple(pool.connections) if pool is not None else ():
+            if conn.holder and conn.reported != conn.lease and now - conn.held_since > limit:
+                conn.reported = conn.lease
+                self._report_holder(conn, now - conn.held_since)
+
+    def _report_holder(self, conn: ManagedConnection, seconds: float) -> None:
+        task = conn.holder
+        name = task.get_name() if task is not None else "no task"
+        frames = task.get_stack(limit=12) if task is not None else []
+        lines = (line for frame in frames for line in traceback.format_stack(frame, limit=1))
+        stack = "".join(lines)
+        event = ev.HeldTooLong(task=name, seconds=seconds, stack=stack)
+        self._reporter.tell(event, logger, f"{event}\n{stack}")

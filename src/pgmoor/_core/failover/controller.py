@@ -1,0 +1,342 @@
+"""Decides whenever something was learnt or falls due, and moves everybody accordingly."""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import anyio
+
+from pgmoor import events as ev
+from pgmoor._core.connection.abort_timer import LATE
+from pgmoor._core.hosts.decision import Action, Decision, Reason, decide
+from pgmoor._core.hosts.host import was_replaced
+from pgmoor._core.reporting.log_fields import fields
+from pgmoor.errors import NoHostAvailable
+from pgmoor.health import State, Status
+
+from .host_pools import WARM_LIMIT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pgmoor._core.hosts.host import Host, HostState, Observation
+    from pgmoor._core.pool.checkout import CheckoutQueue
+    from pgmoor._core.pool.host_pool import HostPool
+    from pgmoor._core.reporting.reporter import Reporter
+    from pgmoor._core.settings.settings import Settings
+    from pgmoor._core.state.availability import Availability
+    from pgmoor._core.state.evidence import Evidence
+    from pgmoor._core.state.phase import Phase
+    from pgmoor.instruments import Instrument
+
+    from .host_pools import HostPools
+
+logger = logging.getLogger("pgmoor.hosts")
+
+
+class FailoverController:
+    """Chooses the host, leaves it, and goes back to a preferred one."""
+
+    def __init__(  # noqa: PLR0917  each is a part of its own, passed once, by the runtime
+        self,
+        settings: Settings,
+        evidence: Evidence,
+        phase: Phase,
+        availability: Availability,
+        queue: CheckoutQueue,
+        pools: HostPools,
+        reporter: Reporter,
+        instruments: list[Instrument],
+    ) -> None:
+        self._settings = settings
+        self._rules = settings.rules
+        self._evidence = evidence
+        self._table = evidence.table
+        self._suspicion = evidence.suspicion
+        self._phase = phase
+        self._availability = availability
+        self._queue = queue
+        self._pools = pools
+        self._reporter = reporter
+        self._instruments = instruments
+        self._opened_at = 0.0
+        self._coming: int | None = None  # the host that is being switched to
+        self._left: tuple[Host, Reason] | None = None  # the host that is being failed over from
+        self._trouble_since: float | None = None  # with that host
+        self._failback_now = False
+        self._no_failback_until = float("-inf")
+        self._settling = False  # a host qualifies, and the others are waited for
+        self._awake_since = float("-inf")  # the end of the event loop's last pause
+        evidence.on_change = self._react
+
+    # -- evidence ------------------------------------------------------------------------------
+
+    def _react(self, seen: Observation, before: HostState, after: HostState) -> None:
+        """Do at once what an observation calls for, whatever is decided later."""
+        pool = self._queue.pool
+        recovered = before.failure is not None and after.status is Status.UP
+        if recovered and not seen.dialled and pool is not None and pool.host.index == seen.host:
+            pool.dialler.restart()
+        if was_replaced(before, after):
+            self._pools.cut_off(before.host, "another server has taken over its address")
+        self._pools.retired.cut(self._table, serving=self._phase.current is not None)
+
+    def revise(self, hosts: Sequence[Host]) -> None:
+        """Take a new list of hosts; the one in use is left when another qualifies."""
+        in_use = {self._phase.current, self._table.last, self._coming}
+        in_use |= {pool.host.index for pool in self._pools.retired}
+        self._evidence.revise(hosts, in_use)
+
+    # -- requests ------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to look for a host."""
+        self._opened_at = monotonic()
+        self._search(State.STARTING)
+
+    def restart(self) -> None:
+        """Search again after having given up."""
+        if self._phase.given_up:
+            self._search(State.SEARCHING)
+            self._evidence.requests.probe_all()
+
+    def failback(self) -> None:
+        """Go back to a preferred host that qualifies, without waiting for `failback_after`."""
+        self._failback_now = True
+        self._evidence.changed.set()
+
+    def give_up(self, tries: int, seconds: float) -> None:
+        """Stop searching; callers who wait fail."""
+        if not self._phase.outage_announced:
+            self._announce_outage()
+        self._phase.give_up()
+        self._reporter.tell(ev.GaveUp(tries=tries, seconds=seconds))
+        self._fail_waiting()
+
+    def stop(self) -> None:
+        """Leave the current host for good."""
+        pool = self._queue.pool
+        self._queue.feeder.serve_from(None)
+        if pool is not None:
+            self._pools.retired.retire(pool, "the manager is closed", abort=False)
+        self._phase.close()
+
+    # -- deciding ------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Decide whenever something was learnt or falls due; ends only by cancellation."""
+        while True:
+            self._evidence.changed.clear()
+            recheck_at: float | None = None
+            try:
+                recheck_at = await self._step()
+            except Exception:  # one bad turn must not end all decisions
+                extra = fields("InternalError", self._settings.name, task="steering")
+                logger.exception("a decision could not be carried out", extra=extra)
+                recheck_at = monotonic() + 0.1
+            await self._pause(recheck_at)
+
+    async def _pause(self, until: float | None) -> None:
+        changed = self._evidence.changed
+        if until is None:
+            await changed.wait()
+            return
+        now = monotonic()
+        due = max(now + 0.002, until)
+        with anyio.move_on_after(due - now):
+            await changed.wait()
+        if monotonic() - due > LATE:
+            self._awake_since = monotonic()
+
+    def _decide(self) -> Decision:
+        return decide(
+            self._table,
+            self._rules,
+            self._phase.current,
+            self._phase.searching_since,
+            monotonic(),
+            failback_now=self._failback_now,
+            awake_since=self._awake_since,
+        )
+
+    async def _step(self) -> float | None:
+        """Decide once and act; return when to decide again, if time alone can change it."""
+        if self._phase.given_up:
+            return None
+        decision = self._decide()
+        held_off = monotonic() < self._no_failback_until and not self._failback_now
+        if decision.reason is Reason.PREFERRED and held_off:
+            decision = Decision(
+                Action.STAY, self._phase.current, Reason.FINE, self._no_failback_until
+            )
+        match decision.action:
+            case Action.SWITCH:
+                await self._switch(decision)
+            case Action.LEAVE:
+                self._leave(decision)
+            case Action.STAY:
+                return self._stay(decision)
+            case Action.WAIT:
+                return self._wait(decision)
+        self._failback_now = False
+        return monotonic()
+
+    def _stay(self, decision: Decision) -> float | None:
+        phase = self._phase
+        assert phase.current is not None
+        self._failback_now = False
+        state = self._table[phase.current]
+        host = state.host.label
+        if decision.reason is Reason.ONLY_ONE_LEFT and phase.state is not State.STALLED:
+            phase.enter(State.STALLED)
+            self._reporter.tell(ev.Stalled(host=host))
+        elif decision.reason is Reason.FINE and phase.state is State.STALLED:
+            self._reporter.tell(ev.StallEnded(host=host, seconds=monotonic() - phase.since))
+            phase.enter(State.READY)
+        if state.silent_since is not None and self._suspicion.since is None:
+            self._evidence.suspect(f"{host} missed a health check")
+        check_at = self._suspicion.resolve(self._table, state, self._rules.settle, monotonic())
+        return min((at for at in (decision.recheck_at, check_at) if at is not None), default=None)
+
+    def _wait(self, decision: Decision) -> float | None:
+        settling = decision.reason is Reason.SETTLING
+        if settling and not self._settling:
+            # What ended the silence of one host may have ended that of the others.
+            self._evidence.requests.probe_all()
+        self._settling = settling
+        since = self._phase.searching_since
+        assert since is not None
+        if decision.reason is Reason.NONE and not self._phase.outage_announced:
+            due = since + self._grace()
+            if monotonic() < due:
+                return due
+            self._announce_outage()
+        return decision.recheck_at
+
+    def _grace(self) -> float:
+        """Return the seconds of a search before it counts as an outage.
+
+        At the start nothing is wrong while the first answers may still be on their way.
+        """
+        starting = self._phase.state is State.STARTING
+        if starting and any(state.asked_at == float("-inf") for state in self._table):
+            return max(self._settings.settle, self._settings.health_timeout)
+        return self._settings.settle
+
+    def _announce_outage(self) -> None:
+        self._phase.announce_outage()
+        self._reporter.outage_started(self._availability.hosts())
+        if self._settings.when_down == "fail":
+            self._fail_waiting()
+
+    def _fail_waiting(self) -> None:
+        refusal = self._availability.refusal
+        self._queue.waiting.fail_all(lambda: refusal() or NoHostAvailable("no host available"))
+
+    # -- acting --------------------------------------------------------------------------------
+
+    def _search(self, state: State) -> None:
+        self._settling = False
+        self._suspicion.clear()
+        self._phase.search(state)
+        self._evidence.changed.set()
+
+    def _leave(self, decision: Decision) -> None:
+        assert self._phase.current is not None
+        pool = self._queue.pool
+        state = self._table[self._phase.current]
+        detail = f" ({state.failure})" if state.failure else ""
+        reason = decision.reason.value + detail
+        self._reporter.leaving(state.host, reason)
+        self._note_left(state.host)
+        self._left = (state.host, decision.reason)
+        self._trouble_since = self._first_sign(state.host)
+        self._phase.current = None
+        self._queue.feeder.serve_from(None)
+        if pool is not None:
+            self._pools.retired.retire(pool, f"the host was left: {reason}", abort=decision.abort)
+        self._search(State.SEARCHING)
+        self._evidence.requests.probe_all()
+
+    async def _switch(self, decision: Decision) -> None:
+        assert decision.host is not None
+        host = self._table[decision.host].host
+        if self._phase.current is not None and decision.reason is not Reason.PREFERRED:
+            self._note_left(self._table[self._phase.current].host)
+        pool = self._pools.make(host)
+        self._coming = host.index  # the list may change while its pool is filled
+        try:
+            await pool.open()
+            if decision.reason is Reason.PREFERRED and not await self._warm(pool, decision):
+                return
+        except BaseException:
+            self._pools.retired.retire(pool, "it was not needed after all", abort=True)
+            raise
+        finally:
+            self._coming = None
+        self._take_over(pool, decision)
+
+    def _take_over(self, pool: HostPool, decision: Decision) -> None:
+        """Serve everybody from *pool*, and retire the one in use."""
+        host, old, before = pool.host, self._queue.pool, self._phase.current
+        former = None if before is None else self._table[before].host
+        self._phase.current = host.index
+        self._table.adopt(host.index)
+        self._reporter.watch_foreign(self._table)
+        self._queue.feeder.serve_from(pool)
+        if old is not None:
+            reason = f"the host was left for {host}: {decision.reason.value}"
+            self._pools.retired.retire(old, reason, abort=decision.abort)
+        self._announce_switch(host, former, decision)
+        self._left = None
+        self._phase.use(host.index)
+        self._evidence.requests.probe_all()  # also those that were left to the reconnect task
+        self._phase.enter(State.READY)
+
+    async def _warm(self, pool: HostPool, decision: Decision) -> bool:
+        """Fill a preferred host's pool; return whether it may take over now."""
+        full = await self._pools.warm(pool, lambda: self._decide() == decision)
+        if full and self._decide().host == decision.host:
+            return True
+        self._pools.retired.retire(pool, "it could not take over", abort=True)
+        self._no_failback_until = monotonic() + max(WARM_LIMIT, self._settings.failback_after)
+        return False
+
+    # -- reporting -----------------------------------------------------------------------------
+
+    def _first_sign(self, host: Host) -> float:
+        """Return the first sign of trouble with a host, or else its last answer."""
+        state = self._table[host.index]
+        suspected = None if self._suspicion.since is None else self._suspicion.first_hint
+        signs = [at for at in (state.silent_since, suspected) if at is not None]
+        return min(signs, default=state.asked_at)
+
+    def _note_left(self, host: Host) -> None:
+        noticed = monotonic() - self._first_sign(host)
+        for instrument in self._instruments:
+            instrument.left(host.label, noticed)
+
+    def _announce_switch(self, host: Host, before: Host | None, decision: Decision) -> None:
+        now = monotonic()
+        if decision.reason is Reason.PREFERRED and before is not None:
+            self._reporter.tell(ev.Failback(before=before.label, after=host.label))
+            return
+        began = self._trouble_since if before is None else self._first_sign(before)
+        left = (before, decision.reason) if before is not None else self._left
+        if left is None:
+            self._reporter.tell(ev.Connected(host=host.label, seconds=now - self._opened_at))
+        elif left[0] != host:
+            self._reporter.tell(
+                ev.Failover(
+                    before=left[0].label,
+                    after=host.label,
+                    reason=left[1].value,
+                    seconds=0.0 if began is None else now - began,
+                )
+            )
+        if self._phase.outage_since is not None:
+            lasted = now - self._phase.outage_since
+            self._phase.outage_since = None
+            self._reporter.tell(ev.OutageEnded(host=host.label, seconds=lasted))

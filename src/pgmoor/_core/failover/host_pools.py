@@ -1,0 +1,128 @@
+"""The pools of all hosts: the one in use, one being filled, and retired ones still in use."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+import anyio
+
+from pgmoor._core.hosts.decision import Reason
+from pgmoor._core.pool.host_pool import Callbacks, HostPool
+from pgmoor.health import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from pgmoor._core.connection.managed import ManagedConnection
+    from pgmoor._core.dialling.connector import Connectors
+    from pgmoor._core.hosts.host import Host
+    from pgmoor._core.hosts.table import HostTable
+    from pgmoor._core.settings.settings import Settings
+    from pgmoor._core.settings.sizes import Sizes
+    from pgmoor._core.state.evidence import Evidence
+    from pgmoor.instruments import Instrument
+
+WARM_LIMIT = 5.0  # seconds that a failback waits for the preferred host's pool to fill
+
+
+class HostPools:
+    """Makes the pools, and remembers them until their last connection has come back."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        connectors: Connectors,
+        evidence: Evidence,
+        callbacks: Callbacks,
+        *,
+        instruments: list[Instrument],
+        dial_counter: Instrument,
+        take_back: Callable[[ManagedConnection], Awaitable[None]],
+    ) -> None:
+        self.sizes = settings.sizes
+        self.retired = RetiredPools()
+        self._settings = settings
+        self._connectors = connectors
+        self._evidence = evidence
+        self._callbacks = callbacks
+        self._instruments = instruments
+        self._dial_counter = dial_counter
+        self._take_back = take_back
+        self._all: WeakSet[HostPool] = WeakSet()
+
+    def make(self, host: Host) -> HostPool:
+        """Return a new pool for a host, not open yet."""
+        pool = HostPool(
+            self._settings,
+            self._connectors.to(host),
+            host,
+            self._evidence,
+            self._callbacks,
+            sizes=self.sizes,
+            instruments=self._instruments,
+            dial_counter=self._dial_counter,
+            take_back=self._take_back,
+        )
+        self._all.add(pool)
+        return pool
+
+    async def resize(self, sizes: Sizes) -> None:
+        """Change the limits of the pool in use, of one being filled, and of those to come."""
+        self.sizes = sizes
+        for pool in tuple(self._all):
+            if pool.retired_because is None:
+                await pool.resize(sizes)
+
+    def cut_off(self, host: Host, reason: str) -> None:
+        """Cut all connections to the server that was at *host*: they still lead to it.
+
+        The dial that found this out adds its own connection to the pool only afterwards.
+        """
+        for pool in tuple(self._all):
+            if pool.host.index == host.index:
+                pool.cut(reason)
+                if pool.retired_because is None:
+                    pool.tasks.spawn(pool.drain(), "renew")
+
+    async def warm(self, pool: HostPool, still_wanted: Callable[[], bool]) -> bool:
+        """Fill a preferred host's pool before anyone moves to it; return whether it is full.
+
+        Gives up after some seconds, or once it is not *still_wanted*.
+        """
+        limit = monotonic() + WARM_LIMIT
+        enough = pool.inner.min_size
+        while len(pool.connections) < enough and monotonic() < limit:
+            self._evidence.changed.clear()
+            with anyio.move_on_after(0.02):
+                await self._evidence.changed.wait()
+            if not still_wanted():
+                break
+        return len(pool.connections) >= enough
+
+
+class RetiredPools:
+    """The pools of hosts that were left, while connections of theirs are still held."""
+
+    def __init__(self) -> None:
+        self._pools: set[HostPool] = set()
+
+    def __iter__(self) -> Iterator[HostPool]:
+        return iter(tuple(self._pools))
+
+    def retire(self, pool: HostPool, why: str, *, abort: bool) -> None:
+        """Retire a pool; with *abort*, cut the connections that are held."""
+        self._pools.add(pool)
+        pool.retire(why, abort=abort)
+
+    def cut(self, table: HostTable, *, serving: bool) -> None:
+        """Cut what is still held on a host that has since turned out to be stale or dead."""
+        for pool in self:
+            state = table[pool.host.index]
+            if not pool.connections and not pool.tasks:
+                self._pools.discard(pool)
+            elif table.is_stale(state):
+                pool.retire(Reason.STALE.value, abort=True)
+            elif serving and state.status in (Status.SILENT, Status.DOWN):
+                pool.retire("the host was left, and does not answer", abort=True)
