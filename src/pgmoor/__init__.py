@@ -1,7 +1,10 @@
 """pgmoor keeps an asyncio program connected to PostgreSQL."""
 
+from ._core.connection.managed import ManagedConnection
+from ._core.hosts.rules import Target
+from ._core.manager.manager import ConnectionManager
+from ._core.settings.tls import InsecureTransportWarning
 from ._version import __version__
-from .connection import ManagedConnection
 from .errors import (
     CommitOutcomeUnknown,
     ConfigError,
@@ -12,9 +15,6 @@ from .errors import (
     TooManyRequests,
 )
 from .health import Health, Holder, HostHealth, PoolFigures, Role, State, Status
-from .manager import ConnectionManager
-from .policy import Target
-from .tls import InsecureTransportWarning
 
 __all__ = [
     "CommitOutcomeUnknown",

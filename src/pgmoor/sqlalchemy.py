@@ -30,14 +30,15 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.util import await_
 from sqlalchemy.util.concurrency import in_greenlet
 
+from ._core.pool.checkout import pool_of
 from .errors import ConfigError
 
 if TYPE_CHECKING:
     from psycopg.types import TypeInfo
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from .connection import ManagedConnection
-    from .manager import ConnectionManager
+    from ._core.connection.managed import ManagedConnection
+    from ._core.manager.manager import ConnectionManager
 
 __all__ = ["create_async_engine"]
 
@@ -109,11 +110,10 @@ class Loan:
 
     def end_soon(self) -> None:
         """Have the manager's loop give the connection back; may be called in any thread."""
-        loop, pool = self.manager._loop, self.conn.host_pool  # noqa: SLF001  not for everybody
+        loop, pool = self.manager._loop, pool_of(self.conn)  # noqa: SLF001  not for everybody
         assert loop is not None
-        assert pool is not None
         with suppress(RuntimeError):  # the loop is closed, and all connections with it
-            loop.call_soon_threadsafe(lambda: pool.spawn(self.end(), "collected"))
+            loop.call_soon_threadsafe(lambda: pool.tasks.spawn(self.end(), "collected"))
 
 
 class Dialect(PGDialectAsync_psycopg):

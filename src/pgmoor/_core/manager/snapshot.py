@@ -1,14 +1,41 @@
-"""From what a manager knows to its `Health` report. Pure."""
+"""From what a manager knows to its `Health` report."""
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING, Literal
 
-from pgmoor.health import SATURATED, SERVING, Health, HostHealth, PoolFigures, State, Status
-from pgmoor.hosts import HostTable
+from pgmoor._core.hosts.table import HostTable
+from pgmoor.health import SATURATED, SERVING, Health, PoolFigures, State, Status
 
 if TYPE_CHECKING:
-    from pgmoor.config import Settings
+    from pgmoor._core.settings.settings import Settings
+    from pgmoor._core.state.phase import Phase
+    from pgmoor.health import HostHealth
+
+
+def snapshot(
+    name: str,
+    phase: Phase,
+    hosts: tuple[HostHealth, ...],
+    pool: PoolFigures,
+    *,
+    live: bool,
+    empty: str | None,
+) -> Health:
+    """Return the report of an open manager; *empty* is as in `grade()`."""
+    status, reason = grade(phase.state, pool, hosts, empty)
+    return Health(
+        live=live,
+        ready=phase.serving and empty is None,
+        status=status,
+        state=phase.state.value,
+        reason=reason,
+        since=monotonic() - phase.since,
+        pool=pool,
+        hosts=hosts,
+        name=name,
+    )
 
 
 def grade(

@@ -1,14 +1,11 @@
-"""`ConnectionManager`: the facade; what it holds open is a `Machine`."""
+"""`ConnectionManager`: the public face; what it holds open is a `Runtime`."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import inspect
 import itertools
 import logging
-import os
-import weakref
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,35 +13,43 @@ import anyio
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
-from ._core.manager.snapshot import unopened
-from .checks import check_hooks, check_name, check_open, name_or_number
-from .config import make_settings
-from .connection import ManagedConnection
-from .errors import ConfigError, ManagerClosed, NoHostAvailable, PoolExhausted
-from .events import GaveUp, ReconnectFailed
-from .health import Health, State
-from .hidden import Hidden
-from .instruments import Guarded
-from .listeners import EventStream, Listeners
-from .logs import fields
-from .sizes import Sizes
-from .tls import warn_of_weak_tls
+from pgmoor._core.connection.managed import ManagedConnection
+from pgmoor._core.pool.idle import check_idle
+from pgmoor._core.reporting.instrument_list import Guarded
+from pgmoor._core.reporting.listeners import EventStream, Listeners
+from pgmoor._core.reporting.log_fields import fields
+from pgmoor._core.settings.build import make_settings
+from pgmoor._core.settings.sizes import Sizes
+from pgmoor._core.settings.tls import warn_of_weak_tls
+from pgmoor._core.settings.validation import check_hooks, check_name, check_open, name_or_number
+from pgmoor._core.util import forking
+from pgmoor._core.util.asynctools import value_of
+from pgmoor._core.util.secrets import Hidden
+from pgmoor.errors import ConfigError, ManagerClosed, NoHostAvailable, PoolExhausted
+from pgmoor.events import GaveUp, ReconnectFailed
+from pgmoor.health import Health, State
+
+from .snapshot import unopened
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from types import TracebackType
 
-    from .alerts import Alerts
-    from .alerts._service import AlertService
-    from .checkout import Checkout, Desk
-    from .checks import Failback, WhenDown
-    from .config import Settings
-    from .discovery import HostsParam
-    from .events import Event
-    from .hosts import Host
-    from .instruments import Instrument
-    from .machine import Machine
-    from .sources import ConninfoParam, KwargsParam, PasswordParam
+    from pgmoor._core.hosts.host import Host
+    from pgmoor._core.pool.checkout import Checkout, CheckoutQueue
+    from pgmoor._core.settings.callables import (
+        ConninfoParam,
+        HostsParam,
+        KwargsParam,
+        PasswordParam,
+    )
+    from pgmoor._core.settings.settings import Settings
+    from pgmoor._core.settings.validation import Failback, WhenDown
+    from pgmoor.events import Event
+    from pgmoor.instruments import Instrument
+
+    from .alerting import Alerts, AlertService
+    from .runtime import Runtime
 
 logger = logging.getLogger("pgmoor.manager")
 
@@ -227,12 +232,12 @@ class ConnectionManager:
         self._instruments: list[Instrument] = []
         self._on_event = on_event
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._machine: Machine | None = None
+        self._runtime: Runtime | None = None
         self._closed = False
         self._closing: asyncio.Task[None] | None = None
         self._forked = False
-        self._watch: AlertService | None = None
-        self._alerts = _make_alerts(channels)
+        self._alert_service: AlertService | None = None
+        self._alerts = _alerts_of(channels)
         if open:
             self._open_at_once()
 
@@ -267,7 +272,7 @@ class ConnectionManager:
         deadline = monotonic() + timeout
         if self._forked:
             self._usable()
-        if self._machine is None and not self._closed and not self._settings.hosts:
+        if self._runtime is None and not self._closed and not self._settings.hosts:
             await self._ask_for_hosts(timeout if wait else self._settings.connect_timeout)
         if self._closed:
             raise ManagerClosed(f"{self.name!r} was closed; make a new ConnectionManager")
@@ -277,21 +282,21 @@ class ConnectionManager:
             await self.wait(max(deadline - monotonic(), 0.0))
 
     async def _ask_for_hosts(self, limit: float) -> None:
-        sources, discovery = self._settings.sources, self._settings.discovery
+        callables, discovery = self._settings.callables, self._settings.discovery
         discovered: tuple[Host, ...] = ()
         try:
             async with asyncio.timeout(limit) as timer:
-                asked = await sources.ask()
+                asked = await callables.call()
                 if discovery is not None:
-                    discovered = await discovery.ask()
+                    discovered = await discovery.call()
         except TimeoutError:
             if not timer.expired():
                 raise
-            names = " or ".join(sources.names() + ["hosts"] * (discovery is not None))
+            names = " or ".join(callables.names() + ["hosts"] * (discovery is not None))
             raise NoHostAvailable(
-                f"the callable for {names} gave nothing within {limit:g} s"
+                f"the callable for {names} returned nothing within {limit:g} s"
             ) from None
-        if self._machine is None:  # else another task was quicker
+        if self._runtime is None:  # else another task was quicker
             self._settings = self._make_settings(asked, discovered)
 
     def _open_at_once(self) -> None:
@@ -311,7 +316,7 @@ class ConnectionManager:
             ) from None
 
     def _start(self) -> None:
-        if self._machine is not None:
+        if self._runtime is not None:
             return  # another task was quicker
         self._loop = asyncio.get_running_loop()
         warn_of_weak_tls(self._settings)
@@ -320,31 +325,32 @@ class ConnectionManager:
         if self._reconnect_failed is not None:
             self._listeners.subscribe(self._tell_reconnect_failed)
         if self._alerts is not None:
-            self._watch = self._alerts.watch(self._settings, self._listeners)
-        self._machine = self._build()
-        self._machine.start()
-        _open_managers.add(self)
+            self._alert_service = self._alerts.watch(self._settings, self._listeners)
+        self._runtime = self._build()
+        self._runtime.start()
+        forking.register(self)
 
     async def _tell_reconnect_failed(self, event: Event) -> None:
         if isinstance(event, GaveUp | ReconnectFailed) and self._reconnect_failed is not None:
-            answer = self._reconnect_failed(self)
-            if inspect.isawaitable(answer):
-                await answer
+            await value_of(self._reconnect_failed, self)
 
-    def _build(self) -> Machine:
+    def _build(self) -> Runtime:
         # Imported when it is needed: `import pgmoor` is to cost what `import psycopg_pool` does.
-        from .machine import Machine  # noqa: PLC0415
+        from pgmoor._core.pool.host_pool import Callbacks  # noqa: PLC0415
 
-        return Machine(
+        from .runtime import Runtime  # noqa: PLC0415
+
+        return Runtime(
             self._settings,
             self._listeners,
-            connection_class=self._connection_class,
-            configure=self._configure,
-            check=self._check,
-            reset=self._reset,
+            Callbacks(
+                connection_class=self._connection_class,
+                configure=self._configure,
+                check=self._check,
+                reset=self._reset,
+            ),
             instruments=self._instruments,
-            refusal=self._why_unusable,
-            give_back=self.putconn,
+            unusable=self._why_unusable,
         )
 
     async def close(self, timeout: float | None = None) -> None:
@@ -354,31 +360,33 @@ class ConnectionManager:
         are cut, so that nothing hangs on a silent server. Not waited for: connections that the
         calling task holds itself. Returns within *timeout* and a moment. Closing twice is harmless.
         """
-        machine = self._machine
-        if machine is None or self._forked:
+        runtime = self._runtime
+        if runtime is None or self._forked:
             self._closed = True
             return
         if self._closing is None:
             self._closed = True
             limit = self._settings.close_timeout if timeout is None else timeout
-            work = self._close(machine, limit, asyncio.current_task())
+            work = self._close(runtime, limit, asyncio.current_task())
             self._closing = asyncio.create_task(work, name=f"{self.name}-close")
         # It goes on when this caller is cancelled, and a second call waits for it, too.
         await asyncio.shield(self._closing)
 
     async def _close(
-        self, machine: Machine, limit: float, caller: asyncio.Task[Any] | None
+        self, runtime: Runtime, limit: float, caller: asyncio.Task[Any] | None
     ) -> None:
         deadline = monotonic() + limit
         flushing = None
-        if self._watch is not None:
-            flushing = asyncio.create_task(self._watch.aclose(limit), name=f"{self.name}-flush")
-        machine.desk.waiting.fail_all(lambda: ManagerClosed(f"{self.name!r} was closed"))
-        await machine.stop(deadline, caller)
+        if self._alert_service is not None:
+            flushing = asyncio.create_task(
+                self._alert_service.aclose(limit), name=f"{self.name}-flush"
+            )
+        runtime.queue.waiting.fail_all(lambda: ManagerClosed(f"{self.name!r} was closed"))
+        await runtime.stop(deadline, caller)
         await self._listeners.aclose(max(deadline - monotonic(), 0.1), caller)
         if flushing is not None:
             await flushing
-        _open_managers.discard(self)
+        forking.unregister(self)
         logger.info("%r is closed", self.name, extra=fields("Closed", self.name))
 
     async def __aenter__(self) -> Self:
@@ -403,37 +411,37 @@ class ConnectionManager:
         manager). Raises `PoolExhausted`, `NoHostAvailable`, `TooManyRequests`, `ManagerClosed`, and
         `CommitOutcomeUnknown` when the connection is lost during the commit.
         """
-        return self._desk().lend(timeout)
+        return self._queue().checkout(timeout)
 
     async def getconn(self, timeout: float | None = None) -> ManagedConnection:
         """Take a connection; give it back with `putconn()`. Prefer `connection()`."""
-        return await self._desk().take(timeout)
+        return await self._queue().acquire(timeout)
 
     async def putconn(self, conn: AsyncConnection[Any]) -> None:
         """Give back what `getconn()` gave; an open transaction is rolled back.
 
         Raises `ValueError` for a connection that is not held, or not this manager's.
         """
-        pool = getattr(conn, "host_pool", None)
-        if pool is None or pool.settings is not self._settings:
+        owner = getattr(conn, "owner", None)
+        if owner is None or owner.settings is not self._settings:
             raise ValueError("the connection does not come from this manager")
         assert isinstance(conn, ManagedConnection)
         if conn.holder is None:
             raise ValueError("the connection has been given back already")
-        assert self._machine is not None
-        await self._machine.desk.give(conn)
+        assert self._runtime is not None
+        await self._runtime.queue.release(conn)
 
     async def drain(self) -> None:
         """Renew every connection: idle ones now, held ones when they come back."""
-        pool = self._usable().desk.pool
+        pool = self._usable().queue.pool
         if pool is not None:
             await pool.drain()
 
     async def check(self) -> None:
         """Ping every idle connection, one at a time; broken ones are replaced."""
-        pool = self._usable().desk.pool
+        pool = self._usable().queue.pool
         if pool is not None:
-            await pool.check()
+            await check_idle(pool)
 
     async def resize(self, min_size: int, max_size: int | None = None) -> None:
         """Change the limits of the pool; raise `ConfigError` for sizes that can't be."""
@@ -457,34 +465,32 @@ class ConnectionManager:
         Raises `NoHostAvailable` or `PoolExhausted` after *timeout* seconds. Unlike
         `AsyncConnectionPool.wait()` it leaves the manager open.
         """
-        await self._wait_until(self._usable().filled, timeout)
+        await self._wait_until(self._usable().queue.filled, timeout)
 
     async def wait_ready(self, timeout: float = 30.0) -> None:
         """Wait until a host is in use; raise `NoHostAvailable` after *timeout* seconds."""
-        steering = self._usable().steering
-        await self._wait_until(lambda: steering.serving, timeout)
+        phase = self._usable().phase
+        await self._wait_until(lambda: phase.serving, timeout)
 
     async def _wait_until(self, condition: Callable[[], bool], timeout: float) -> None:
-        steering = self._usable().steering
+        runtime = self._usable()
+        availability = runtime.availability
         refused: Exception | None = None
 
-        def settled() -> bool:
+        def decided() -> bool:
             nonlocal refused
-            refused = self._why_unusable() or steering.refusal()
+            refused = self._why_unusable() or availability.refusal()
             return refused is not None or condition()
 
         with anyio.move_on_after(timeout):
-            await steering.signal.until(settled)
+            await runtime.evidence.notifier.until(decided)
         if refused is not None:
             raise refused
         if condition():
             return
-        if steering.serving and self._machine is not None:
-            raise PoolExhausted(timeout, self._machine.figures())
-        raise NoHostAvailable(
-            f"not ready within {timeout:.2f} s",
-            steering.table.report(steering.current, monotonic()),
-        )
+        if runtime.phase.serving and self._runtime is not None:
+            raise PoolExhausted(timeout, runtime.queue.figures())
+        raise availability.error(f"not ready within {timeout:.2f} s")
 
     async def health(self, *, fresh: bool = False, timeout: float | None = None) -> Health:
         """Return the manager's condition, from memory.
@@ -492,25 +498,25 @@ class ConnectionManager:
         With *fresh* every host is probed first, for *timeout* seconds at most (default
         `health_timeout`).
         """
-        machine = self._machine
-        if fresh and machine is not None and not self._closed:
+        runtime = self._runtime
+        if fresh and runtime is not None and not self._closed:
             self._usable()
             limit = self._settings.health_timeout if timeout is None else timeout
-            await machine.monitor.probe_all(limit)
+            await runtime.probing.probe_all(limit)
         return self.snapshot()
 
     def snapshot(self) -> Health:
         """Return what `health()` does, where nothing can be awaited, and in any thread."""
-        machine = self._machine
-        return unopened(self._settings, self._state) if machine is None else machine.health()
+        runtime = self._runtime
+        return unopened(self._settings, self._state) if runtime is None else runtime.health()
 
     def get_stats(self) -> dict[str, int]:
         """Return figures and counters under the names that `AsyncConnectionPool` uses."""
-        return self._figures() if self._machine is None else self._machine.stats()
+        return self._figures() if self._runtime is None else self._runtime.stats()
 
     def pop_stats(self) -> dict[str, int]:
         """Return what `get_stats()` does, and begin to count anew."""
-        return self._figures() if self._machine is None else self._machine.stats(anew=True)
+        return self._figures() if self._runtime is None else self._runtime.stats(reset=True)
 
     def _figures(self) -> dict[str, int]:
         sizes = {"pool_min": self.min_size, "pool_max": self.max_size}
@@ -518,11 +524,11 @@ class ConnectionManager:
 
     def reconnect(self) -> None:
         """Start to search anew after the manager has given up (`max_tries`, `max_time`)."""
-        self._usable().steering.restart()
+        self._usable().controller.restart()
 
     def failback(self) -> None:
         """Go back to a preferred host that qualifies, without waiting for `failback_after`."""
-        self._usable().steering.failback()
+        self._usable().controller.failback()
 
     # -- events --------------------------------------------------------------------------------
 
@@ -574,17 +580,21 @@ class ConnectionManager:
     @property
     def closed(self) -> bool:
         """Whether the manager is closed, or not open yet."""
-        return self._closed or self._machine is None
+        return self._closed or self._runtime is None
 
     @property
     def min_size(self) -> int:
         """The least number of connections that the pool keeps."""
-        return self._settings.min_size if self._machine is None else self._machine.sizes.min_size
+        return (
+            self._settings.min_size if self._runtime is None else self._runtime.queue.sizes.min_size
+        )
 
     @property
     def max_size(self) -> int:
         """The greatest number of connections that the pool makes."""
-        return self._settings.max_size if self._machine is None else self._machine.sizes.max_size
+        return (
+            self._settings.max_size if self._runtime is None else self._runtime.queue.sizes.max_size
+        )
 
     @property
     def timeout(self) -> float:
@@ -630,21 +640,21 @@ class ConnectionManager:
 
     @property
     def _state(self) -> State:
-        if self._machine is not None:
-            return self._machine.steering.state
+        if self._runtime is not None:
+            return self._runtime.phase.state
         return State.CLOSED if self._closed else State.NEW
 
-    def _desk(self) -> Desk:
+    def _queue(self) -> CheckoutQueue:
         """Return what hands out connections; it looks at the event loop itself."""
-        machine = self._machine
-        return self._usable().desk if machine is None or self._closed else machine.desk
+        runtime = self._runtime
+        return self._usable().queue if runtime is None or self._closed else runtime.queue
 
-    def _usable(self) -> Machine:
-        """Return the machine; raise `ManagerClosed` when there is none to use here."""
+    def _usable(self) -> Runtime:
+        """Return the runtime; raise `ManagerClosed` when there is none to use here."""
         if (error := self._why_unusable()) is not None:
             raise error
-        assert self._machine is not None
-        return self._machine
+        assert self._runtime is not None
+        return self._runtime
 
     def _why_unusable(self) -> ManagerClosed | None:
         if self._forked:
@@ -653,7 +663,7 @@ class ConnectionManager:
             )
         if self._closed:
             return ManagerClosed(f"{self.name!r} is closed")
-        if self._machine is None:
+        if self._runtime is None:
             return ManagerClosed(f"{self.name!r} is not open yet; use 'async with' or open()")
         if self._loop is not asyncio.get_running_loop():
             return ManagerClosed(
@@ -667,27 +677,14 @@ class ConnectionManager:
         Nothing is closed. psycopg leaves connections alone that another process made.
         """
         self._forked = True
-        if self._machine is not None:
-            self._machine.desk.pool = None
-            self._machine = None
+        if self._runtime is not None:
+            self._runtime.queue.feeder.pool = None
+            self._runtime = None
 
 
-def _make_alerts(given: Hidden[Sequence[str] | Alerts | None]) -> Alerts | None:
+def _alerts_of(given: Hidden[Sequence[str] | Alerts | None]) -> Alerts | None:
     if given.reveal() is None:
         return None
-    # Imported when it is asked for: it needs an extra.
-    from .alerts._settings import make_alerts  # noqa: PLC0415
+    from .alerting import make_alerts  # noqa: PLC0415  it needs an extra
 
     return make_alerts(given)
-
-
-_open_managers: weakref.WeakSet[ConnectionManager] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for manager in tuple(_open_managers):
-        manager._disown()  # noqa: SLF001  it is this module's
-    _open_managers.clear()
-
-
-os.register_at_fork(after_in_child=_after_fork)

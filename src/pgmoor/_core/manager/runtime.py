@@ -1,0 +1,174 @@
+"""What runs while a manager is open, put together."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from pgmoor._core.dialling.connector import Connectors
+from pgmoor._core.dialling.credentials import CredentialCache
+from pgmoor._core.failover.background import Background
+from pgmoor._core.failover.controller import FailoverController
+from pgmoor._core.failover.host_pools import HostPools
+from pgmoor._core.failover.probing import Probing
+from pgmoor._core.pool.checkout import CheckoutQueue
+from pgmoor._core.reporting.counters import Counters, DialCounter
+from pgmoor._core.reporting.reporter import Reporter
+from pgmoor._core.reporting.saturation import Saturation
+from pgmoor._core.state.availability import Availability
+from pgmoor._core.state.evidence import Evidence
+from pgmoor._core.state.phase import Phase
+
+from .snapshot import snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pgmoor._core.pool.host_pool import Callbacks
+    from pgmoor._core.reporting.listeners import Listeners
+    from pgmoor._core.settings.settings import Settings
+    from pgmoor._core.settings.sizes import Sizes
+    from pgmoor.health import Health
+    from pgmoor.instruments import Instrument
+
+
+class Runtime:
+    """The parts of one manager, from `open()` to `close()`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        listeners: Listeners,
+        callbacks: Callbacks,
+        *,
+        instruments: list[Instrument],
+        unusable: Callable[[], Exception | None],
+    ) -> None:
+        self._settings = settings
+        self._dials = DialCounter()
+        self._task: asyncio.Task[None] | None = None
+        reporter = Reporter(settings.name, instruments, listeners)
+        # The live picture, made first and handed down.
+        self.evidence = Evidence(settings, reporter)
+        self.phase = Phase(self.evidence.notifier, instruments)
+        self.availability = Availability(settings, self.evidence, self.phase)
+        self.queue = CheckoutQueue(
+            settings,
+            self.evidence,
+            self.availability,
+            checks=callbacks.check is not None,
+            instruments=instruments,
+            saturation=Saturation(reporter),
+            unusable=unusable,
+        )
+        credentials = CredentialCache(settings) if settings.callables else None
+        self._connectors = Connectors(settings, credentials, self.evidence.table.is_known)
+        self.pools = HostPools(
+            settings,
+            self._connectors,
+            self.evidence,
+            callbacks,
+            instruments=instruments,
+            dial_counter=self._dials,
+            take_back=self.queue.release,
+        )
+        self.controller = FailoverController(
+            settings,
+            self.evidence,
+            self.phase,
+            self.availability,
+            self.queue,
+            self.pools,
+            reporter,
+            instruments,
+        )
+        self.probing = Probing(settings, self._connectors, self.evidence, self.phase, instruments)
+        self._background = Background(
+            settings,
+            self.evidence,
+            self.phase,
+            self.queue,
+            self.controller,
+            self.probing,
+            reporter,
+            instruments,
+        )
+
+    @property
+    def alive(self) -> bool:
+        """Whether the background tasks run."""
+        return self._task is not None and not self._task.done()
+
+    def start(self) -> None:
+        """Begin to look for a host, in the background."""
+        self.queue.open()
+        self.controller.start()
+        name = f"{self._settings.name}-background"
+        self._task = asyncio.create_task(self._background.run(), name=name)
+
+    async def stop(self, deadline: float, caller: asyncio.Task[Any] | None) -> None:
+        """End everything; connections that are held get until *deadline* to come back.
+
+        Connections that *caller*, the task that closes, holds itself are not waited for.
+        """
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=max(deadline - monotonic(), 0.1))
+        self.controller.stop()
+        await self._await_returns(deadline, caller)
+        pools = list(self.pools.retired)
+        for pool in pools:
+            pool.retire("the manager is closed", abort=True)
+        left = max(deadline - monotonic(), 0.1)
+        await asyncio.gather(*(pool.tasks.aclose(left) for pool in pools))
+        self._connectors.cancel()
+
+    async def _await_returns(self, deadline: float, caller: asyncio.Task[Any] | None) -> None:
+        """Wait until all connections that others hold have come back, or until *deadline*."""
+
+        def all_back() -> bool:
+            held = (conn.holder for pool in self.pools.retired for conn in pool.connections)
+            return all(holder in (None, caller) for holder in held)
+
+        with anyio.move_on_after(max(deadline - monotonic(), 0.0)):
+            await self.evidence.notifier.until(all_back)
+
+    async def resize(self, sizes: Sizes) -> None:
+        """Change the limits of every pool, and of those to come."""
+        self.queue.sizes = sizes
+        await self.pools.resize(sizes)
+        self.queue.feeder.feed()
+
+    def stats(self, *, reset: bool = False) -> dict[str, int]:
+        """Return figures and counters under psycopg_pool's names; *reset* the counters."""
+        figures = self.queue.figures()
+        counters, dials = self.queue.counters, self._dials.to_dict()
+        if reset:
+            self.queue.counters = Counters()
+            self._dials.reset()
+        return {
+            **counters.to_dict(),
+            **dials,
+            "requests_waiting": figures.waiting,
+            "pool_min": figures.min_size,
+            "pool_max": figures.max_size,
+            "pool_size": figures.size,
+            "pool_available": figures.idle,
+        }
+
+    def health(self) -> Health:
+        """Return the report, from memory."""
+        figures = self.queue.figures()
+        pool = self.queue.pool
+        empty = self.availability.why_empty(len(pool.connections)) if pool is not None else None
+        return snapshot(
+            self._settings.name,
+            self.phase,
+            self.availability.hosts(),
+            figures,
+            live=self.alive,
+            empty=str(empty) if empty else None,
+        )
