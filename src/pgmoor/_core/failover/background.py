@@ -25,11 +25,7 @@ if TYPE_CHECKING:
 
     from pgmoor._core.connection.managed import ManagedConnection
     from pgmoor._core.pool.checkout import CheckoutQueue
-    from pgmoor._core.reporting.reporter import Reporter
-    from pgmoor._core.settings.settings import Settings
-    from pgmoor._core.state.evidence import Evidence
-    from pgmoor._core.state.phase import Phase
-    from pgmoor.instruments import Instrument
+    from pgmoor._core.state.live import LiveState
 
     from .controller import FailoverController
     from .probing import Probing
@@ -42,25 +38,21 @@ SEARCHING_INTERVAL = 1.0  # seconds between calls for the list of hosts while no
 class Background:
     """Owns the background tasks while the manager is open."""
 
-    def __init__(  # noqa: PLR0917  each is a part of its own, passed once, by the runtime
+    def __init__(
         self,
-        settings: Settings,
-        evidence: Evidence,
-        phase: Phase,
+        live: LiveState,
         queue: CheckoutQueue,
         controller: FailoverController,
         probing: Probing,
-        reporter: Reporter,
-        instruments: list[Instrument],
     ) -> None:
-        self._settings = settings
-        self._evidence = evidence
-        self._phase = phase
+        self._settings = live.settings
+        self._evidence = live.evidence
+        self._phase = live.phase
+        self._reporter = live.reporter
+        self._instruments = live.instruments
         self._queue = queue
         self._controller = controller
         self._probing = probing
-        self._reporter = reporter
-        self._instruments = instruments
 
     async def run(self) -> None:
         """Run all background tasks; ends by cancellation only."""

@@ -16,6 +16,7 @@ from pgmoor._core.reporting.log_fields import fields
 from pgmoor.errors import NoHostAvailable
 from pgmoor.health import State, Status
 
+from .announcer import SwitchAnnouncer
 from .host_pools import WARM_LIMIT
 
 if TYPE_CHECKING:
@@ -24,12 +25,7 @@ if TYPE_CHECKING:
     from pgmoor._core.hosts.host import Host, HostState, Observation
     from pgmoor._core.pool.checkout import CheckoutQueue
     from pgmoor._core.pool.host_pool import HostPool
-    from pgmoor._core.reporting.reporter import Reporter
-    from pgmoor._core.settings.settings import Settings
-    from pgmoor._core.state.availability import Availability
-    from pgmoor._core.state.evidence import Evidence
-    from pgmoor._core.state.phase import Phase
-    from pgmoor.instruments import Instrument
+    from pgmoor._core.state.live import LiveState
 
     from .host_pools import HostPools
 
@@ -39,37 +35,24 @@ logger = logging.getLogger("pgmoor.hosts")
 class FailoverController:
     """Chooses the host, leaves it, and goes back to a preferred one."""
 
-    def __init__(  # noqa: PLR0917  each is a part of its own, passed once, by the runtime
-        self,
-        settings: Settings,
-        evidence: Evidence,
-        phase: Phase,
-        availability: Availability,
-        queue: CheckoutQueue,
-        pools: HostPools,
-        reporter: Reporter,
-        instruments: list[Instrument],
-    ) -> None:
-        self._settings = settings
-        self._rules = settings.rules
-        self._evidence = evidence
-        self._table = evidence.table
-        self._suspicion = evidence.suspicion
-        self._phase = phase
-        self._availability = availability
+    def __init__(self, live: LiveState, queue: CheckoutQueue, pools: HostPools) -> None:
+        self._settings = live.settings
+        self._rules = live.settings.rules
+        self._evidence = live.evidence
+        self._table = live.evidence.table
+        self._suspicion = live.evidence.suspicion
+        self._phase = live.phase
+        self._availability = live.availability
+        self._reporter = live.reporter
+        self._announcer = SwitchAnnouncer(live)
         self._queue = queue
         self._pools = pools
-        self._reporter = reporter
-        self._instruments = instruments
-        self._opened_at = 0.0
         self._coming: int | None = None  # the host that is being switched to
-        self._left: tuple[Host, Reason] | None = None  # the host that is being failed over from
-        self._trouble_since: float | None = None  # with that host
         self._failback_now = False
         self._no_failback_until = float("-inf")
         self._settling = False  # a host qualifies, and the others are waited for
         self._awake_since = float("-inf")  # the end of the event loop's last pause
-        evidence.on_change = self._react
+        self._evidence.on_change = self._react
 
     # -- evidence ------------------------------------------------------------------------------
 
@@ -93,7 +76,7 @@ class FailoverController:
 
     def start(self) -> None:
         """Begin to look for a host."""
-        self._opened_at = monotonic()
+        self._announcer.opened()
         self._search(State.STARTING)
 
     def restart(self) -> None:
@@ -247,12 +230,7 @@ class FailoverController:
         assert self._phase.current is not None
         pool = self._queue.pool
         state = self._table[self._phase.current]
-        detail = f" ({state.failure})" if state.failure else ""
-        reason = decision.reason.value + detail
-        self._reporter.leaving(state.host, reason)
-        self._note_left(state.host)
-        self._left = (state.host, decision.reason)
-        self._trouble_since = self._first_sign(state.host)
+        reason = self._announcer.leaving(state, decision)
         self._phase.current = None
         self._queue.feeder.serve_from(None)
         if pool is not None:
@@ -264,7 +242,7 @@ class FailoverController:
         assert decision.host is not None
         host = self._table[decision.host].host
         if self._phase.current is not None and decision.reason is not Reason.PREFERRED:
-            self._note_left(self._table[self._phase.current].host)
+            self._announcer.lost(self._table[self._phase.current].host)
         pool = self._pools.make(host)
         self._coming = host.index  # the list may change while its pool is filled
         try:
@@ -289,8 +267,7 @@ class FailoverController:
         if old is not None:
             reason = f"the host was left for {host}: {decision.reason.value}"
             self._pools.retired.retire(old, reason, abort=decision.abort)
-        self._announce_switch(host, former, decision)
-        self._left = None
+        self._announcer.switched(host, former, decision)
         self._phase.use(host.index)
         self._evidence.requests.probe_all()  # also those that were left to the reconnect task
         self._phase.enter(State.READY)
@@ -303,40 +280,3 @@ class FailoverController:
         self._pools.retired.retire(pool, "it could not take over", abort=True)
         self._no_failback_until = monotonic() + max(WARM_LIMIT, self._settings.failback_after)
         return False
-
-    # -- reporting -----------------------------------------------------------------------------
-
-    def _first_sign(self, host: Host) -> float:
-        """Return the first sign of trouble with a host, or else its last answer."""
-        state = self._table[host.index]
-        suspected = None if self._suspicion.since is None else self._suspicion.first_hint
-        signs = [at for at in (state.silent_since, suspected) if at is not None]
-        return min(signs, default=state.asked_at)
-
-    def _note_left(self, host: Host) -> None:
-        noticed = monotonic() - self._first_sign(host)
-        for instrument in self._instruments:
-            instrument.left(host.label, noticed)
-
-    def _announce_switch(self, host: Host, before: Host | None, decision: Decision) -> None:
-        now = monotonic()
-        if decision.reason is Reason.PREFERRED and before is not None:
-            self._reporter.tell(ev.Failback(before=before.label, after=host.label))
-            return
-        began = self._trouble_since if before is None else self._first_sign(before)
-        left = (before, decision.reason) if before is not None else self._left
-        if left is None:
-            self._reporter.tell(ev.Connected(host=host.label, seconds=now - self._opened_at))
-        elif left[0] != host:
-            self._reporter.tell(
-                ev.Failover(
-                    before=left[0].label,
-                    after=host.label,
-                    reason=left[1].value,
-                    seconds=0.0 if began is None else now - began,
-                )
-            )
-        if self._phase.outage_since is not None:
-            lasted = now - self._phase.outage_since
-            self._phase.outage_since = None
-            self._reporter.tell(ev.OutageEnded(host=host.label, seconds=lasted))

@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from pgmoor._core.dialling.connector import Connectors
     from pgmoor._core.hosts.host import Host
     from pgmoor._core.hosts.table import HostTable
-    from pgmoor._core.settings.settings import Settings
     from pgmoor._core.settings.sizes import Sizes
-    from pgmoor._core.state.evidence import Evidence
+    from pgmoor._core.state.live import LiveState
     from pgmoor.instruments import Instrument
 
 WARM_LIMIT = 5.0  # seconds that a failback waits for the preferred host's pool to fill
@@ -32,22 +31,18 @@ class HostPools:
 
     def __init__(
         self,
-        settings: Settings,
+        live: LiveState,
         connectors: Connectors,
-        evidence: Evidence,
         callbacks: Callbacks,
         *,
-        instruments: list[Instrument],
         dial_counter: Instrument,
         take_back: Callable[[ManagedConnection], Awaitable[None]],
     ) -> None:
-        self.sizes = settings.sizes
+        self.sizes = live.settings.sizes
         self.retired = RetiredPools()
-        self._settings = settings
+        self._live = live
         self._connectors = connectors
-        self._evidence = evidence
         self._callbacks = callbacks
-        self._instruments = instruments
         self._dial_counter = dial_counter
         self._take_back = take_back
         self._all: WeakSet[HostPool] = WeakSet()
@@ -55,13 +50,11 @@ class HostPools:
     def make(self, host: Host) -> HostPool:
         """Return a new pool for a host, not open yet."""
         pool = HostPool(
-            self._settings,
+            self._live,
             self._connectors.to(host),
             host,
-            self._evidence,
             self._callbacks,
             sizes=self.sizes,
-            instruments=self._instruments,
             dial_counter=self._dial_counter,
             take_back=self._take_back,
         )
@@ -93,10 +86,11 @@ class HostPools:
         """
         limit = monotonic() + WARM_LIMIT
         enough = pool.inner.min_size
+        changed = self._live.evidence.changed
         while len(pool.connections) < enough and monotonic() < limit:
-            self._evidence.changed.clear()
+            changed.clear()
             with anyio.move_on_after(0.02):
-                await self._evidence.changed.wait()
+                await changed.wait()
             if not still_wanted():
                 break
         return len(pool.connections) >= enough

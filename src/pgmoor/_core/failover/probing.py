@@ -21,10 +21,7 @@ if TYPE_CHECKING:
 
     from pgmoor._core.dialling.connector import Connectors
     from pgmoor._core.hosts.host import Host, Observation
-    from pgmoor._core.settings.settings import Settings
-    from pgmoor._core.state.evidence import Evidence
-    from pgmoor._core.state.phase import Phase
-    from pgmoor.instruments import Instrument
+    from pgmoor._core.state.live import LiveState
 
 logger = logging.getLogger("pgmoor.monitor")
 
@@ -34,19 +31,12 @@ MAX_AGE = 1.0  # seconds; see `_max_age()`
 class Probing:
     """A prober for each host of the list and for the one in use."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        connectors: Connectors,
-        evidence: Evidence,
-        phase: Phase,
-        instruments: list[Instrument],
-    ) -> None:
-        self._settings = settings
+    def __init__(self, live: LiveState, connectors: Connectors) -> None:
+        self._settings = live.settings
+        self._evidence = live.evidence
+        self._phase = live.phase
+        self._instruments = live.instruments
         self._connectors = connectors
-        self._evidence = evidence
-        self._phase = phase
-        self._instruments = instruments
         self._probers: dict[int, Prober] = {}  # by the hosts' indices
         self._group: TaskGroup | None = None
         self._tick_at = 0.0

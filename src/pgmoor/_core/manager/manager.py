@@ -469,12 +469,12 @@ class ConnectionManager:
 
     async def wait_ready(self, timeout: float = 30.0) -> None:
         """Wait until a host is in use; raise `NoHostAvailable` after *timeout* seconds."""
-        phase = self._usable().phase
+        phase = self._usable().live.phase
         await self._wait_until(lambda: phase.serving, timeout)
 
     async def _wait_until(self, condition: Callable[[], bool], timeout: float) -> None:
         runtime = self._usable()
-        availability = runtime.availability
+        availability = runtime.live.availability
         refused: Exception | None = None
 
         def decided() -> bool:
@@ -483,12 +483,12 @@ class ConnectionManager:
             return refused is not None or condition()
 
         with anyio.move_on_after(timeout):
-            await runtime.evidence.notifier.until(decided)
+            await runtime.live.evidence.notifier.until(decided)
         if refused is not None:
             raise refused
         if condition():
             return
-        if runtime.phase.serving and self._runtime is not None:
+        if runtime.live.phase.serving and self._runtime is not None:
             raise PoolExhausted(timeout, runtime.queue.figures())
         raise availability.error(f"not ready within {timeout:.2f} s")
 
@@ -641,7 +641,7 @@ class ConnectionManager:
     @property
     def _state(self) -> State:
         if self._runtime is not None:
-            return self._runtime.phase.state
+            return self._runtime.live.phase.state
         return State.CLOSED if self._closed else State.NEW
 
     def _queue(self) -> CheckoutQueue:

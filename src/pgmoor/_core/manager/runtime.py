@@ -17,10 +17,7 @@ from pgmoor._core.failover.probing import Probing
 from pgmoor._core.pool.checkout import CheckoutQueue
 from pgmoor._core.reporting.counters import Counters, DialCounter
 from pgmoor._core.reporting.reporter import Reporter
-from pgmoor._core.reporting.saturation import Saturation
-from pgmoor._core.state.availability import Availability
-from pgmoor._core.state.evidence import Evidence
-from pgmoor._core.state.phase import Phase
+from pgmoor._core.state.live import LiveState
 
 from .snapshot import snapshot
 
@@ -50,52 +47,23 @@ class Runtime:
         self._settings = settings
         self._dials = DialCounter()
         self._task: asyncio.Task[None] | None = None
-        reporter = Reporter(settings.name, instruments, listeners)
-        # The live picture, made first and handed down.
-        self.evidence = Evidence(settings, reporter)
-        self.phase = Phase(self.evidence.notifier, instruments)
-        self.availability = Availability(settings, self.evidence, self.phase)
-        self.queue = CheckoutQueue(
-            settings,
-            self.evidence,
-            self.availability,
-            checks=callbacks.check is not None,
-            instruments=instruments,
-            saturation=Saturation(reporter),
-            unusable=unusable,
+        self.live = LiveState(
+            settings, Reporter(settings.name, instruments, listeners), instruments
         )
+        self.queue = CheckoutQueue(self.live, checks=callbacks.check is not None, unusable=unusable)
         credentials = CredentialCache(settings) if settings.callables else None
-        self._connectors = Connectors(settings, credentials, self.evidence.table.is_known)
+        is_known = self.live.evidence.table.is_known
+        self._connectors = Connectors(settings, credentials, is_known)
         self.pools = HostPools(
-            settings,
+            self.live,
             self._connectors,
-            self.evidence,
             callbacks,
-            instruments=instruments,
             dial_counter=self._dials,
             take_back=self.queue.release,
         )
-        self.controller = FailoverController(
-            settings,
-            self.evidence,
-            self.phase,
-            self.availability,
-            self.queue,
-            self.pools,
-            reporter,
-            instruments,
-        )
-        self.probing = Probing(settings, self._connectors, self.evidence, self.phase, instruments)
-        self._background = Background(
-            settings,
-            self.evidence,
-            self.phase,
-            self.queue,
-            self.controller,
-            self.probing,
-            reporter,
-            instruments,
-        )
+        self.controller = FailoverController(self.live, self.queue, self.pools)
+        self.probing = Probing(self.live, self._connectors)
+        self._background = Background(self.live, self.queue, self.controller, self.probing)
 
     @property
     def alive(self) -> bool:
@@ -134,7 +102,7 @@ class Runtime:
             return all(holder in (None, caller) for holder in held)
 
         with anyio.move_on_after(max(deadline - monotonic(), 0.0)):
-            await self.evidence.notifier.until(all_back)
+            await self.live.evidence.notifier.until(all_back)
 
     async def resize(self, sizes: Sizes) -> None:
         """Change the limits of every pool, and of those to come."""
@@ -163,11 +131,13 @@ class Runtime:
         """Return the report, from memory."""
         figures = self.queue.figures()
         pool = self.queue.pool
-        empty = self.availability.why_empty(len(pool.connections)) if pool is not None else None
+        empty = (
+            self.live.availability.why_empty(len(pool.connections)) if pool is not None else None
+        )
         return snapshot(
             self._settings.name,
-            self.phase,
-            self.availability.hosts(),
+            self.live.phase,
+            self.live.availability.hosts(),
             figures,
             live=self.alive,
             empty=str(empty) if empty else None,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 from pgmoor._core.connection.abortable import BAD
 from pgmoor._core.reporting.counters import Counters
 from pgmoor._core.reporting.instrument_list import ended
+from pgmoor._core.reporting.saturation import Saturation
 from pgmoor._core.util.backoff import delays
 from pgmoor.errors import PoolExhausted, TooManyRequests
 from pgmoor.health import PoolFigures
@@ -25,11 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from pgmoor._core.connection.managed import ManagedConnection
-    from pgmoor._core.reporting.saturation import Saturation
-    from pgmoor._core.settings.settings import Settings
-    from pgmoor._core.state.availability import Availability
-    from pgmoor._core.state.evidence import Evidence
-    from pgmoor.instruments import Instrument
+    from pgmoor._core.state.live import LiveState
 
     from .host_pool import Fate, HostPool
     from .waiters import Waiter
@@ -43,29 +40,25 @@ class CheckoutQueue:
 
     def __init__(
         self,
-        settings: Settings,
-        evidence: Evidence,
-        availability: Availability,
+        live: LiveState,
         *,
         checks: bool,
-        instruments: list[Instrument],
-        saturation: Saturation,
         unusable: Callable[[], Exception | None],
     ) -> None:
         self.counters = Counters()
         self.feeder = Feeder()
         self.waiting = self.feeder.waiting
-        self.sizes = settings.sizes
+        self.sizes = live.settings.sizes
         self._waiters = self.waiting.waiters  # empty while nobody waits
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._settings = settings
-        self._evidence = evidence
-        self._availability = availability
+        self._settings = live.settings
+        self._evidence = live.evidence
+        self._availability = live.availability
         self._checks = checks
         # With a `check` of the user's, every checkout runs it, however young the connection.
-        self._validate_after = -1.0 if checks else settings.validate_after
-        self._instruments = instruments
-        self._saturation = saturation
+        self._validate_after = -1.0 if checks else live.settings.validate_after
+        self._instruments = live.instruments
+        self._saturation = Saturation(live.reporter)
         self._unusable = unusable  # why the manager can't be used at all, if so
 
     @property

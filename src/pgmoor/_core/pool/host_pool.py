@@ -35,9 +35,8 @@ if TYPE_CHECKING:
 
     from pgmoor._core.dialling.connector import Connector
     from pgmoor._core.hosts.host import Host
-    from pgmoor._core.settings.settings import Settings
     from pgmoor._core.settings.sizes import Sizes
-    from pgmoor._core.state.evidence import Evidence
+    from pgmoor._core.state.live import LiveState
     from pgmoor.instruments import Instrument
 
 logger = logging.getLogger("pgmoor.pool")
@@ -72,17 +71,16 @@ class HostPool:
 
     def __init__(
         self,
-        settings: Settings,
+        live: LiveState,
         connector: Connector,
         host: Host,
-        evidence: Evidence,
         callbacks: Callbacks,
         *,
         sizes: Sizes,
-        instruments: list[Instrument],
         dial_counter: Instrument,
         take_back: Callable[[ManagedConnection], Awaitable[None]],
     ) -> None:
+        settings, evidence = live.settings, live.evidence
         self.host = host
         self.host_label = host.label
         self.settings = settings
@@ -96,7 +94,7 @@ class HostPool:
         self.retired_because: str | None = None
         self.feeder: asyncio.Task[None] | None = None
         self._evidence = evidence
-        self._instruments = instruments
+        self._instruments = live.instruments
         self._resets = callbacks.reset is not None
         self._take_back = take_back
         self._generation = 0
@@ -112,7 +110,7 @@ class HostPool:
             connection_class=managed(callbacks.connection_class),
             configure=callbacks.configure,
             adopt=self._adopt,
-            instruments=OneMore(instruments, dial_counter),
+            instruments=OneMore(live.instruments, dial_counter),
         )
         self.overflow = Overflow(self)
         self.inner: AsyncConnectionPool[Any] = psycopg_adapter.make_pool(

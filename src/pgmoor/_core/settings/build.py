@@ -53,11 +53,7 @@ def make_settings(
     if hosts is None:
         found = hosts_of(params) if not unknown else ()
     else:
-        if (params.pop("host", None) or params.pop("hostaddr", None)) and not callables.whole:
-            raise ConfigError(
-                "hosts", "the conninfo names hosts too", "name the hosts in one place only"
-            )
-        port = params.pop("port", "")
+        port = _only_port(params, may_name_hosts=callables.whole)
         if callable(hosts):
             discovery, found = HostDiscovery(hosts, port), discovered
         else:
@@ -80,6 +76,16 @@ def make_settings(
         connect_timeout=connect_timeout,
         **values,
     )
+
+
+def _only_port(params: dict[str, str], *, may_name_hosts: bool) -> str:
+    """Remove host, hostaddr and port from *params*, beside `hosts=`; return the default port."""
+    named = params.pop("host", None) or params.pop("hostaddr", None)
+    if named and not may_name_hosts:
+        raise ConfigError(
+            "hosts", "the conninfo names hosts too", "name the hosts in one place only"
+        )
+    return params.pop("port", "")
 
 
 def _callables(
