@@ -1,4 +1,4 @@
-"""What an error means for the host it came from (SQLSTATE, libpq's fixed texts, the kernel's word).
+"""What an error means for its host, by SQLSTATE, by libpq's fixed texts or the kernel's.
 
 Pure: it names the kind of failure. What is done about it is decided elsewhere.
 """
@@ -14,24 +14,24 @@ from enum import Enum
 READ_ONLY_SQL_TRANSACTION = "25006"
 OUTCOME_UNKNOWN = frozenset({"40003", "08007"})
 
-MOST_TEXT = 4000  # characters of what a server says that are looked at; it may say any number
+MAX_TEXT = 4000  # characters of an error that are read; a server may send any number
 
 
 class FailureKind(Enum):
-    """Why a host could not be asked, or refused to answer."""
+    """Why a host could not be asked, or did not answer as wanted."""
 
-    REFUSED = "refused"  # the kernel answered: nobody listens, or no route
+    REFUSED = "refused"  # by the kernel: no listener, or no route
     RESET = "reset"  # the connection was made, then cut
     TIMEOUT = "timeout"  # no answer in time; the host may be frozen, or the network silent
     NAME = "name"  # the host name can't be resolved
     STARTING = "starting"  # 57P03: starting up, shutting down or recovering
     SATURATED = "saturated"  # 53300: no connection slot free; the host works
     RESOURCES = "resources"  # other 53*, 58*: out of disk, memory, or an I/O error
-    CREDENTIALS = "credentials"  # 28P01, 28000: the server turns us away
+    CREDENTIALS = "credentials"  # 28P01, 28000: the server rejects our login
     CONFIGURATION = "configuration"  # 3D000, 42501, certificates: a person must act
-    PROTOCOL = "protocol"  # whatever answers there is not PostgreSQL
-    SOURCE = "source"  # a callable that was asked how to connect gave no answer
-    ROLE = "role"  # it answers, but is not what the target asks for
+    PROTOCOL = "protocol"  # what answers is not PostgreSQL
+    SOURCE = "source"  # a callable for the credentials returned nothing
+    ROLE = "role"  # it answers, but does not satisfy the target
     OTHER = "other"
 
 
@@ -65,7 +65,7 @@ _BY_CLASS: dict[str, FailureKind] = {
 # A failed connect carries no SQLSTATE: libpq hands over text only. The texts of libpq and of the
 # C library are not translated unless the program calls setlocale(); the server's are written in
 # its lc_messages, so each row that depends on them names more than one anchor where it can.
-# Checked against the messages of PostgreSQL 16 and 18 in tests/test_sqlstate.py.
+# Checked against the messages of PostgreSQL 16 and 18 in tests/hosts/test_failures.py.
 _BY_TEXT: tuple[tuple[FailureKind, str], ...] = (
     (
         FailureKind.CREDENTIALS,
@@ -99,7 +99,7 @@ _BY_TEXT: tuple[tuple[FailureKind, str], ...] = (
             r"|server does not support SSL|sslmode value|permission denied for database"
             r"|is not currently accepting connections|unrecognized configuration parameter"
             r"|invalid value for parameter|unknown ca|host name must be specified"
-            # How the other side's TLS says no, mostly to our certificate.
+            # Alerts of the other side's TLS, mostly about our certificate.
             r"|alert (bad |unsupported )?certificate|alert (handshake failure|protocol version)"
             r"|alert (access denied|decrypt error|insufficient security|no application protocol)"
             r"|unrecognized name|unsupported protocol|without ALPN|authentication .*not supported"
@@ -148,13 +148,13 @@ _BY_TEXT: tuple[tuple[FailureKind, str], ...] = (
 
 
 def kind_of_sqlstate(sqlstate: str) -> FailureKind:
-    """Return the kind of failure that a SQLSTATE of the server stands for."""
+    """Return the kind of failure that a SQLSTATE means."""
     kind = _BY_SQLSTATE.get(sqlstate)
     return kind or _BY_CLASS.get(sqlstate[:2], FailureKind.OTHER)
 
 
 def kind_of_text(text: str) -> FailureKind:
-    """Return the kind of failure that the text of a failed connect stands for."""
+    """Return the kind of failure that the text of a failed connect means."""
     for kind, pattern in _BY_TEXT:
         if re.search(pattern, text, re.IGNORECASE):
             return kind
@@ -162,7 +162,7 @@ def kind_of_text(text: str) -> FailureKind:
 
 
 def classify(error: BaseException) -> FailureKind:
-    """Return the kind of failure that *error* stands for, raised while a host was dialled or asked.
+    """Return the kind of failure that an error of a dial or a probe means.
 
     A SQLSTATE wins over the text, as texts are translated.
     """
@@ -175,29 +175,27 @@ def classify(error: BaseException) -> FailureKind:
         return kind_of_sqlstate(sqlstate)
     if isinstance(error, ConnectionRefusedError | FileNotFoundError):
         return FailureKind.REFUSED
-    return kind_of_text(str(error)[:MOST_TEXT])
+    return kind_of_text(str(error)[:MAX_TEXT])
 
 
 def is_wrong_password(error: BaseException) -> bool:
-    """Return whether a server does not take these credentials, wherever they come from.
+    """Return whether a server rejects these credentials, from whatever address they come.
 
-    A line of pg_hba.conf may turn them away at one address of a server only.
+    A line of pg_hba.conf may reject them at one address of a server only.
     """
-    return (
-        classify(error) is FailureKind.CREDENTIALS and "pg_hba.conf" not in str(error)[:MOST_TEXT]
-    )
+    return classify(error) is FailureKind.CREDENTIALS and "pg_hba.conf" not in str(error)[:MAX_TEXT]
 
 
-# The address stands in the host's label already; libpq's hints fill further lines.
+# The host's label has the address already; libpq's hints are on further lines.
 _PREFIX = re.compile(
     r"^(connection (failed|is bad): )?(connection to server (at|on) .*? failed: )?(FATAL: +)?"
 )
 
 
 def describe_failure(error: BaseException) -> Failure:
-    """Return what *error* means, in the words of its first line.
+    """Return what *error* means, with its first line as text.
 
-    The text is the server's or libpq's: secrets are to be taken out of it before it is shown.
+    The text is the server's or libpq's, and may hold a secret.
     """
-    lines = str(error)[:MOST_TEXT].splitlines() or [type(error).__name__]
+    lines = str(error)[:MAX_TEXT].splitlines() or [type(error).__name__]
     return Failure(classify(error), _PREFIX.sub("", lines[0]).strip())

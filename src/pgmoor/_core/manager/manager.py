@@ -59,70 +59,73 @@ _numbers = itertools.count(1)
 class ConnectionManager:
     """Keeps an asyncio program connected to PostgreSQL. All durations are in seconds.
 
-    Nothing is dialled before `open()` or `async with`. A connection to a server, for the pool, is
-    given `connect_timeout` of the conninfo (default 5).
+    Nothing is dialled before `open()` or `async with`. Each dial for the pool may take
+    `connect_timeout` of the conninfo (default 5).
 
     Args:
         conninfo: A libpq connection string or URI; may list several hosts. What it leaves out
             comes from a service file and the PG* variables, as in libpq.
         hosts: Addresses (`"db1"`, `"db2:5433"`, `"[::1]:5432"`, `"/run/postgresql"`) instead of
-            hosts in the conninfo. The order is the order of preference. Or a function or coroutine
-            function that returns them, asked at `open()`, every `hosts_interval`, and every second
-            while no host qualifies: hosts may come and go.
-        hosts_interval: The time between two questions for the hosts, where they are a callable.
-        target: Which servers will do, in libpq's words for `target_session_attrs`: any,
+            hosts in the conninfo, in the order of preference. Or a function or coroutine function
+            that returns them: it is called at `open()`, every `hosts_interval`, and every second
+            while no host qualifies. Hosts may come and go.
+        hosts_interval: How often your callable for `hosts` is called.
+        target: Which servers qualify, in libpq's words for `target_session_attrs`: any,
             read-write, read-only, primary, standby, prefer-standby. Default: what the conninfo
             says, else primary for several hosts and any for one.
-        password: The password, or a function or coroutine function that returns it. A callable is
-            asked for new connections, once a second at most, and anew when the server rejects
-            what it gave.
+        password: The password, or a function or coroutine function that returns it. Your callable
+            is called for new connections, once a second at most, and again when the server rejects
+            its password.
         connection_class: As in `AsyncConnectionPool`; connections are of a subclass of it.
         kwargs: As in `AsyncConnectionPool`: parameters of libpq and of psycopg's `connect()`. It
             may be a callable, as `conninfo` may, and so may the value of each parameter of libpq.
         open: True to open in the constructor, which needs a running event loop.
-        configure: A coroutine function called with each new connection; must leave it idle.
+        configure: A coroutine function that is called with each new connection; it must leave the
+            connection idle.
         check: A coroutine function that tests a connection at each checkout, and raises if it does
-            not work. Leave it out: every checkout is tested, mostly without a round trip.
-        reset: A coroutine function called with each connection that comes back.
+            not work. You need none: every checkout is tested, mostly without a round trip.
+        reset: A coroutine function that is called with each connection that comes back.
         name: The name in logs, events and metrics.
-        min_size: The least number of connections that the pool keeps.
-        max_size: The greatest number of connections that the pool makes; default `min_size`.
-        max_overflow: How many more are made when all of these are busy; such a connection is closed
+        min_size: The minimum number of connections that the pool keeps.
+        max_size: The maximum number of connections that the pool makes; default `min_size`.
+        max_overflow: How many more are made when all of these are busy. Such a connection is closed
             when it comes back and nobody waits.
         timeout: How long a caller waits for a connection.
-        max_waiting: How many callers may wait; 0 for any number.
-        max_lifetime: A connection older than this is replaced when it comes back; for each it is
-            less by up to 10 %, drawn at random.
+        max_waiting: How many callers may wait; 0 for no limit.
+        max_lifetime: A connection older than this is replaced when it comes back. Each connection
+            gets up to 10 % less, at random.
         max_idle: Connections beyond `min_size` are closed when unused for so long; with 0, as soon
             as they come back and nobody waits.
-        reconnect_timeout: After so long without a host `reconnect_failed` is called. The search
-            goes on; see `max_time` for its end.
-        reconnect_failed: A function or coroutine function, called with the manager.
-        num_workers: How many connections of a pool are made at a time.
+        reconnect_timeout: After so long without a host, `reconnect_failed` is called. The search
+            goes on; `max_time` ends it.
+        reconnect_failed: A function or coroutine function that is called with the manager.
+        num_workers: How many connections of a pool are made at the same time.
         close_returns: Whether `close()` of a connection gives it back instead.
         health_interval: The time between two probes of a host while all is well.
-        health_timeout: An answer later than this is a miss; two misses in a row mean silent.
-        keepalive_interval: An idle connection is pinged when it has been idle for so long.
-        validate_after: A connection idle for longer is pinged before it is handed out; one idle
-            for less is tested by a look at its socket.
+        health_timeout: A later answer is a miss; two misses in a row make a host silent.
+        keepalive_interval: A connection that has been idle for so long is pinged.
+        validate_after: A connection idle for longer is pinged before it is lent; one idle for less
+            is tested by a look at its socket.
         stall_timeout: How long a silent host is kept when no other qualifies.
-        settle: How long a choice waits for hosts that have not answered yet.
+        settle: How long to wait for slower hosts before choosing one.
         failback: "auto" or "manual", see `failback()`.
-        failback_after: How long a preferred host must be stable before everyone goes back to it.
-        cancel_timeout: For the server to confirm a cancelled query, and for a rollback on return.
-        close_timeout: For `close()`.
+        failback_after: How long a preferred host must be stable before all callers go back to it.
+        cancel_timeout: The limit for the server to confirm a cancelled query, and for a rollback
+            when a connection comes back.
+        close_timeout: How long `close()` waits for connections to come back.
         when_down: "wait" until `timeout`, or "fail" at once while no host qualifies.
         backoff_base: Delays between attempts to reconnect double from this ...
-        backoff_cap: ... to this; each is drawn at random between 0 and that value (full jitter).
+        backoff_cap: ... to this. Each is drawn at random between 0 and that value (full jitter).
         max_tries: After how many attempts to give up; None for never. See `reconnect()`.
         max_time: After how long to give up; None for never.
         held_warning: A connection held for longer is reported, once; None reports none.
-        on_event: A function or coroutine function called with each event, as by `subscribe()`.
-        alerts: URLs of Apprise, such as `"mailtos://user:password@smtp.example.com"`: whom to tell
-            of outages and failovers. Or an `Alerts`, for more settings.
+        on_event: A function or coroutine function that is called with each event, as by
+            `subscribe()`.
+        alerts: URLs of Apprise, such as `"mailtos://user:password@smtp.example.com"`, that hear of
+            outages and failovers. Or an `Alerts`, for more settings.
 
     Raises:
-        ConfigError: A setting can't be used; it names the setting and the remedy.
+        ConfigError: A setting is not usable; the text names the setting and the remedy.
     """
 
     def __init__(
@@ -208,7 +211,7 @@ class ConnectionManager:
         )
         self._given = Hidden(make)
         channels = Hidden(alerts)
-        # A traceback that prints variables prints those of this frame, too.
+        # A traceback that shows variables would show those of this frame.
         del make, conninfo, hosts, kwargs, password, alerts
         check_name(name)
         check_open(open)
@@ -243,7 +246,7 @@ class ConnectionManager:
 
     def __repr__(self) -> str:
         if not hasattr(self, "_settings"):
-            return "<ConnectionManager refused>"  # in a traceback that prints variables
+            return "<ConnectionManager refused>"  # in a traceback that shows variables
         hosts = ",".join(host.label for host in self._settings.hosts)
         return f"<ConnectionManager {self.name!r} {self._state.value} [{hosts}]>"
 
@@ -255,19 +258,20 @@ class ConnectionManager:
         try:
             return self._given.reveal()(asked=asked, discovered=discovered)
         except ConfigError as error:
-            # Without the frames below, whose variables hold what was given.
+            # Drop the frames below: their variables hold the arguments.
             error.__context__ = None
             raise error.with_traceback(None) from None
 
     # -- life ----------------------------------------------------------------------------------
 
     async def open(self, wait: bool = False, timeout: float = 30.0) -> None:
-        """Start: find the host, fill the pool. Succeeds when the database is down.
+        """Start to look for a host and to fill the pool. Succeeds when the database is down.
 
         With *wait*, wait up to *timeout* seconds until the pool holds `min_size` connections, and
         raise `NoHostAvailable` or `PoolExhausted` if it doesn't; the manager stays open and usable.
-        A closed manager can't be opened again: `ManagerClosed`. Where a callable has to be asked
-        for the hosts, what it raises goes through, and the manager can be opened once more.
+
+        Raises `ManagerClosed` once the manager was closed; make a new one. Raises what your
+        callable for the hosts raises; you can call `open()` again then.
         """
         deadline = monotonic() + timeout
         if self._forked:
@@ -296,14 +300,14 @@ class ConnectionManager:
             raise NoHostAvailable(
                 f"the callable for {names} returned nothing within {limit:g} s"
             ) from None
-        if self._runtime is None:  # else another task was quicker
+        if self._runtime is None:  # else another task was faster
             self._settings = self._make_settings(asked, discovered)
 
     def _open_at_once(self) -> None:
         if not self._settings.hosts:
             raise ConfigError(
                 "open",
-                "the hosts are known only when a callable has been asked",
+                "the hosts are not known before your callable is called",
                 "leave it out, and use 'async with' or await open()",
             )
         try:
@@ -317,7 +321,7 @@ class ConnectionManager:
 
     def _start(self) -> None:
         if self._runtime is not None:
-            return  # another task was quicker
+            return  # another task was faster
         self._loop = asyncio.get_running_loop()
         warn_of_weak_tls(self._settings)
         if self._on_event is not None:
@@ -354,11 +358,12 @@ class ConnectionManager:
         )
 
     async def close(self, timeout: float | None = None) -> None:
-        """Stop: callers who wait meet `ManagerClosed`; idle connections close at once.
+        """Stop. Callers who wait get `ManagerClosed`; idle connections close at once.
 
-        Held connections may come back for *timeout* seconds (default `close_timeout`), then they
-        are cut, so that nothing hangs on a silent server. Not waited for: connections that the
-        calling task holds itself. Returns within *timeout* and a moment. Closing twice is harmless.
+        Held connections may come back for *timeout* seconds (default `close_timeout`). Then they
+        are cut, so that nothing hangs on a silent server. Connections that the calling task holds
+        itself are not waited for. Returns shortly after *timeout* at the latest. You may call it
+        twice.
         """
         runtime = self._runtime
         if runtime is None or self._forked:
@@ -369,7 +374,7 @@ class ConnectionManager:
             limit = self._settings.close_timeout if timeout is None else timeout
             work = self._close(runtime, limit, asyncio.current_task())
             self._closing = asyncio.create_task(work, name=f"{self.name}-close")
-        # It goes on when this caller is cancelled, and a second call waits for it, too.
+        # It goes on when this caller is cancelled, and a second call waits for it.
         await asyncio.shield(self._closing)
 
     async def _close(
@@ -406,19 +411,22 @@ class ConnectionManager:
     def connection(self, timeout: float | None = None) -> Checkout:
         """Return a context manager that lends a working connection.
 
-        On exit the transaction is committed, or rolled back when an exception passes; then the
-        connection goes back. *timeout* is how long to wait for one (default: `timeout` of the
-        manager). Raises `PoolExhausted`, `NoHostAvailable`, `TooManyRequests`, `ManagerClosed`, and
+        On exit the transaction is committed, or rolled back if the block raises; then the
+        connection goes back. *timeout* is how long to wait for one (default: the manager's).
+        Raises `PoolExhausted`, `NoHostAvailable`, `TooManyRequests`, `ManagerClosed`, and
         `CommitOutcomeUnknown` when the connection is lost during the commit.
         """
         return self._queue().checkout(timeout)
 
     async def getconn(self, timeout: float | None = None) -> ManagedConnection:
-        """Take a connection; give it back with `putconn()`. Prefer `connection()`."""
+        """Take a connection; give it back with `putconn()`. Prefer `connection()`.
+
+        Raises what `connection()` raises.
+        """
         return await self._queue().acquire(timeout)
 
     async def putconn(self, conn: AsyncConnection[Any]) -> None:
-        """Give back what `getconn()` gave; an open transaction is rolled back.
+        """Give back a connection of `getconn()`; an open transaction is rolled back.
 
         Raises `ValueError` for a connection that is not held, or not this manager's.
         """
@@ -427,7 +435,7 @@ class ConnectionManager:
             raise ValueError("the connection does not come from this manager")
         assert isinstance(conn, ManagedConnection)
         if conn.holder is None:
-            raise ValueError("the connection has been given back already")
+            raise ValueError("the connection was given back before")
         assert self._runtime is not None
         await self._runtime.queue.release(conn)
 
@@ -444,7 +452,7 @@ class ConnectionManager:
             await check_idle(pool)
 
     async def resize(self, min_size: int, max_size: int | None = None) -> None:
-        """Change the limits of the pool; raise `ConfigError` for sizes that can't be."""
+        """Change the limits of the pool; raise `ConfigError` for sizes that are not possible."""
         settings = self._settings
         sizes = Sizes.of(min_size, max_size, settings.max_overflow, settings.max_idle)
         await self._usable().resize(sizes)
@@ -506,7 +514,7 @@ class ConnectionManager:
         return self.snapshot()
 
     def snapshot(self) -> Health:
-        """Return what `health()` does, where nothing can be awaited, and in any thread."""
+        """Return what `health()` does, without awaiting, and in any thread."""
         runtime = self._runtime
         return unopened(self._settings, self._state) if runtime is None else runtime.health()
 
@@ -515,7 +523,7 @@ class ConnectionManager:
         return self._figures() if self._runtime is None else self._runtime.stats()
 
     def pop_stats(self) -> dict[str, int]:
-        """Return what `get_stats()` does, and begin to count anew."""
+        """Return what `get_stats()` does, and reset the counters."""
         return self._figures() if self._runtime is None else self._runtime.stats(reset=True)
 
     def _figures(self) -> dict[str, int]:
@@ -523,7 +531,7 @@ class ConnectionManager:
         return {**sizes, "pool_size": 0, "pool_available": 0, "requests_waiting": 0}
 
     def reconnect(self) -> None:
-        """Start to search anew after the manager has given up (`max_tries`, `max_time`)."""
+        """Search again after the manager has given up (`max_tries`, `max_time`)."""
         self._usable().controller.restart()
 
     def failback(self) -> None:
@@ -533,21 +541,21 @@ class ConnectionManager:
     # -- events --------------------------------------------------------------------------------
 
     def events(self) -> EventStream:
-        """Return an async iterator over the events from now on; it ends with the manager."""
+        """Return an async iterator over the events from now on, until the manager is closed."""
         return self._listeners.stream()
 
     def subscribe(self, callback: Callable[[Event], Any]) -> Callable[[], None]:
         """Call *callback*, a function or a coroutine function, with each event from now on.
 
-        Each callback has its own queue and task; one that fails is logged. A plain function runs
-        in the event loop and must not block. Returns a function that ends the subscription.
+        Each callback has a queue and a task of its own; its errors are logged. A plain function
+        runs in the event loop and must not block. Returns a function that ends the subscription.
         """
         return self._listeners.subscribe(callback)
 
     def instrument(self, instrument: Instrument) -> Callable[[], None]:
-        """Have *instrument* called from now on; return a function that ends that.
+        """Call *instrument* from now on; return a function that ends that.
 
-        One that raises is reported, and not called again.
+        One that raises is logged, and not called again.
         """
 
         def end() -> None:
@@ -584,14 +592,14 @@ class ConnectionManager:
 
     @property
     def min_size(self) -> int:
-        """The least number of connections that the pool keeps."""
+        """The minimum number of connections that the pool keeps."""
         return (
             self._settings.min_size if self._runtime is None else self._runtime.queue.sizes.min_size
         )
 
     @property
     def max_size(self) -> int:
-        """The greatest number of connections that the pool makes."""
+        """The maximum number of connections that the pool makes."""
         return (
             self._settings.max_size if self._runtime is None else self._runtime.queue.sizes.max_size
         )
@@ -603,12 +611,12 @@ class ConnectionManager:
 
     @property
     def max_waiting(self) -> int:
-        """How many callers may wait; 0 for any number."""
+        """How many callers may wait; 0 for no limit."""
         return self._settings.max_waiting
 
     @property
     def max_lifetime(self) -> float:
-        """The greatest age of a connection, in seconds."""
+        """The maximum age of a connection, in seconds."""
         return self._settings.max_lifetime
 
     @property
@@ -633,7 +641,7 @@ class ConnectionManager:
 
     @property
     def num_workers(self) -> int:
-        """How many connections of a pool are made at a time."""
+        """How many connections of a pool are made at the same time."""
         return self._settings.num_workers
 
     # -- inside --------------------------------------------------------------------------------
@@ -645,12 +653,12 @@ class ConnectionManager:
         return State.CLOSED if self._closed else State.NEW
 
     def _queue(self) -> CheckoutQueue:
-        """Return what hands out connections; it looks at the event loop itself."""
+        """Return the queue that lends connections; it checks the event loop itself."""
         runtime = self._runtime
         return self._usable().queue if runtime is None or self._closed else runtime.queue
 
     def _usable(self) -> Runtime:
-        """Return the runtime; raise `ManagerClosed` when there is none to use here."""
+        """Return the runtime; raise `ManagerClosed` when it can't be used here."""
         if (error := self._why_unusable()) is not None:
             raise error
         assert self._runtime is not None
@@ -672,7 +680,7 @@ class ConnectionManager:
         return None
 
     def _disown(self) -> None:
-        """Forget the loop and the sockets: they belong to the process that this one came from.
+        """Forget the loop and the sockets, in a forked child: they belong to its parent.
 
         Nothing is closed. psycopg leaves connections alone that another process made.
         """

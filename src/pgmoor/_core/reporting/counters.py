@@ -42,10 +42,10 @@ class DialCounter(Instrument):
         self.reset()
 
     def reset(self) -> None:
-        """Begin to count anew."""
+        """Start again from 0."""
         self.attempts = 0
         self.failures = 0
-        self.seconds = 0.0  # that the successful ones took
+        self.seconds = 0.0  # of the successful ones
 
     def dialling(self, host: str) -> Ended:  # noqa: ARG002  the sum of all hosts is wanted
         """Count an attempt, and how it ends."""
@@ -56,7 +56,7 @@ class DialCounter(Instrument):
         self.failures += outcome is not None
 
     def dialled(self, seconds: float) -> None:
-        """Add up what the successful ones took."""
+        """Add the time of a successful one."""
         self.seconds += seconds
 
     def to_dict(self) -> dict[str, int]:

@@ -121,12 +121,12 @@ class EventStream:
 
 
 class Listeners:
-    """All subscribers of one manager, which is named in what is logged of them."""
+    """All subscribers of one manager; *manager* is its name, for the logs."""
 
     def __init__(self, manager: str = "") -> None:
         self._manager = manager
         self._all: list[Listener] = []
-        self._ended: list[Listener] = []  # unsubscribed, and perhaps still at work
+        self._ended: list[Listener] = []  # unsubscribed, perhaps still running
         # Weak: a stream that nobody iterates any more needs no end.
         self._streams: WeakSet[EventStream] = WeakSet()
         self._closed = False
@@ -139,7 +139,7 @@ class Listeners:
             stream.listener.push(event)
 
     def subscribe(self, callback: Callable[[Event], Any]) -> Callable[[], None]:
-        """Call *callback* with every event from now on; return what ends that."""
+        """Call *callback* with every event from now on; return a function that ends that."""
         listener = self._add(Listener(self._manager, callback))
         return lambda: self._remove(listener)
 

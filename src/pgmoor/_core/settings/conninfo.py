@@ -52,10 +52,10 @@ def parse(
 
 
 def _check_uri(conninfo: str) -> None:
-    """Refuse a URI in which libpq would take a part of the password for something else.
+    """Refuse a URI in which libpq would read a part of the password as something else.
 
     An unescaped @ or / in the password moves the rest of it into the host's or the database's
-    name, which are shown. Both leave an @ where none belongs.
+    name, which logs show. Both leave an @ where none belongs.
     """
     scheme, found, rest = conninfo.partition("://")
     if not found or scheme not in ("postgresql", "postgres"):
@@ -101,7 +101,7 @@ def _parameter(setting: str, name: str, value: object) -> str:
 
 
 def _quoted(name: str) -> str:
-    """Return *name* if it looks like a parameter's; what stands in its place may be a secret."""
+    """Return *name* if it looks like a parameter's name; anything else may be a secret."""
     return repr(name) if _NAME.fullmatch(name) else "a parameter"
 
 
@@ -110,13 +110,13 @@ _NAME = re.compile(r"[a-z][a-z_]{1,30}")
 
 def _options(conninfo: str) -> dict[str, str]:
     try:
-        if "\0" not in conninfo:  # C would take the text to end there
+        if "\0" not in conninfo:  # for C the text would end there
             parsed = pq.Conninfo.parse(conninfo.encode())
             return {
                 item.keyword.decode(): item.val.decode() for item in parsed if item.val is not None
             }
     except (Error, UnicodeError):
-        pass  # what they say may quote the password
+        pass  # their texts may quote the password
     raise ConfigError(
         "conninfo",
         "libpq can't read it",

@@ -13,7 +13,7 @@ from pgmoor.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-MOST_BYTES = 1024 * 1024  # read of a service file
+MAX_BYTES = 1024 * 1024  # that are read of a service file
 
 
 def read_service(service: str, path: str | None) -> dict[str, str]:
@@ -47,7 +47,7 @@ def _lines(place: Path) -> list[str]:
         if not S_ISREG(place.stat().st_mode):
             return []  # a pipe might never end
         with place.open("rb") as file:
-            return file.read(MOST_BYTES).decode(errors="surrogateescape").splitlines()
+            return file.read(MAX_BYTES).decode(errors="surrogateescape").splitlines()
     except (OSError, ValueError):  # ValueError: a NUL in the name
         return []
 

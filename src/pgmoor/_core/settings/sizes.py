@@ -1,4 +1,4 @@
-"""How many connections a pool keeps, and how many it may have beyond these. Pure."""
+"""How many connections a pool keeps, and how many more it may make. Pure."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 from pgmoor.errors import ConfigError
 
-MOST = 262_143  # the limit of max_connections in PostgreSQL
+LIMIT = 262_143  # of max_connections in PostgreSQL
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """The limits of a pool, in connections.
 
-    `min_size` are kept always and up to `max_size` while they are used. `max_overflow` more are
+    `min_size` are always kept, and up to `max_size` while they are used. `max_overflow` more are
     made when all of these are busy, and closed as soon as nobody waits for one (as in SQLAlchemy's
-    QueuePool). With `closes_idle` (`max_idle=0`) all beyond `min_size` are treated so; with a
+    QueuePool). With `closes_idle` (`max_idle=0`) the same goes for all beyond `min_size`; with a
     `min_size` of 0, that is psycopg_pool's NullConnectionPool.
     """
 
@@ -40,7 +40,7 @@ class Sizes:
         ):
             if not isinstance(value, int) or isinstance(value, bool) or value < 0:
                 raise ConfigError(name, "it is not a count", "give a whole number, 0 or more")
-            if value > MOST:
+            if value > LIMIT:
                 raise ConfigError(name, "no server takes so many connections", "give a lower one")
         assert isinstance(min_size, int)
         assert isinstance(most, int)
@@ -53,10 +53,5 @@ class Sizes:
 
     @property
     def kept(self) -> int:
-        """How many connections may lie idle."""
+        """How many connections may be idle."""
         return self.min_size if self.closes_idle else self.max_size
-
-    @property
-    def extra(self) -> int:
-        """How many more there may be while callers wait."""
-        return self.max_size + self.max_overflow - self.kept

@@ -1,4 +1,4 @@
-"""Whether a server has to prove who it is; a warning where it hasn't."""
+"""Warns where a server over the network need not prove its identity."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def is_local(host: Host) -> bool:
 
 
 def warn_of_weak_tls(settings: Settings) -> None:
-    """Warn, once a manager, when a host over the network need not prove who it is."""
+    """Warn, once a manager, when a host over the network need not prove its identity."""
     params = settings.secrets.reveal()
-    # libpq, 32.19: with the system's certificates nothing weaker is allowed.
+    # With the system's certificates libpq allows nothing weaker (its documentation, 32.19).
     proven = "verify-full" if _given(params, "sslrootcert", "PGSSLROOTCERT") == "system" else ""
     mode = _given(params, "sslmode", "PGSSLMODE") or proven or "prefer"
     exposed = [host.label for host in settings.hosts if not is_local(host)]

@@ -1,6 +1,6 @@
-"""Whether a value can be what a setting needs; `ConfigError` with a remedy where it can't be.
+"""Checks values of settings; raises `ConfigError` with a remedy.
 
-Nothing that is given is quoted, nor asked to show or to compare itself.
+No value is quoted, and none of a class of the user's is asked to show or compare itself.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _POSITIVE = (
 _NOT_NEGATIVE = ("max_idle", "validate_after", "settle", "failback_after")
 _POSITIVE_OR_NONE = ("max_time", "held_warning")
 
-# Seconds. Beyond these, sums and products of durations need not be numbers any more.
+# Seconds. Beyond these, sums and products of durations may overflow.
 SHORTEST, LONGEST = 1e-6, 1e20
 
 
@@ -49,7 +49,7 @@ def check_values(values: Mapping[str, Any]) -> None:
         may_be_zero = name in _NOT_NEGATIVE
         if not is_duration(value, may_be_zero=may_be_zero):
             least = "0 or more" if may_be_zero else "more than 0"
-            raise ConfigError(name, "it is not a fitting duration", f"give seconds, {least}")
+            raise ConfigError(name, "it is not a usable duration", f"give seconds, {least}")
     Sizes.of(values["min_size"], values["max_size"], values["max_overflow"], values["max_idle"])
     for name, lowest in (("max_waiting", 0), ("num_workers", 1)):
         if not is_count(values[name], lowest):
@@ -66,26 +66,26 @@ def check_values(values: Mapping[str, Any]) -> None:
 
 
 def check_hooks(connection_class: object, hooks: Mapping[str, object]) -> None:
-    """Check what of the program's own is to be called."""
+    """Check the connection class, and the callables that the program gives to be called."""
     if not (isinstance(connection_class, type) and issubclass(connection_class, AsyncConnection)):
         raise ConfigError(
-            "connection_class", "it is no class of connections", "derive it from AsyncConnection"
+            "connection_class", "it is not a connection class", "derive it from AsyncConnection"
         )
     for name, hook in hooks.items():
         if not (hook is None or callable(hook)):
-            raise ConfigError(name, "it can't be called", "give a function, or None")
+            raise ConfigError(name, "it is not callable", "give a function, or None")
 
 
 def check_name(name: object) -> None:
-    """Check the manager's name, which stands in each line of the log."""
+    """Check the manager's name, which is in each line of the log."""
     if not (name is None or (isinstance(name, str) and name.isprintable())):
         raise ConfigError("name", "it is no printable text", "give a str in one line, or None")
 
 
 def name_or_number(name: Any, numbers: Iterator[int]) -> Any:
-    """Return *name*, or one made of the next number where there is none."""
+    """Return *name*, or one with the next number if there is none."""
     if isinstance(name, str):
-        name = "".join(name) or None  # a subclass may show itself as something else
+        name = "".join(name) or None  # `str()` of a subclass may differ
     return f"pgmoor-{next(numbers)}" if name is None else name
 
 
@@ -125,7 +125,7 @@ def _callable_or_none(value: object) -> bool:
 
 
 def is_duration(value: object, *, may_be_zero: bool = False) -> bool:
-    """Return whether *value* is a number of seconds that can be reckoned with."""
+    """Return whether *value* is a usable number of seconds."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return False
     return SHORTEST <= value <= LONGEST or (may_be_zero and value == 0)
