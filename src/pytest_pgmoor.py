@@ -1,7 +1,7 @@
-"""pytest's fixtures over `pgmoor.testing`: `postgres_cluster`, `fault_proxy` and `manager`.
+"""Fixtures for pytest: `postgres_cluster`, `fault_proxy` and `manager`.
 
-pytest loads this in every run, so it imports pgmoor only when a test asks for a fixture. None of
-the fixtures is asynchronous: they serve pytest-asyncio, anyio's plugin and synchronous tests alike.
+pytest loads this module in every run, so it imports pgmoor only when a test uses a fixture. The
+fixtures are synchronous: they work with pytest-asyncio, anyio's plugin and synchronous tests.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--postgres-standbys",
         type=int,
-        help="how many standbys postgres_cluster has, where a test's marker doesn't say (1)",
+        help="number of standbys of postgres_cluster if a test has no marker for it (default: 1)",
     )
     parser.addini(STANDBYS, "the same as --postgres-standbys", default="1")
 
@@ -34,14 +34,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        f"{MARKER}(standbys=1, **settings): the arguments of pgmoor.testing.Cluster for the"
-        " fixture of this name",
+        f"{MARKER}(standbys=1, **arguments): arguments of pgmoor.testing.Cluster for the fixture"
+        " of this name",
     )
 
 
 @pytest.fixture(scope="session")
 def _postgres_clusters() -> Iterator[dict[str, Cluster]]:
-    """Keep the clusters of this run, by what was asked for."""
+    """Keep the clusters of this run, by their arguments."""
     clusters: dict[str, Cluster] = {}
     yield clusters
     for cluster in clusters.values():
@@ -52,13 +52,13 @@ def _postgres_clusters() -> Iterator[dict[str, Cluster]]:
 def postgres_cluster(
     request: pytest.FixtureRequest, _postgres_clusters: dict[str, Cluster]
 ) -> Cluster:
-    """Give a primary and its standbys (`pgmoor.testing.Cluster`), empty and streaming.
+    """Provide a primary and its standbys (`pgmoor.testing.Cluster`), empty and streaming.
 
-    One by default: `--postgres-standbys`, `postgres_standbys` in pytest's settings and
-    `@pytest.mark.postgres_cluster(standbys=2, synchronous=True)` say otherwise. Servers are made
-    once in a run for each set of arguments, and brought back to their beginning for each test.
+    It has one standby unless `--postgres-standbys`, `postgres_standbys` in pytest's settings or
+    `@pytest.mark.postgres_cluster(standbys=2, synchronous=True)` changes that. For each set of
+    arguments, servers are started once per run and reset for each test.
     """
-    from pgmoor.testing import Cluster  # noqa: PLC0415  see the module
+    from pgmoor.testing import Cluster  # noqa: PLC0415  see the module's docstring
     from pgmoor.testing._emptying import empty  # noqa: PLC0415  the same
 
     config = request.config
@@ -82,11 +82,11 @@ def postgres_cluster(
 
 @pytest.fixture
 def fault_proxy() -> Iterator[Callable[..., FaultProxy]]:
-    """Put a `pgmoor.testing.FaultProxy` before a node, or before a host and port, until the end.
+    """Start a `pgmoor.testing.FaultProxy` in front of a node, or a host and port.
 
-    `proxy = fault_proxy(postgres_cluster[0])`
+    `proxy = fault_proxy(postgres_cluster[0])`. It is closed at the end of the test.
     """
-    from pgmoor.testing import FaultProxy  # noqa: PLC0415  see the module
+    from pgmoor.testing import FaultProxy  # noqa: PLC0415  see the module's docstring
 
     with ExitStack() as stack:
 
@@ -102,12 +102,12 @@ def fault_proxy() -> Iterator[Callable[..., FaultProxy]]:
 
 @pytest.fixture
 def manager(request: pytest.FixtureRequest) -> Callable[..., ConnectionManager]:
-    """Make a `ConnectionManager` over nodes or proxies, in this order, or over `postgres_cluster`.
+    """Make a `ConnectionManager` for nodes or proxies, by default those of `postgres_cluster`.
 
-    `async with manager(min_size=1) as moor: ...` The servers are positional, and keywords are the
-    manager's settings. It is not open yet.
+    `async with manager(min_size=1) as moor: ...`. Positional arguments are the servers in order,
+    keywords are the manager's settings. The manager is not open yet.
     """
-    from pgmoor import ConnectionManager  # noqa: PLC0415  see the module
+    from pgmoor import ConnectionManager  # noqa: PLC0415  see the module's docstring
 
     def make(*servers: Node | FaultProxy, **settings: Any) -> ConnectionManager:
         chosen = servers or request.getfixturevalue("postgres_cluster").nodes
@@ -118,8 +118,8 @@ def manager(request: pytest.FixtureRequest) -> Callable[..., ConnectionManager]:
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine on an event loop of its own: the tests' loop is none of our business."""
-    import asyncio  # noqa: PLC0415  see the module
+    """Run a coroutine on an event loop of its own, in a thread: the tests may run theirs."""
+    import asyncio  # noqa: PLC0415  see the module's docstring
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  the same
 
     with ThreadPoolExecutor(1) as pool:

@@ -1,6 +1,6 @@
-"""What an orchestrator does: it promotes the standby that has all, and brings the others back.
+"""Does what an orchestrator does: promotes the most advanced standby, and repairs the others.
 
-It reads two of three servers before a promotion, as each acknowledged commit is on two.
+It compares two of three servers before a promotion, because each acknowledged commit is on two.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from pgmoor.testing import ClusterError, NodeState
+from pgmoor.testing._member import RECEIVED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -24,9 +25,7 @@ if TYPE_CHECKING:
     from soak.journal import Journal
     from soak.watch import Watch
 
-POSITION = """
-select greatest(coalesce(pg_last_wal_receive_lsn(), '0/0'), pg_last_wal_replay_lsn()) - '0/0'
-"""
+POSITION = f"select {RECEIVED} - '0/0'::pg_lsn"
 STREAMS = "select coalesce(bool_or(state = 'streaming'), false) from pg_stat_replication"
 TIMELINE = "select ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int"
 
@@ -38,7 +37,7 @@ class Orchestrator:
         self.cluster = cluster
         self.hearing = hearing
         self.primary = cluster[0]
-        self.lock = asyncio.Lock()  # one thing at a time is done to the servers
+        self.lock = asyncio.Lock()  # held while the servers are changed
         self._watch = watch
         self._journal = journal
 
@@ -54,7 +53,7 @@ class Orchestrator:
         *,
         meanwhile: Callable[[Node], Awaitable[None]] | None = None,
     ) -> Node:
-        """Promote the one of *candidates* that has most, and have the others follow it."""
+        """Promote the most advanced of *candidates*, and make the others follow it."""
         with self._watch.excused("no standby confirms"):
             for node in candidates:
                 await bring_up(node)
@@ -79,7 +78,7 @@ class Orchestrator:
         return best
 
     async def attach(self, node: Node) -> None:
-        """Have a server stream from the primary, whatever it was before."""
+        """Make a server stream from the primary, whatever its state and timeline."""
         try:
             if await is_in_recovery(node):
                 await node.follow(self.primary, timeout=5)
@@ -92,9 +91,9 @@ class Orchestrator:
         self._journal.counts["rejoins"] += 1
 
     async def _catch_up(self, node: Node) -> None:
-        """Wait until a standby holds what the primary has written by now.
+        """Wait until a standby has the WAL that the primary has written by now.
 
-        One that is promoted while it lacks the beginning of its newest WAL segment panics.
+        A standby panics when it is promoted without the beginning of its newest WAL segment.
         """
         ((position,),) = await self.primary.sql("select pg_current_wal_lsn()::text")
         await self.primary.wait_for(
@@ -105,17 +104,17 @@ class Orchestrator:
     # -- repair --------------------------------------------------------------------------------
 
     async def serve(self) -> None:
-        """See to it that the primary runs, and that a standby confirms its commits."""
+        """Make the primary run, and a standby confirm its commits."""
         with self._watch.excused("the servers are brought back"):
             await bring_up(self.primary)
-            # A standby that was thawed or started a moment ago connects by itself.
+            # A standby that has just been thawed or started connects by itself.
             try:
                 await self.primary.wait_for(STREAMS, timeout=2)
             except ClusterError:
                 await self.attach(self._easiest())
 
     async def restore(self, leave: Iterable[Node] = ()) -> None:
-        """See to it that all standbys but those of *leave* stream."""
+        """Make all standbys stream, except those in *leave*."""
         for node in self.standbys():
             if node not in leave and not await self._streams(node):
                 self._journal.note(f"{node.name} joins {self.primary.name}")
@@ -137,16 +136,16 @@ class Orchestrator:
 
 
 async def bring_up(node: Node) -> None:
-    """Have a server run, as what it is."""
+    """Thaw or start a server, in the role it has."""
     await node.thaw()
     if node.state is not NodeState.RUNNING:
         await node.start()
 
 
 async def relax(node: Node) -> None:
-    """Let a primary without standbys acknowledge what it is told, as one does that came back.
+    """Let a primary commit without a standby, like an old primary that comes back.
 
-    Works on one that is frozen or stopped; it takes effect when it runs again.
+    If the server is frozen or stopped, it takes effect when it runs again.
     """
     with (node.data_dir / "postgresql.auto.conf").open("a") as file:
         file.write("synchronous_standby_names = ''\n")
@@ -157,7 +156,7 @@ async def relax(node: Node) -> None:
 
 
 async def is_in_recovery(node: Node) -> bool | None:
-    """Return whether a server is in recovery; None when it isn't running."""
+    """Return whether a server is in recovery; None if it isn't running."""
     if node.state is not NodeState.RUNNING:
         return None
     ((answer,),) = await node.sql("select pg_is_in_recovery()")
@@ -165,14 +164,14 @@ async def is_in_recovery(node: Node) -> bool | None:
 
 
 async def _detach(node: Node) -> None:
-    """Have a standby follow nobody: an old primary that lives can't acknowledge through it."""
+    """Stop a standby from streaming, so that it can't confirm commits of a running old primary."""
     await node.sql("alter system set primary_conninfo = ''")
     await node.sql("select pg_reload_conf()")
     await node.wait_for("select not exists (select from pg_stat_wal_receiver)")
 
 
 async def _position(node: Node) -> int:
-    """Return how far the WAL goes that a standby holds, once it has replayed what it has."""
+    """Return how far a standby's WAL goes, once that no longer changes."""
     newest = None
     while True:
         ((position,),) = await node.sql(POSITION)

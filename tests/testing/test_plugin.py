@@ -1,4 +1,4 @@
-"""The fixtures for users' test suites, in runs of pytest of their own."""
+"""The fixtures of `pytest_pgmoor`, each in a run of pytest of its own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
+
+import pytest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +59,7 @@ def test_without_a_loop(postgres_cluster):
         conn.execute("create schema theirs authorization somebody")
 
 
-def test_the_same_servers_and_nothing_left(postgres_cluster):
+def test_the_servers_are_the_same_and_empty(postgres_cluster):
     assert {cluster for cluster, _ in seen} == {id(postgres_cluster)}
     assert {name for _, name in seen} == {("n1",)}
     with psycopg.connect(postgres_cluster.conninfo(0)) as conn:
@@ -91,23 +93,15 @@ def test_a_marker(postgres_cluster):
         assert conn.execute("show work_mem").fetchone() == ("1MB",)
 
 
-def test_after_the_crash_all_is_as_before(postgres_cluster):
+def test_after_the_crash_the_first_server_is_primary_again(postgres_cluster):
     with psycopg.connect(postgres_cluster.conninfo(0)) as conn:
         assert conn.execute("select pg_is_in_recovery()").fetchone() == (False,)
-"""
-SILENT = """
-import asyncio
-
-async def test_auto(manager, postgres_cluster):
-    assert len(postgres_cluster) == 1
-    async with manager(min_size=1) as moor, moor.connection() as conn:
-        await conn.execute("select 1")
 """
 LOOP = "asyncio_default_fixture_loop_scope = function\n"  # pytest-asyncio warns without it
 
 
 def run(folder: Path, suite: str, *options: str, ini: str = "") -> str:
-    """Run pytest on a suite in a folder of its own; return what it prints."""
+    """Run pytest on a suite in a folder of its own; return its output."""
     (folder / "test_suite.py").write_text(suite)
     (folder / "pytest.ini").write_text(f"[pytest]\nfilterwarnings = error\n{ini}")
     done = subprocess.run(
@@ -121,26 +115,25 @@ def run(folder: Path, suite: str, *options: str, ini: str = "") -> str:
     return done.stdout + done.stderr
 
 
-def test_asyncio_anyio_and_plain_tests_share_servers(tmp_path: Path) -> None:
+def test_asyncio_anyio_and_plain_tests_share_servers_and_find_them_empty(tmp_path: Path) -> None:
     ini = f"{LOOP}asyncio_mode = strict\n"
     printed = run(tmp_path, SUITE, "--strict-markers", ini=ini)
     assert "9 passed" in printed, printed
 
 
-def test_the_number_of_standbys_is_a_setting(tmp_path: Path) -> None:
-    ini = f"{LOOP}asyncio_mode = auto\npostgres_standbys = 0\n"
-    printed = run(tmp_path, SILENT, ini=ini)
-    assert "1 passed" in printed, printed
-
-
-def test_the_option_goes_before_the_setting(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("setting", "options"), [(0, []), (2, ["--postgres-standbys=0"])], ids=["setting", "option"]
+)
+def test_the_number_of_standbys_is_a_setting_and_an_option_that_takes_precedence(
+    tmp_path: Path, setting: int, options: list[str]
+) -> None:
     suite = "def test_it(postgres_cluster):\n    assert len(postgres_cluster) == 1\n"
-    ini = "postgres_standbys = 2\n"
-    printed = run(tmp_path, suite, "--postgres-standbys=0", "-p", "no:asyncio", ini=ini)
+    ini = f"postgres_standbys = {setting}\n"
+    printed = run(tmp_path, suite, *options, "-p", "no:asyncio", ini=ini)
     assert "1 passed" in printed, printed
 
 
-def test_without_postgresql_only_who_asks_for_it_fails(tmp_path: Path) -> None:
+def test_without_postgresql_only_tests_with_a_cluster_fail(tmp_path: Path) -> None:
     suite = """
 import pytest
 
@@ -160,7 +153,7 @@ def test_does_not(): ...
     assert re.search("ClusterError: no PostgreSQL was found .*pgmoor.testing", printed), printed
 
 
-def test_a_suite_that_does_not_use_it_does_not_import_it(tmp_path: Path) -> None:
+def test_a_suite_without_the_fixtures_does_not_import_pgmoor(tmp_path: Path) -> None:
     suite = """
 import json, sys
 
@@ -174,7 +167,7 @@ def test_it():
     assert json.loads(found[1]) == []
 
 
-def test_importing_it_brings_nothing_that_pytest_does_not() -> None:
+def test_importing_the_plugin_imports_nothing_else_but_what_pytest_does() -> None:
     code = (
         "import json, sys, pytest; before = set(sys.modules); import pytest_pgmoor;"
         "print(json.dumps(sorted(set(sys.modules) - before)))"

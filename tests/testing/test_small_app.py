@@ -1,4 +1,4 @@
-"""examples/small_app: its own tests run as a person runs them."""
+"""The tests of examples/small_app pass when run as its page says."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_example_suite_is_green() -> None:
+def test_the_tests_of_the_example_pass() -> None:
     command = [sys.executable, "-m", "pytest", "-p", "pytest_pgmoor", "-p", "no:cacheprovider"]
     done = subprocess.run(
         [*command, "-s", "examples/small_app"],

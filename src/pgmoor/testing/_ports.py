@@ -1,7 +1,6 @@
-"""Knows which TCP ports of 127.0.0.1 a test server may take.
+"""Free TCP ports of 127.0.0.1 for test servers and proxies."""
 
-Leaves holding them to whoever asked.
-"""
+from __future__ import annotations
 
 import random
 import socket
@@ -10,10 +9,10 @@ LOOPBACK = "127.0.0.1"
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 on which nothing listens at the moment.
+    """Return a port of 127.0.0.1 on which nothing listens now; it is not reserved.
 
-    It lies below every usual range of ephemeral ports: no outgoing connection takes it while its
-    server is down, and a client that dials a dead server can't end up connected to itself.
+    It lies below the usual ranges of ephemeral ports: no outgoing connection takes it while its
+    server is down, and a client that dials a dead server can't connect to itself.
     """
     while True:
         port = random.randint(10_000, 32_000)

@@ -1,47 +1,52 @@
-"""Knows the faults a network can have, and brings them about between clients and one server.
+"""`FaultProxy`: a TCP proxy that causes a network's faults between clients and one server.
 
-Runs in a thread of its own, so that no event loop under test paces it. Leaves bytes to `relay.py`.
+It runs in a thread of its own, independent of the event loop under test. Bytes are carried by
+`_relay.py`.
 """
+
+from __future__ import annotations
 
 import enum
 import queue
 import selectors
 import socket
 import threading
-from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from ._ports import LOOPBACK, free_port
 from ._relay import Link, Poller
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 BACKLOG = 1024
-PATIENCE = 10.0
+TIMEOUT = 10.0  # seconds for the proxy's thread to obey
 
 
-class Door(enum.Enum):
-    """What happens to who dials."""
+class Dials(enum.Enum):
+    """What happens to new connections."""
 
-    OPEN = enum.auto()
+    SERVE = enum.auto()
     REFUSE = enum.auto()
     HOLD = enum.auto()
-    """Accepted and never answered."""
-    SWALLOW = enum.auto()
-    """Not even the kernel answers."""
+    """They are accepted and never answered."""
+    DROP = enum.auto()
+    """The kernel ignores their SYN."""
 
 
 class FaultProxy:
-    """A TCP proxy on this machine, in front of one server, with faults at command.
+    """A TCP proxy on this machine, in front of one server, that causes faults on request.
 
-    It listens on 127.0.0.1 and a free port, or on the `listen_host` and `listen_port` given (all of
-    127.0.0.0/8 is this machine's).
+    It listens on 127.0.0.1 and a free port, or on `listen_host` and `listen_port` (any address of
+    127.0.0.0/8 works).
 
-    Each method returns once its fault is in effect, may be called from any thread, and takes some
-    20 ms at most. Faults of different kinds add up until `heal`. Methods raise RuntimeError before
-    `start` and after `close`.
+    Each method can be called from any thread and returns once its fault is in effect, within about
+    20 ms. Faults of different kinds add up until `heal`. Methods raise RuntimeError before `start`
+    and after `close`.
 
-    It is a proxy, not a cable: its kernel acknowledges what it has not delivered, and a client
-    whose server refuses is accepted first and then reset.
+    A proxy differs from a cable: its kernel acknowledges bytes that it has not delivered, and if
+    the server refuses, the client is first accepted and then reset.
     """
 
     def __init__(
@@ -55,16 +60,16 @@ class FaultProxy:
         self.host = listen_host
         self.port = free_port() if listen_port is None else listen_port
         self.accepted = 0
-        """How many connections have been accepted since the start."""
+        """Number of connections accepted since the start."""
         self._target = _resolve(host, port)
-        self._door = Door.OPEN
+        self._dials = Dials.SERVE
         self._silent = False
         self._delay = 0.0
         self._budget: int | None = None
         self._links: set[Link] = set()
         self._held: set[Link] = set()
-        self._plugs: list[socket.socket] = []
-        self._plug_ports: set[int] = set()
+        self._fillers: list[socket.socket] = []
+        self._filler_ports: set[int] = set()
         self._thread: threading.Thread | None = None
         self._commands: queue.SimpleQueue[tuple[Callable[[], None], Future[None]]]
         self._commands = queue.SimpleQueue()
@@ -86,93 +91,93 @@ class FaultProxy:
 
     @property
     def connections(self) -> int:
-        """How many clients are connected at the moment, as far as the proxy has noticed."""
+        """Number of clients connected now, as far as the proxy has noticed."""
         return len(self._links)
 
     def start(self) -> None:
-        """Begin to listen; raise OSError when the port was taken meanwhile."""
+        """Start to listen; raise OSError if the port is in use."""
         if self._thread is not None:
             raise RuntimeError("the proxy is running already")
         self._listener = _bind(self.host, self.port)
         self._poller = Poller()
-        self._bell, self._ear = socket.socketpair()
-        self._poller.watch(self._ear, selectors.EVENT_READ, self._on_command)
+        self._wake_sender, self._wake_receiver = socket.socketpair()
+        self._poller.watch(self._wake_receiver, selectors.EVENT_READ, self._on_command)
         self._running = True
-        self._set_door(Door.OPEN)
+        self._set_dials(Dials.SERVE)
         self._thread = threading.Thread(target=self._run, name=f"proxy-{self.port}", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Reset what is connected, stop listening and end the thread; may be called twice."""
+        """Reset all connections, stop listening and end the thread; may be called twice."""
         if self._thread is None:
             return
         self._command(self._shut_down)
-        self._thread.join(PATIENCE)
+        self._thread.join(TIMEOUT)
         self._thread = None
-        self._bell.close()
+        self._wake_sender.close()
 
     def refuse(self) -> None:
-        """Refuse new connections with RST, as a host whose server is down; others go on."""
-        self._command(lambda: self._set_door(Door.REFUSE))
+        """Refuse new connections with RST, like a host whose server is down; others go on."""
+        self._command(lambda: self._set_dials(Dials.REFUSE))
 
     def reset(self) -> None:
-        """Send RST to both ends of every connection, once; new ones are not affected."""
+        """Send RST to both ends of every connection, once; new connections work."""
         self._command(lambda: self._each(lambda link: link.end(reset=True)))
 
     def deaf(self) -> None:
         """Accept new connections and never answer them; others go on."""
-        self._command(lambda: self._set_door(Door.HOLD))
+        self._command(lambda: self._set_dials(Dials.HOLD))
 
     def silent(self, *, new: bool = True) -> None:
         """Deliver nothing in either direction, neither bytes nor FIN nor RST, and close nothing.
 
-        New connections are accepted and never answered, too; with `new=False` they work, as behind
-        a router that forgot the old ones.
+        New connections are accepted and never answered. With `new=False` they work, as behind a
+        router that has lost its table of connections.
         """
-        self._command(lambda: self._silence(Door.HOLD if new else None))
+        self._command(lambda: self._silence(Dials.HOLD if new else None))
 
     def blackhole(self) -> None:
-        """Be silent, and let the kernel swallow the SYN of who dials, as a host that vanished.
+        """Be silent, and have the kernel ignore the SYN of new connections: the host is gone.
 
-        Raises OSError where the kernel doesn't do so for a full queue; Linux does.
+        Raises OSError if the kernel answers although its queue is full; Linux does not.
         """
-        self._command(lambda: self._silence(Door.SWALLOW))
+        self._command(lambda: self._silence(Dials.DROP))
 
     def delay(self, seconds: float) -> None:
-        """Deliver what comes from now on this much later, in either direction and in order."""
+        """Deliver what arrives from now on this much later, in both directions and in order."""
         self._command(lambda: self._set_delay(seconds))
 
     def cut(self, after: int = 0, *, new: bool = False) -> None:
         """Reset each connection once `after` more bytes have passed from the server to its client.
 
-        With `new` those made later too, counted from their first byte.
+        With `new` also those made later, counted from their first byte.
         """
         self._command(lambda: self._set_budget(after, new=new))
 
     def heal(self) -> None:
-        """End every fault; what was held back is delivered now, and who was held is served."""
+        """End every fault; bytes and connections that were held back go on to the server."""
         self._command(self._heal)
 
     def retarget(self, host: str, port: int) -> None:
-        """Send new connections to another server, as a virtual address that moved."""
+        """Send new connections to another server, like a virtual address that moved."""
         target = _resolve(host, port)
         self._command(lambda: setattr(self, "_target", target))
 
     def _command(self, work: Callable[[], None]) -> None:
-        """Have the proxy's thread do something, and return or raise what came of it."""
+        """Run *work* in the proxy's thread; raise what it raises."""
         if self._thread is None or not self._running:
             raise RuntimeError("the proxy is not running")
         done: Future[None] = Future()
         self._commands.put((work, done))
-        self._bell.send(b"!")
-        done.result(PATIENCE)
+        self._wake_sender.send(b"!")
+        done.result(TIMEOUT)
 
     def _on_command(self, _: int) -> None:
-        self._ear.recv(1)
+        self._wake_receiver.recv(1)
         work, done = self._commands.get()
         try:
             work()
-        except Exception as error:  # noqa: BLE001 - it belongs to the thread that asked
+        except Exception as error:  # noqa: BLE001 - the calling thread raises it
             done.set_exception(error)
         else:
             done.set_result(None)
@@ -181,7 +186,7 @@ class FaultProxy:
         while self._running:
             self._poller.turn()
         self._poller.close()
-        self._ear.close()
+        self._wake_receiver.close()
 
     def _each(self, work: Callable[[Link], None]) -> None:
         for link in tuple(self._links):
@@ -201,17 +206,17 @@ class FaultProxy:
         else:
             link.down.budget = after
 
-    def _silence(self, door: Door | None) -> None:
+    def _silence(self, dials: Dials | None) -> None:
         for link in self._links:
             link.silent = True
             link.update()
-        if door is not None:
-            self._set_door(door)
+        if dials is not None:
+            self._set_dials(dials)
 
     def _heal(self) -> None:
         self._set_delay(0)
         self._set_budget(None, new=False)
-        self._set_door(Door.OPEN)
+        self._set_dials(Dials.SERVE)
         held, self._held = self._held, set()
         for link in tuple(self._links):
             link.silent = False
@@ -220,52 +225,51 @@ class FaultProxy:
             else:
                 link.update()
 
-    def _set_door(self, door: Door) -> None:
-        for plug in self._plugs:
-            plug.close()
-        self._plugs.clear()
+    def _set_dials(self, dials: Dials) -> None:
+        for filler in self._fillers:
+            filler.close()
+        self._fillers.clear()
         self._poller.forget(self._listener)
-        if door is Door.REFUSE:
-            # Bound and not listening: the kernel refuses, and nobody else can take the port.
+        if dials is Dials.REFUSE:
+            # Bound but not listening: the kernel refuses, and no other process can take the port.
             self._listener.close()
-            self._plug_ports.clear()
+            self._filler_ports.clear()
             self._listener = _bind(self.host, self.port)
-        elif door is Door.SWALLOW:
-            self._plug()
+        elif dials is Dials.DROP:
+            self._fill_backlog()
         else:
             self._listener.listen(BACKLOG)
             self._poller.watch(self._listener, selectors.EVENT_READ, self._on_dial)
-        self._door = door
+        self._dials = dials
 
-    def _plug(self) -> None:
-        """Fill the queue of connections to be accepted; Linux ignores a SYN while it is full."""
+    def _fill_backlog(self) -> None:
+        """Fill the queue of connections to accept: while it is full, Linux ignores a SYN."""
         self._listener.listen(0)
         for _ in range(BACKLOG):
-            plug = socket.socket()
-            self._plugs.append(plug)
-            plug.settimeout(0.02)
+            filler = socket.socket()
+            self._fillers.append(filler)
+            filler.settimeout(0.02)
             try:
-                plug.connect((self.host, self.port))
+                filler.connect((self.host, self.port))
             except TimeoutError:
                 return
-            self._plug_ports.add(plug.getsockname()[1])
-        raise OSError("this kernel goes on answering with a full queue")
+            self._filler_ports.add(filler.getsockname()[1])
+        raise OSError("this kernel answers although the queue of the listening socket is full")
 
     def _on_dial(self, _: int) -> None:
         try:
             client, peer = self._listener.accept()
         except OSError:
             return
-        if peer[1] in self._plug_ports:
-            # Left over from a black hole.
-            self._plug_ports.remove(peer[1])
+        if peer[1] in self._filler_ports:
+            self._filler_ports.remove(peer[1])
             client.close()
             return
         self.accepted += 1
         link = Link(client, self._poller, self._forget)
         link.delay = self._delay
         self._links.add(link)
-        if self._door is Door.HOLD:
+        if self._dials is Dials.HOLD:
             self._held.add(link)
         elif self._budget == 0:
             link.end(reset=True)
@@ -278,10 +282,10 @@ class FaultProxy:
         self._held.discard(link)
 
     def _shut_down(self) -> None:
-        self._set_door(Door.REFUSE)
+        self._set_dials(Dials.REFUSE)
         self._listener.close()
         self._each(lambda link: link.end(reset=True))
-        self._poller.forget(self._ear)
+        self._poller.forget(self._wake_receiver)
         self._running = False
 
 

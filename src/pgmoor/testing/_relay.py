@@ -1,8 +1,10 @@
-"""Knows how to carry bytes between one client and one server, late, partly or not at all.
+"""Carries bytes between one client and one server: delayed, in part, or not at all.
 
-Leaves the listening socket, the thread and the choice of the fault to `proxy.py`. All of it runs in
-that thread.
+The listening socket, the thread and the faults are in `_proxy.py`; everything here runs in that
+thread.
 """
+
+from __future__ import annotations
 
 import contextlib
 import enum
@@ -13,18 +15,21 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CHUNK = 64 * 1024
-# What is read and not yet delivered, before reading waits: enough for 1 s of delay at 16 MiB/s.
-BACKLOG = 16 * 1024 * 1024
-# Without linger a close sends RST in place of FIN.
+# Reading pauses while this many bytes are undelivered: enough for 1 s of delay at 16 MiB/s.
+MAX_UNDELIVERED = 16 * 1024 * 1024
+# With SO_LINGER on and a time of 0, close() sends RST instead of FIN.
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-class Broken(Exception):  # noqa: N818 - not an error of ours: the way one end ended
-    """One end was reset, or has to be."""
+class Broken(Exception):  # noqa: N818 - no failure of the proxy: the connection ends
+    """One end was reset, so the other has to be."""
 
 
 class End(enum.Enum):
@@ -36,19 +41,19 @@ class End(enum.Enum):
 
 @dataclass(eq=False)
 class Stream:
-    """One direction of one connection: what came from `source` and is still owed to `sink`."""
+    """One direction of a connection: what was read from `source` and not yet sent to `sink`."""
 
     source: socket.socket
     sink: socket.socket
-    owed: deque[tuple[float, bytes | End]] = field(default_factory=deque)
+    pending: deque[tuple[float, bytes | End]] = field(default_factory=deque)
     size: int = 0
     ended: bool = False
     finished: bool = False
     budget: int | None = None
-    """How many bytes may still pass before the connection is cut; None is no limit."""
+    """How many more bytes may pass before the connection is reset; None is no limit."""
 
     def receive(self, due: float) -> None:
-        """Read what is there, to be delivered at `due`, but never before what came earlier."""
+        """Read what has arrived; deliver it at `due`, but never before what arrived earlier."""
         last: bytes | End
         try:
             last = self.source.recv(CHUNK) or End.FIN
@@ -60,18 +65,18 @@ class Stream:
             self.size += len(last)
         else:
             self.ended = True
-        if self.owed:
-            due = max(due, self.owed[-1][0])
-        self.owed.append((due, last))
+        if self.pending:
+            due = max(due, self.pending[-1][0])
+        self.pending.append((due, last))
 
     def deliver(self, now: float) -> None:
-        """Send what is due, as far as the sink takes it; raise Broken when that is the end."""
-        while self.owed and self.owed[0][0] <= now:
-            due, data = self.owed[0]
+        """Send what is due, as far as the sink accepts it; raise Broken if it must be reset."""
+        while self.pending and self.pending[0][0] <= now:
+            due, data = self.pending[0]
             if data is End.RST:
                 raise Broken
             if data is End.FIN:
-                self.owed.popleft()
+                self.pending.popleft()
                 self.finished = True
                 self._send_fin()
                 return
@@ -83,17 +88,17 @@ class Stream:
                 if self.budget == 0:
                     raise Broken
             if sent < len(data):
-                self.owed[0] = (due, data[sent:])
+                self.pending[0] = (due, data[sent:])
                 return
-            self.owed.popleft()
+            self.pending.popleft()
 
     def is_due(self, now: float) -> bool:
-        """Return whether something waits only for the sink to take it."""
-        return bool(self.owed) and self.owed[0][0] <= now
+        """Return whether something is due and waits only for the sink."""
+        return bool(self.pending) and self.pending[0][0] <= now
 
     def wants_more(self) -> bool:
-        """Return whether the source is still to be read."""
-        return not self.ended and self.size < BACKLOG
+        """Return whether to read more from the source."""
+        return not self.ended and self.size < MAX_UNDELIVERED
 
     def _send(self, data: bytes) -> int:
         try:
@@ -111,16 +116,16 @@ class Stream:
 
 
 class Poller:
-    """A selector that calls back, and a list of instants at which to call back."""
+    """A selector with callbacks and timers."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
         self._masks: dict[socket.socket, int] = {}
-        self._alarms: list[tuple[float, int, Callable[[], None]]] = []
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
 
     def watch(self, sock: socket.socket, mask: int, callback: Callable[[int], None]) -> None:
-        """Call back when the socket can do what `mask` says; 0 takes no notice of it at all."""
+        """Call back when the socket is ready for what `mask` says; 0 stops watching it."""
         before = self._masks.get(sock, 0)
         if mask == before:
             return
@@ -135,41 +140,41 @@ class Poller:
             del self._masks[sock]
 
     def forget(self, sock: socket.socket) -> None:
-        """Take no notice of a socket any longer."""
+        """Stop watching a socket."""
         self.watch(sock, 0, lambda _: None)
 
     def call_at(self, when: float, callback: Callable[[], None]) -> None:
         """Call back at an instant of the monotonic clock."""
         self._count += 1
-        heapq.heappush(self._alarms, (when, self._count, callback))
+        heapq.heappush(self._timers, (when, self._count, callback))
 
     def turn(self) -> None:
-        """Wait for the next thing to happen and see to it."""
-        timeout = max(0.0, self._alarms[0][0] - time.monotonic()) if self._alarms else None
+        """Wait for the next event or timer, and run its callback."""
+        timeout = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
         for key, events in self._selector.select(timeout):
-            # An earlier callback of this turn may have closed this socket.
+            # An earlier callback of this round may have closed this socket.
             if key.fileobj in self._masks:
                 key.data(events)
         now = time.monotonic()
-        while self._alarms and self._alarms[0][0] <= now:
-            heapq.heappop(self._alarms)[2]()
+        while self._timers and self._timers[0][0] <= now:
+            heapq.heappop(self._timers)[2]()
 
     def close(self) -> None:
         self._selector.close()
 
 
 class Link:
-    """One client's connection, and the one to the server that is made for it."""
+    """A client's connection, and the connection to the server that is made for it."""
 
     def __init__(
-        self, client: socket.socket, poller: Poller, on_end: Callable[["Link"], None]
+        self, client: socket.socket, poller: Poller, on_end: Callable[[Link], None]
     ) -> None:
         self.client = client
         self.silent = False
         self.delay = 0.0
         self._poller = poller
         self._on_end = on_end
-        self._alarm = 0.0
+        self._timer = 0.0
         self._connected = False
         self.server = socket.socket()
         for sock in (client, self.server):
@@ -180,7 +185,7 @@ class Link:
         self._dialled = False
 
     def dial(self, address: tuple[str, int]) -> None:
-        """Begin to connect to the server; a refusal will reset the client."""
+        """Start to connect to the server; if it refuses, the client is reset."""
         self._dialled = True
         if self.server.connect_ex(address) not in (0, errno.EINPROGRESS):
             self.end(reset=True)
@@ -188,7 +193,7 @@ class Link:
         self.update()
 
     def update(self) -> None:
-        """Deliver what is due and watch for what may come next; nothing while silent."""
+        """Deliver what is due and watch for what comes next; do nothing while silent."""
         if self.silent or not self._dialled:
             self._poller.forget(self.client)
             self._poller.forget(self.server)
@@ -208,14 +213,14 @@ class Link:
             return
         self._watch(self.client, self.up, self.down, now)
         self._watch(self.server, self.down, self.up, now)
-        self._set_alarm(now)
+        self._set_timer(now)
 
     def end(self, *, reset: bool) -> None:
         """Close both ends, with FIN or with RST."""
         for sock in (self.client, self.server):
             self._poller.forget(sock)
             if reset:
-                # Some kernels refuse it for a socket whose peer is gone.
+                # Some kernels refuse this for a socket whose peer is gone.
                 with contextlib.suppress(OSError):
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
             sock.close()
@@ -242,14 +247,14 @@ class Link:
             self.down.receive(time.monotonic() + self.delay)
         self.update()
 
-    def _set_alarm(self, now: float) -> None:
-        waiting = [stream.owed[0][0] for stream in (self.up, self.down) if stream.owed]
+    def _set_timer(self, now: float) -> None:
+        waiting = [stream.pending[0][0] for stream in (self.up, self.down) if stream.pending]
         later = [due for due in waiting if due > now]
-        # One alarm at a time: it looks again when it goes off.
-        if later and self._alarm <= now:
-            self._alarm = min(later)
-            self._poller.call_at(self._alarm, self._on_alarm)
+        # One timer at a time: the next is set when it runs.
+        if later and self._timer <= now:
+            self._timer = min(later)
+            self._poller.call_at(self._timer, self._on_timer)
 
-    def _on_alarm(self) -> None:
+    def _on_timer(self) -> None:
         if self.client.fileno() != -1:
             self.update()

@@ -1,7 +1,9 @@
-"""Knows one `postgres` and its child processes: starting, signalling and burying them, by pid only.
+"""One `postgres` and its child processes: start, signal, stop, clean up. All of it blocks.
 
-Leaves what it is asked in SQL, and its place in a cluster, to `member.py`. All of it blocks.
+SQL, and the server's role in a cluster, are in `_member.py`.
 """
+
+from __future__ import annotations
 
 import contextlib
 import ctypes
@@ -12,31 +14,33 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ._binaries import Binaries, ClusterError
 from ._ports import LOOPBACK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 StopMode: TypeAlias = Literal["smart", "fast", "immediate"]
 SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
 
 class NodeState(enum.Enum):
-    """What has become of a server's processes."""
+    """The state of a server's processes."""
 
     RUNNING = "running"
     FROZEN = "frozen"
-    """Every process has got SIGSTOP: the kernel still accepts connections, nobody answers them."""
+    """Every process is stopped by SIGSTOP: the kernel accepts connections, the server is silent."""
     STOPPED = "stopped"
-    """Never started, or ended as `stop` asked."""
+    """Never started, or shut down by `stop`."""
     DEAD = "dead"
     """Killed or crashed."""
 
 
 class Server:
-    """The processes of one data directory, started directly so that the postmaster is our child."""
+    """The processes of one data directory. The postmaster is a child of this process."""
 
     def __init__(self, binaries: Binaries, home: Path, name: str, port: int) -> None:
         self.binaries = binaries
@@ -50,14 +54,14 @@ class Server:
 
     @property
     def pid(self) -> int | None:
-        """The postmaster's process id; None while it isn't there."""
+        """The postmaster's process id; None while it isn't running."""
         if self._process is None or self._process.poll() is not None:
             return None
         return self._process.pid
 
     @property
     def state(self) -> NodeState:
-        """What has become of the processes, whoever brought it about."""
+        """The state of the processes, also after a crash or a signal from elsewhere."""
         if self.pid is not None:
             return NodeState.FROZEN if self._frozen else NodeState.RUNNING
         if self._process is None or self._process.returncode == 0:
@@ -65,13 +69,12 @@ class Server:
         return NodeState.DEAD
 
     def start(self) -> None:
-        """Start the server with what its data directory says, primary or standby."""
+        """Start the server in the role its data directory says."""
         if self.pid is not None:
             raise ClusterError(f"{self.name} is running already")
         self.clear_remains()
-        # What tells one node from another is given here and not in a file, because pg_rewind and
-        # pg_basebackup bring the other node's files along. cluster_name is also the
-        # application_name under which a standby streams.
+        # Settings that differ from node to node are arguments, because pg_rewind and pg_basebackup
+        # copy the other node's files. cluster_name is also the application_name of a standby.
         own = {
             "port": str(self.port),
             "listen_addresses": LOOPBACK,
@@ -86,7 +89,7 @@ class Server:
         self._frozen = False
 
     def wait_ready(self, timeout: float) -> None:
-        """Return when the server accepts connections; raise ClusterError when it ended instead."""
+        """Wait until the server accepts connections; raise ClusterError if it ends instead."""
 
         def ready() -> bool:
             if self.pid is None:
@@ -97,7 +100,7 @@ class Server:
         self.wait(ready, timeout, "did not accept connections")
 
     def stop(self, mode: StopMode, timeout: float) -> None:
-        """Shut the server down; raise ClusterError when it hasn't ended after `timeout` seconds."""
+        """Shut the server down; raise ClusterError if it hasn't ended after `timeout` seconds."""
         if self._process is None or self.pid is None:
             return
         self.thaw()
@@ -108,33 +111,33 @@ class Server:
             raise ClusterError(self.explain(f"did not stop within {timeout:g} s")) from None
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the postmaster, if it is there."""
+        """Send a signal to the postmaster, if there is one."""
         if self._process is not None:
             self._process.send_signal(number)
 
     def kill(self) -> None:
-        """End every process at once with SIGKILL; return when all are gone and the port refuses."""
+        """Send SIGKILL to every process; return when all are gone and the port refuses."""
         if self._process is None or self.pid is None:
             return
         family = self._stop_family()
         for pid in family:
             os.kill(pid, signal.SIGKILL)
         self._process.wait()
-        self.wait(lambda: not _alive(family), 10, "left processes behind")
-        self.wait(self._refuses, 10, "is dead, but its port still answers")
+        self.wait(lambda: not _alive(family), 10, "was killed, but not all its processes ended")
+        self.wait(self._refuses, 10, "was killed, but its port did not refuse connections")
 
     def freeze(self) -> None:
-        """Stop every process where it stands; return when all stand still."""
+        """Send SIGSTOP to every process; return when all are stopped."""
         if self.pid is None:
             raise ClusterError(f"{self.name} is not running")
         family = self._stop_family()
         for pid in family:
             os.kill(pid, signal.SIGSTOP)
         self._frozen = True
-        self.wait(lambda: _alive(family) <= _alive(family, "Tt"), 10, "did not stand still")
+        self.wait(lambda: _alive(family) <= _alive(family, "Tt"), 10, "was not stopped by SIGSTOP")
 
     def thaw(self) -> None:
-        """Let a frozen server go on; nothing happens to any other."""
+        """Send SIGCONT to every process of a frozen server; do nothing to any other."""
         if self._process is None or self.pid is None or not self._frozen:
             return
         for pid in [*_children(self._process.pid), self._process.pid]:
@@ -142,16 +145,18 @@ class Server:
         self._frozen = False
 
     def clear_remains(self) -> None:
-        """Remove what a killed server left: its lock file and its segment of shared memory.
+        """Remove the lock file and the shared memory that a killed server left.
 
-        The lock file names a pid that may belong to somebody else by now, and the kernel keeps
-        segments for ever, of which it allows a few thousand.
+        Another process may have the pid in the lock file by now, and the kernel keeps segments of
+        shared memory until they are removed; a few thousand is its limit.
         """
         lines = self._postmaster_file()
         if len(lines) > 6 and len(lines[6].split()) == 2:
             segment = lines[6].split()[1]
-            # The children of a postmaster that others killed end by themselves, a little later.
-            self.wait(lambda: not _is_attached(segment), 10, "left processes behind")
+            # If the postmaster alone was killed, its children end by themselves a little later.
+            self.wait(
+                lambda: not _is_attached(segment), 10, "is gone, but its children did not end"
+            )
             remove = 0  # IPC_RMID
             ctypes.CDLL(None).shmctl(int(segment), remove, None)
         (self.data / "postmaster.pid").unlink(missing_ok=True)
@@ -166,7 +171,7 @@ class Server:
                 path.unlink()
 
     def wait(self, condition: Callable[[], bool], timeout: float, failure: str) -> None:
-        """Return when `condition()` holds; raise ClusterError after `timeout` seconds without."""
+        """Wait until `condition()` is true; raise ClusterError after `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while not condition():
             if time.monotonic() > deadline:
@@ -174,21 +179,23 @@ class Server:
             time.sleep(0.005)
 
     def explain(self, failure: str) -> str:
-        """Return a message that says what went wrong, with the last lines of the server's log."""
+        """Return a message: the failure and the last lines of the server's log."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         return "\n".join([f"{self.name} (port {self.port}) {failure}; its log ends:", *lines[-20:]])
 
     def _stop_family(self) -> list[int]:
-        """Stop the postmaster and return the pids of its children and its own.
+        """Send SIGSTOP to the postmaster; return the pids of its children and its own.
 
-        A stopped postmaster neither forks nor reaps: the list stays complete, and none of its pids
-        can come to belong to anybody else.
+        A stopped postmaster neither forks nor reaps: the list stays complete, and the kernel can't
+        give one of its pids to another process.
         """
         assert self._process is not None
         parent = self._process.pid
         self._process.send_signal(signal.SIGSTOP)
         self.wait(
-            lambda: self.pid is None or parent in _alive([parent], "Tt"), 10, "did not stand still"
+            lambda: self.pid is None or parent in _alive([parent], "Tt"),
+            10,
+            "was not stopped by SIGSTOP",
         )
         return [] if self.pid is None else [*_children(parent), parent]
 
@@ -209,7 +216,7 @@ def _children(parent: int) -> list[int]:
 
 
 def _alive(pids: list[int], states: str = "") -> set[int]:
-    """Return those of `pids` that live, and are in one of `states` if any are given."""
+    """Return the running ones of `pids`, only those in one of `states` if any are given."""
     table = _processes()
     found = {pid: table[pid][1] for pid in pids if pid in table}
     return {pid for pid, state in found.items() if (state in states if states else state != "Z")}
@@ -228,14 +235,14 @@ def _processes() -> dict[int, tuple[int, str]]:
         if entry.name.isdigit():
             # A process may end between the listing and the reading.
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                # The name in brackets may itself hold brackets and blanks.
+                # The name in brackets may contain brackets and spaces.
                 words = (entry / "stat").read_text().rpartition(")")[2].split()
                 found[int(entry.name)] = (int(words[1]), words[0])
     return found
 
 
 def _is_attached(segment: str) -> bool:
-    """Return whether a process uses a segment of shared memory; False where that isn't known."""
+    """Return whether a process uses a segment of shared memory; False where that is unknown."""
     with contextlib.suppress(FileNotFoundError):
         # Columns: key, id, permissions, size, creator's pid, last pid, number of attachments.
         rows = [line.split() for line in Path("/proc/sysvipc/shm").read_text().splitlines()]

@@ -1,24 +1,28 @@
-"""Knows the first contents of a data directory, and how to bring a directory back to them quickly.
+"""The initial contents of a data directory, and a quick way to restore them.
 
-Leaves it to `cluster.py` when that may be done: no server may be running in the directory.
+No server may run in the directory meanwhile; `_cluster.py` sees to that.
 """
+
+from __future__ import annotations
 
 import os
 import shutil
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ._binaries import Binaries
+if TYPE_CHECKING:
+    from ._binaries import Binaries
 
-# The kernel's clock for files ticks every 10 ms at the slowest. A file as young as that could be
-# written to again without showing it.
+# The clock of file times ticks every 10 ms at the slowest. A file changed more recently than that
+# could change again with the same time.
 TICK_NS = 20_000_000
 
 Mark = tuple[int, int]
 
 
 class Snapshot:
-    """A directory that is never changed again, and those that were made equal to it."""
+    """A directory that never changes, and the state of the directories restored from it."""
 
     def __init__(self, source: Path, binaries: Binaries) -> None:
         self._source = source
@@ -34,7 +38,7 @@ class Snapshot:
     def restore(self, target: Path) -> None:
         """Make `target` equal to the snapshot, copying only what changed since the last time.
 
-        The first time it has to be empty.
+        The first time, `target` must be empty.
         """
         marks = self._marks.pop(target, None)
         if marks is None:
@@ -48,7 +52,7 @@ class Snapshot:
         }
 
     def _copy_changes(self, target: Path, marks: dict[str, Mark]) -> None:
-        self._remove_strangers(target)
+        self._remove_unknown(target)
         for name in self._folders:
             if not (target / name).exists():
                 (target / name).mkdir()
@@ -58,7 +62,7 @@ class Snapshot:
                 shutil.copyfile(self._source / name, target / name)
                 self._adopt(name, target)
 
-    def _remove_strangers(self, target: Path) -> None:
+    def _remove_unknown(self, target: Path) -> None:
         known = {*self._folders, *self._files}
         for folder, folders, files in os.walk(target):
             within = os.path.relpath(folder, target)
@@ -70,7 +74,7 @@ class Snapshot:
                     shutil.rmtree(path)
                 else:
                     path.unlink()
-            # What is gone is not to be walked into.
+            # os.walk must not descend into what was removed.
             folders[:] = [name for name in folders if Path(folder, name).exists()]
 
     def _adopt(self, name: str, target: Path) -> None:
@@ -79,7 +83,7 @@ class Snapshot:
 
 
 def _mark(path: Path) -> Mark | None:
-    """Return what changes whenever the file is written to, replaced or renamed."""
+    """Return a value that changes whenever the file is written to, replaced or renamed."""
     try:
         facts = path.stat()
     except FileNotFoundError:

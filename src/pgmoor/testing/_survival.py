@@ -1,4 +1,4 @@
-"""Runs a program's own work under faults, and tells what it saw of each."""
+"""`under_faults`: a program's own work under faults, and a report of what its callers saw."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from ._faults import FAULTS, Fault, Stage
+from ._faults import FAULTS, Fault
+from ._stage import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from ._cluster import Cluster
     from ._proxy import FaultProxy
 
-LOOK = 0.005  # seconds between two looks at what the callers have done
-ENDING = 5.0  # seconds for a cancelled call to end
+POLL_INTERVAL = 0.005  # seconds between two looks at what the callers have done
+CANCEL_TIMEOUT = 5.0  # seconds for a cancelled call to end
 COLUMNS = ("fault", "works again after", "succeeded", "failed", "longest call", "exceptions")
 
 
@@ -27,28 +28,31 @@ class Outcome:
 
     fault: str
     recovered_after: float | None = None
-    """From the fault until every caller succeeded and none failed any more; None: not in time."""
+    """Time from the fault until every caller succeeded and no call failed any more.
+
+    None if it took longer than `timeout`.
+    """
     succeeded: int = 0
-    """How many calls succeeded, from before the fault to the end."""
+    """Number of calls that succeeded, from before the fault to the end."""
     longest: float = 0.0
-    """How long the longest call took, well or ill."""
+    """Duration of the longest call, whether it succeeded or failed."""
     hung: int = 0
-    """How many calls did not end when they were cancelled."""
+    """Number of calls that did not end when they were cancelled."""
     errors: list[BaseException] = field(default_factory=list)
-    """What the calls raised, in the order of their ends."""
+    """What the calls raised, in the order in which they ended."""
 
     @property
     def exceptions(self) -> Counter[str]:
-        """How often each class of exception was met, by its name."""
+        """Number of exceptions of each class, by the name of the class."""
         return Counter(type(error).__name__ for error in self.errors)
 
     def row(self) -> tuple[str, ...]:
-        """Return the cells of the table."""
+        """Return the cells of the outcome's row in the report's table."""
         when = "not in time" if self.recovered_after is None else f"{self.recovered_after:.2f} s"
-        met = ", ".join(f"{count} {name}" for name, count in self.exceptions.most_common())
+        raised = ", ".join(f"{count} {name}" for name, count in self.exceptions.most_common())
         hung = f"; {self.hung} hung" if self.hung else ""
         counts = str(self.succeeded), str(len(self.errors))
-        return self.fault, when, *counts, f"{self.longest:.2f} s", (met or "none") + hung
+        return self.fault, when, *counts, f"{self.longest:.2f} s", (raised or "none") + hung
 
 
 @dataclass(frozen=True)
@@ -74,10 +78,10 @@ class Report:
         errors: tuple[type[BaseException], ...] | None = None,
         max_errors: int | None = None,
     ) -> None:
-        """Raise AssertionError, with the table, unless all worked again *within* seconds.
+        """Raise AssertionError, with the table, unless all calls worked again *within* seconds.
 
-        *errors* are the exceptions a caller may meet (default: any), *max_errors* how many calls
-        may fail for each fault.
+        It also fails if a call hung, if a call raised an exception that is none of *errors*
+        (default: any may be raised), or if more than *max_errors* calls failed for one fault.
         """
         wrong = []
         for outcome in self.outcomes:
@@ -103,24 +107,23 @@ async def under_faults(
     pause: float = 0.01,
     timeout: float = 30.0,
 ) -> Report:
-    """Call *work* again and again, by several callers at a time, while faults strike one by one.
+    """Call *work* repeatedly from several tasks, cause one fault after another, and report.
 
-    After each fault the servers are put together again, with their contents: a new primary stays
-    one, and the old one becomes its standby. Durations are in seconds.
+    After each fault the servers are repaired and keep their contents: the new primary stays
+    primary, and the old one becomes its standby. Durations are in seconds.
 
     Args:
-        work: The program's own: one unit of its work, such as a request to it. It is connected to
-            *cluster*, or through *proxies*, and goes on being so from fault to fault.
-        cluster: Its servers.
-        faults: What happens to them; by default all of `FAULTS` that these servers allow.
-        proxies: One before each server, in the cluster's order, where faults of the network are
-            asked for.
-        callers: How many tasks call *work*.
-        pause: How long each of them waits after a call.
-        timeout: How long *work* may take to work before a fault, and again after it.
+        work: One unit of your program's work, such as a request to it. It connects to *cluster*,
+            or through *proxies*, and keeps its connections from fault to fault.
+        cluster: The servers.
+        faults: The faults to cause; by default all of `FAULTS` that these servers allow.
+        proxies: One in front of each server, in the cluster's order. Network faults need them.
+        callers: Number of tasks that call *work*.
+        pause: How long each task waits after a call.
+        timeout: How long *work* may take to succeed before a fault, and again after it.
 
     Raises:
-        AssertionError: *work* did not work before a fault.
+        AssertionError: *work* did not succeed before a fault.
         ValueError: A fault needs a standby or proxies that are not there.
     """
     stage = Stage(cluster, proxies)
@@ -139,7 +142,7 @@ async def under_faults(
             await run.start(timeout)
             began = monotonic()
             await fault.strike(stage)
-            outcome.recovered_after = await run.back(began, timeout)
+            outcome.recovered_after = await run.recover(began, timeout)
         finally:
             await run.stop()
             await stage.repair()
@@ -148,7 +151,7 @@ async def under_faults(
 
 
 class Callers:
-    """Tasks that call the work for ever, and note what comes of it."""
+    """Tasks that call the work until they are stopped, and record the outcome."""
 
     def __init__(
         self, work: Callable[[], Awaitable[object]], outcome: Outcome, count: int, pause: float
@@ -156,9 +159,9 @@ class Callers:
         self._work = work
         self._outcome = outcome
         self._pause = pause
-        self._began = [0.0] * count  # when the newest call that succeeded began
+        self._began = [0.0] * count  # when each caller's last successful call began
         self._ended = [0.0] * count  # and when it ended
-        self._last_bad = 0.0  # when the newest one that failed ended
+        self._last_failure = 0.0  # when the last call that failed ended
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self, timeout: float) -> None:
@@ -172,22 +175,23 @@ class Callers:
             async with asyncio.timeout(timeout):
                 await self._until(self._began, began)
         except TimeoutError:
-            met = "; ".join(f"{type(e).__name__}: {e}" for e in self._outcome.errors[-1:])
+            last = "; ".join(f"{type(e).__name__}: {e}" for e in self._outcome.errors[-1:])
             raise AssertionError(
-                f"the work did not work within {timeout:g} s, before {self._outcome.fault!r}: {met}"
+                f"work() did not succeed from every caller within {timeout:g} s,"
+                f" before the fault {self._outcome.fault!r}: {last or 'no call ended'}"
             ) from None
 
-    async def back(self, since: float, timeout: float) -> float | None:
-        """Return the seconds from *since* until every caller succeeded and none failed any more.
+    async def recover(self, since: float, timeout: float) -> float | None:
+        """Return the seconds from *since* until every caller succeeded and no call failed any more.
 
-        What succeeded before now does not count: the fault may not have reached it.
+        Calls that have ended by now do not count: the fault may not have reached them.
         """
         struck = monotonic()
         try:
             async with asyncio.timeout(timeout):
                 while True:
                     failed = len(self._outcome.errors)
-                    await self._until(self._ended, max(struck, self._last_bad))
+                    await self._until(self._ended, max(struck, self._last_failure))
                     end = monotonic()
                     await self._until(self._began, end)
                     if len(self._outcome.errors) == failed:
@@ -196,24 +200,24 @@ class Callers:
             return None
 
     async def stop(self) -> None:
-        """End the callers; one that does not end is counted as hung."""
+        """Cancel the callers; one that does not end in time counts as hung."""
         for task in self._tasks:
             task.cancel()
         if self._tasks:
-            _, hung = await asyncio.wait(self._tasks, timeout=ENDING)
+            _, hung = await asyncio.wait(self._tasks, timeout=CANCEL_TIMEOUT)
             self._outcome.hung = len(hung)
 
     async def _until(self, instants: list[float], since: float) -> None:
-        while min(instants) <= since:  # noqa: ASYNC110  many callers, and all have to
-            await asyncio.sleep(LOOK)
+        while min(instants) <= since:  # noqa: ASYNC110  no single event says so
+            await asyncio.sleep(POLL_INTERVAL)
 
     async def _call(self, number: int) -> None:
         while True:
             began = monotonic()
             try:
                 await self._work()
-            except Exception as error:  # noqa: BLE001  whatever it is, it is reported
-                self._last_bad = monotonic()
+            except Exception as error:  # noqa: BLE001  the report names every exception
+                self._last_failure = monotonic()
                 self._outcome.errors.append(error)
             else:
                 self._began[number], self._ended[number] = began, monotonic()

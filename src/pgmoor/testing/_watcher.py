@@ -1,10 +1,11 @@
-"""Ends a cluster's servers when the process that started them is gone without having done so.
+"""Ends a cluster's servers when the process that started them was killed.
 
-Run as a program of its own, with the standard library only. SIGKILL leaves a process no time for
-its exit handlers; its end of a pipe is closed all the same. (Linux can send a signal to the
-children of a process that dies, PR_SET_PDEATHSIG, but sends it when the *thread* that started them
-ends, too.)
+Runs as a program of its own, with the standard library only. SIGKILL skips exit handlers, but the
+kernel closes the process's end of a pipe. (PR_SET_PDEATHSIG is no alternative: Linux sends that
+signal when the *thread* that started the servers ends, too.)
 """
+
+from __future__ import annotations
 
 import contextlib
 import ctypes
@@ -16,13 +17,13 @@ import sys
 import time
 from pathlib import Path
 
-ALL_IS_WELL = b"."
-PATIENCE = 10.0
+DISMISSED = b"."
+TIMEOUT = 10.0  # seconds
 PROGRAMS = ("postgres", "initdb", "pg_basebackup", "pg_rewind")
 
 
 class Watcher:
-    """The other process, as the cluster sees it; does nothing where there is no `/proc`."""
+    """The watching process, seen from the cluster; does nothing where there is no `/proc`."""
 
     def __init__(self, root: Path) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -32,30 +33,30 @@ class Watcher:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                start_new_session=True,  # what ends our terminal's processes is not for this one
+                start_new_session=True,  # so that the terminal's signals don't reach it
             )
 
     def dismiss(self) -> None:
-        """End it: the servers have been ended by whoever started them."""
+        """End it: the cluster has ended its servers itself."""
         process, self._process = self._process, None
         if process is None or process.stdin is None:
             return
         with contextlib.suppress(BrokenPipeError):
-            # Said rather than shown by closing: a forked child may hold the pipe open.
-            process.stdin.write(ALL_IS_WELL)
+            # Closing the pipe alone is not enough: a forked child may hold it open.
+            process.stdin.write(DISMISSED)
             process.stdin.close()
         try:
-            process.wait(PATIENCE)
+            process.wait(TIMEOUT)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
 
 def watch(root: Path) -> None:
-    """Wait for the word or the end of the other side; after the latter, leave nothing behind."""
-    if os.read(sys.stdin.fileno(), 1) == ALL_IS_WELL or not root.exists():
+    """Wait until dismissed; if the cluster's process ends first, remove its servers and files."""
+    if os.read(sys.stdin.fileno(), 1) == DISMISSED or not root.exists():
         return
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while (pids := _processes_in(root)) and time.monotonic() < deadline:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
@@ -67,11 +68,11 @@ def watch(root: Path) -> None:
 
 
 def _processes_in(root: Path) -> list[int]:
-    """Return PostgreSQL's processes that work in a directory: each server's are in its own."""
+    """Return the pids of PostgreSQL's processes whose working directory is in *root*."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            with contextlib.suppress(OSError):  # it has ended, or is another user's
+            with contextlib.suppress(OSError):  # it has ended, or belongs to another user
                 inside = (entry / "cwd").readlink().is_relative_to(root)
                 if inside and (entry / "comm").read_text().strip() in PROGRAMS:
                     found.append(int(entry.name))
