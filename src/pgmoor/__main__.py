@@ -1,6 +1,6 @@
-"""The `pgmoor` command; also `python -m pgmoor`.
+"""The entry point of the `pgmoor` command and of `python -m pgmoor`.
 
-What it does is in `pgmoor._cli`, which needs an extra: without it, this says which.
+The commands are in `pgmoor._cli`. If the packages it needs are missing, this names the extra.
 """
 
 import sys
@@ -16,7 +16,7 @@ def main() -> None:
         if (error.name or "").partition(".")[0] not in NEEDED:
             raise
         sys.stderr.write(
-            'The pgmoor command needs an extra; install it with: pip install "pgmoor[demo]"\n'
+            'pgmoor: typer and rich are missing; install them with: pip install "pgmoor[demo]"\n'
         )
         sys.exit(2)
     app(prog_name="pgmoor")

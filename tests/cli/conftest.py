@@ -1,4 +1,4 @@
-"""How the tests run the command: as a user does, in a process of its own."""
+"""Run the command as a user does, in a process of its own."""
 
 from __future__ import annotations
 
@@ -12,17 +12,30 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-RUN = "from pgmoor.__main__ import main; main()"
+RUN = """
+import signal
+# Always set: the tests themselves may have inherited either.
+signal.signal(signal.SIGINT, signal.{sigint})
+{code}
+from pgmoor.__main__ import main
+main()
+"""
 
 
 @pytest.fixture
 def pgmoor() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start `pgmoor` with these arguments, after *code*; what still runs at the end is ended."""
+    """Start `pgmoor` with these arguments, after *code*; it ends with the test.
+
+    With *sigint_ignored* it starts as a shell script's `pgmoor ... &` does.
+    """
     started: list[subprocess.Popen[str]] = []
 
-    def start(*arguments: str, code: str = "") -> subprocess.Popen[str]:
+    def start(
+        *arguments: str, code: str = "", sigint_ignored: bool = False
+    ) -> subprocess.Popen[str]:
+        sigint = "SIG_IGN" if sigint_ignored else "default_int_handler"
         process = subprocess.Popen(
-            [sys.executable, "-c", f"{code}\n{RUN}", *arguments],
+            [sys.executable, "-c", RUN.format(code=code, sigint=sigint), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -1,4 +1,4 @@
-"""The command line, an edge that nothing in the library imports.
+"""The `pgmoor` command; no other part of the library imports it.
 
 Needs `pip install "pgmoor[cli]"`; the demo needs `pip install "pgmoor[demo]"`.
 """

@@ -1,6 +1,7 @@
-"""The commands and their options; what each does is in a file of its own.
+"""The commands, their options and how they end; what each does is in a file of its own.
 
-Exit status: 0 for good, 1 for not, 2 for what can't be run, 130 after Ctrl-C.
+Exit status: 0 for success, 1 for failure, 2 for unusable settings, 130 after SIGINT (Ctrl-C) and
+143 after SIGTERM.
 """
 
 import asyncio
@@ -32,12 +33,9 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    # Local variables in a traceback could hold a password.
+    # Local variables in a traceback could contain a password.
     pretty_exceptions_enable=False,
 )
-
-INTERRUPTED = 130
-TERMINATED = 143
 
 
 class PgVersion(Enum):
@@ -68,35 +66,38 @@ def pgmoor(
 @app.command()
 def demo(  # noqa: PLR0917 - typer makes them options
     plain: Annotated[
-        bool, typer.Option("--plain", help="Print lines; so it does without a terminal, too.")
+        bool, typer.Option("--plain", help="Print lines of text; the default without a terminal.")
     ] = False,
     pg_version: Annotated[
-        PgVersion, typer.Option(help="Which of the bundled PostgreSQL servers.")
+        PgVersion, typer.Option(help="Version of the bundled PostgreSQL.")
     ] = PgVersion.V18,
-    writers: Annotated[int, typer.Option(min=1, max=1000, help="Tasks that write.")] = 16,
+    writers: Annotated[int, typer.Option(min=1, max=1000, help="Number of writing tasks.")] = 16,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the results there.")
+        Path | None, typer.Option("--json", help="Write the results to this file.")
     ] = None,
     svg_file: Annotated[
-        Path | None, typer.Option("--svg", help="Save a picture of the results there.")
+        Path | None, typer.Option("--svg", help="Save a picture of the results to this file.")
     ] = None,
     log_file: Annotated[
-        Path | None, typer.Option("--log", help="Write what pgmoor logs there.")
+        Path | None, typer.Option("--log", help="Write pgmoor's log to this file.")
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", hidden=True)] = False,
 ) -> None:
-    """Break real PostgreSQL servers under a program that goes on writing.
+    """Break real PostgreSQL servers under a program that keeps writing.
 
-    Starts a primary and two standbys in temporary directories; kills, freezes, demotes and
-    restarts them while tasks write through pgmoor; proves that no acknowledged row was lost or
-    doubled. Takes about half a minute. Exit status: 0 only if so, and all flowed again each time.
+    Starts a primary and two standbys in temporary directories. Kills, freezes, demotes and
+    restarts them while tasks write through pgmoor. Checks that no acknowledged row was lost or
+    written twice. Takes about half a minute.
+
+    Exit status: 0 if no row was lost or written twice and writing recovered from every fault,
+    1 if not, 2 if the servers can't be started.
     """
     board = make_board(Options(int(pg_version.value), writers, quick))
     console = Console()
     lines = plain or not console.is_terminal or console.is_dumb_terminal
     display = Plain(board) if lines else Screen(board, console)
-    with _logging_to(log_file), _failing_well():
-        asyncio.run(_until_terminated(run_demo(board, display)))
+    with _logging_to(log_file):
+        _run(run_demo(board, display))
     display.finish()
     if json_file is not None:
         json_file.write_text(json.dumps(board.to_dict(), indent=2) + "\n")
@@ -108,21 +109,21 @@ def demo(  # noqa: PLR0917 - typer makes them options
 @app.command()
 def check(
     conninfo: Annotated[
-        str, typer.Argument(help="A libpq conninfo or URI; without it, the PG* variables.")
+        str,
+        typer.Argument(
+            show_default=False, help="A libpq conninfo or URI; by default the PG* variables."
+        ),
     ] = "",
     target: Annotated[
-        str | None, typer.Option(help="What will do, in the words of target_session_attrs.")
+        str | None, typer.Option(help="Which hosts qualify, as in target_session_attrs.")
     ] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait.")] = 10.0,
 ) -> None:
-    """Show the hosts behind a conninfo, and whether pgmoor can work with them.
+    """Show the hosts behind a conninfo, and whether pgmoor can use them.
 
-    Exit status: 0 when a connection was made, 1 when not, 2 when the settings can't be used.
+    Exit status: 0 if a connection was made, 1 if not, 2 if the settings can't be used.
     """
-    with _failing_well():
-        ready = asyncio.run(
-            _until_terminated(check_hosts(conninfo, target, timeout, Console(highlight=False)))
-        )
+    ready = _run(check_hosts(conninfo, target, timeout, Console(highlight=False)))
     raise typer.Exit(0 if ready else 1)
 
 
@@ -134,44 +135,55 @@ def try_alerts(
             envvar="PGMOOR_ALERTS",
             metavar="URL...",
             show_default=False,
-            help="Apprise's URLs of the channels; in the variable, with spaces between them.",
+            help="Apprise URLs of the channels; in the variable, separated by spaces.",
         ),
     ] = None,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for each channel.")] = 30.0,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds to wait for each channel.")
+    ] = 30.0,
 ) -> None:
-    """Send a test message to each channel, and say what happened.
+    """Send a test message to each alert channel, and show the results.
 
-    The URLs are secrets: give them in PGMOOR_ALERTS where others can see the command line.
-    Exit status: 0 when all took it, 1 when one did not, 2 when the settings can't be used.
+    The URLs are secrets: pass them in PGMOOR_ALERTS if others can see your command line.
+
+    Exit status: 0 if all channels accepted it, 1 if one did not, 2 if the settings can't be used.
     """
-    with _failing_well():
-        sent = asyncio.run(
-            _until_terminated(alert_test(urls or [], timeout, Console(highlight=False)))
-        )
+    sent = _run(alert_test(urls or [], timeout, Console(highlight=False)))
     raise typer.Exit(0 if sent else 1)
 
 
-@contextlib.contextmanager
-def _failing_well() -> Iterator[None]:
-    """Turn what may end a command early into one line and an exit status."""
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's work; report what ends it early in one line and as an exit status.
+
+    SIGINT and SIGTERM cancel the work, so that it cleans up and leaves no server behind.
+    """
+    received: list[signal.Signals] = []
+
+    async def cancellable() -> T:
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert task is not None
+
+        def cancel(number: signal.Signals) -> None:
+            received.append(number)
+            task.cancel()
+
+        # asyncio.run() handles SIGINT only if it was not inherited as ignored, and a shell script
+        # starts its background jobs with SIGINT ignored.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, cancel, number)
+        return await work
+
     try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+        return asyncio.run(cancellable())
     except asyncio.CancelledError:
-        raise typer.Exit(TERMINATED) from None
+        if not received:
+            raise
+        if received[0] is signal.SIGINT:
+            typer.echo("interrupted", err=True)
+        raise typer.Exit(128 + received[0]) from None
     except (ClusterError, ConfigError) as error:
         typer.echo(f"pgmoor: {error}", err=True)
         raise typer.Exit(2) from None
-
-
-async def _until_terminated(work: Coroutine[Any, Any, T]) -> T:
-    """Do the work; SIGTERM cancels it as Ctrl-C does, so that no server is left behind."""
-    task = asyncio.current_task()
-    assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await work
 
 
 @contextlib.contextmanager
