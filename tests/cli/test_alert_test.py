@@ -18,7 +18,7 @@ SECRET = "Zq9xW7vK2m"
 ADDRESSES = "from=pgmoor@example.com&to=oncall@example.com"
 
 
-def test_it_sends_to_each_channel_and_says_so(
+def test_each_channel_gets_a_message_and_a_row(
     pgmoor: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
@@ -41,7 +41,7 @@ def test_it_sends_to_each_channel_and_says_so(
     assert SECRET not in out
 
 
-def test_it_reads_the_environment(pgmoor: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_urls_may_come_from_the_environment(pgmoor: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     with web_server() as hook:
         url = f"json://127.0.0.1:{hook.port}/"
         monkeypatch.setenv("PGMOOR_ALERTS", f"{url} {url}")
@@ -53,7 +53,7 @@ def test_it_reads_the_environment(pgmoor: Start, monkeypatch: pytest.MonkeyPatch
     assert len(hook.posts) == 2
 
 
-def test_it_says_which_channel_failed_and_why_and_tells_no_secret(
+def test_a_failure_is_shown_with_its_reason_and_without_secrets(
     pgmoor: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
@@ -78,7 +78,7 @@ def test_it_says_which_channel_failed_and_why_and_tells_no_secret(
     assert SECRET not in out
 
 
-def test_a_channel_that_hangs_ends_with_the_time(pgmoor: Start) -> None:
+def test_a_channel_without_an_answer_fails_after_the_timeout(pgmoor: Start) -> None:
     with web_server() as hook:
         hook.silent.set()
         process = pgmoor("alert-test", f"json://127.0.0.1:{hook.port}/", "--timeout", "0.3")
@@ -90,7 +90,9 @@ def test_a_channel_that_hangs_ends_with_the_time(pgmoor: Start) -> None:
 
 
 @pytest.mark.parametrize("urls", [[], [f"mailtos://app:{SECRET}@"], [f"{SECRET}://x"]])
-def test_what_cant_be_used_is_one_line_and_not_quoted(pgmoor: Start, urls: list[str]) -> None:
+def test_an_unusable_url_is_refused_in_one_line_and_not_quoted(
+    pgmoor: Start, urls: list[str]
+) -> None:
     process = pgmoor("alert-test", *urls)
 
     out, err = process.communicate(timeout=20)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Start = Callable[..., subprocess.Popen[str]]
 
 
-async def test_it_shows_each_host_and_is_content(pgmoor: Start, pair: Cluster) -> None:
+async def test_check_shows_each_host_and_succeeds(pgmoor: Start, pair: Cluster) -> None:
     process = pgmoor("check", pair.conninfo())
 
     out, err = process.communicate(timeout=20)
@@ -29,7 +29,7 @@ async def test_it_shows_each_host_and_is_content(pgmoor: Start, pair: Cluster) -
     assert f"ready: {pair[0].host}:{pair[0].port}, primary" in out
 
 
-async def test_it_reads_the_environment(
+async def test_check_without_a_conninfo_uses_the_pg_variables(
     pgmoor: Start, alone: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PGHOST", alone[0].host)
@@ -44,7 +44,7 @@ async def test_it_reads_the_environment(
     assert f"{alone[0].host}:{alone[0].port}" in out
 
 
-def test_it_says_why_it_is_not_ready_and_tells_no_password(pgmoor: Start) -> None:
+def test_check_shows_why_a_host_is_not_ready_and_no_password(pgmoor: Start) -> None:
     port = free_port()
     process = pgmoor("check", f"host=127.0.0.1 port={port} password=hunter2", "--timeout", "0.5")
 
@@ -56,7 +56,7 @@ def test_it_says_why_it_is_not_ready_and_tells_no_password(pgmoor: Start) -> Non
     assert "hunter2" not in out + err
 
 
-def test_a_conninfo_that_cant_be_read_is_not_quoted(pgmoor: Start) -> None:
+def test_an_invalid_conninfo_is_refused_and_not_quoted(pgmoor: Start) -> None:
     process = pgmoor("check", "postgresql://app:hunter2@db:port/orders")
 
     out, err = process.communicate(timeout=20)

@@ -10,9 +10,11 @@ import pytest
 from pgmoor import ConnectionManager
 from pgmoor._cli.demo.board import Board
 from pgmoor._cli.demo.ledger import CREATE, Audit, Ledger, audit
-from pgmoor._cli.demo.scenes import QUICK, SceneResult
+from pgmoor._cli.demo.results import SceneResult
+from pgmoor._cli.demo.scenes import QUICK
 from pgmoor._cli.demo.story import Story
 from pgmoor._cli.demo.writers import Writers
+from pgmoor.testing import Stage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -21,10 +23,15 @@ if TYPE_CHECKING:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Return when it holds; the ledger tells nobody of its changes."""
+    """Wait until it is true; the ledger has no event to wait for."""
     async with asyncio.timeout(10):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
+
+
+async def until_more(ledger: Ledger, rows: int) -> None:
+    wanted = len(ledger.acknowledged) + rows
+    await until(lambda: len(ledger.acknowledged) >= wanted)
 
 
 @pytest.fixture
@@ -36,7 +43,7 @@ async def server(alone: Cluster) -> AsyncIterator[Node]:
     await alone[0].sql("DROP TABLE pgmoor_demo")
 
 
-async def test_an_audit_finds_what_is_lost_and_what_is_written_twice(server: Node) -> None:
+async def test_an_audit_finds_rows_that_are_lost_or_written_twice(server: Node) -> None:
     await server.sql("INSERT INTO pgmoor_demo VALUES (1, 0, 1), (2, 0, 2), (2, 0, 2), (3, 0, 3)")
 
     found = await asyncio.to_thread(audit, server.conninfo(), {1, 2, 4})
@@ -45,18 +52,17 @@ async def test_an_audit_finds_what_is_lost_and_what_is_written_twice(server: Nod
     assert not found.clean
 
 
-async def test_writers_and_table_agree_although_sessions_are_ended(server: Node) -> None:
+async def test_no_row_is_lost_or_doubled_while_sessions_are_terminated(
+    alone: Cluster, server: Node
+) -> None:
     ledger = Ledger(4)
     async with (
         ConnectionManager(server.conninfo()) as manager,
         Writers(manager, ledger, 4) as writers,
     ):
         for _ in range(5):
-            await asyncio.sleep(0.1)
-            await server.sql(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-            )
+            await until_more(ledger, 11)
+            await Stage(alone).end_sessions()
         ended = monotonic()
         await until(lambda: ledger.recovered_at(ended) is not None)
         await writers.finish()
@@ -67,7 +73,7 @@ async def test_writers_and_table_agree_although_sessions_are_ended(server: Node)
     assert found.rows == len(ledger.acknowledged) > 50
 
 
-async def test_a_row_that_was_written_after_all_is_not_repeated(
+async def test_a_row_whose_commit_was_not_acknowledged_is_not_written_again(
     server: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger = Ledger(1)
@@ -101,35 +107,17 @@ async def test_a_row_that_was_written_after_all_is_not_repeated(
     assert found.rows == len(ledger.acknowledged)
 
 
-def test_all_flow_again_when_the_last_writer_does() -> None:
+def test_recovery_needs_a_commit_of_each_writer_begun_after_the_fault_and_the_last_error() -> None:
     ledger = Ledger(2)
     fault = monotonic()
-    ledger.acknowledge(1, 0, fault - 1)
-    ledger.acknowledge(2, 0, fault + 1)
-    assert ledger.flowed_at(fault) is None
-
-    ledger.acknowledge(3, 1, fault + 2)
-
-    assert ledger.flowed_at(fault) is not None
-
-
-def test_an_operation_begun_before_the_fault_proves_nothing() -> None:
-    ledger = Ledger(1)
-    fault = monotonic()
-
-    ledger.acknowledge(1, 0, fault - 0.001)
-
-    assert ledger.flowed_at(fault) is None
-
-
-def test_an_error_that_follows_ends_the_recovery() -> None:
-    ledger = Ledger(1)
-    fault = monotonic()
     ledger.acknowledge(1, 0, fault)
+    ledger.acknowledge(2, 1, fault - 0.001)
+    assert ledger.recovered_at(fault) is None
+
+    ledger.acknowledge(3, 1, fault)
     assert ledger.recovered_at(fault) is not None
 
     ledger.fail(0, psycopg.OperationalError())
-
     assert ledger.recovered_at(fault) is None
 
 
@@ -146,13 +134,13 @@ def test_rates_count_the_commits_of_each_step() -> None:
     ("back", "lost", "twice", "good"),
     [(0.1, 0, 0, True), (None, 0, 0, False), (0.1, 1, 0, False), (0.1, 0, 1, False)],
 )
-def test_the_demo_is_good_only_if_all_came_back_and_nothing_is_missing_or_doubled(
+def test_the_demo_is_good_only_if_writing_recovered_and_no_row_was_lost_or_doubled(
     back: float | None, lost: int, twice: int, good: bool
 ) -> None:
     fine = SceneResult("a", 0.1, 0.1, failed=3, lost=0, twice=0)
     other = SceneResult("b", back, back, failed=3, lost=lost, twice=twice)
     found = Audit(rows=9, lost=frozenset(range(lost)), twice=frozenset(range(twice)))
 
-    board = Board(Story(), Ledger(1), QUICK, 1, 18, outcomes=[fine, other], audit=found)
+    board = Board(Story(), Ledger(1), QUICK, 1, 18, results=[fine, other], audit=found)
 
     assert board.good is good

@@ -1,6 +1,6 @@
-"""`pgmoor alert-test`: one message to each channel, and what came of it, as a table.
+"""`pgmoor alert-test`: sends a message to each channel, and prints the results as a table.
 
-Shows schemes and the channels' places in the list; no part of a URL.
+It names a channel by its scheme and its place in the list; no other part of a URL is printed.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from pgmoor.alerts import Alerts
-from pgmoor.alerts._attempt import attempt
 from pgmoor.alerts._messages import Messages
+from pgmoor.alerts._outbox import attempt
 from pgmoor.alerts._phrases import Plan
 
-from .tables import BAD, GOOD, QUIET
+from .tables import BAD, GOOD, MUTED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
 
 
 async def alert_test(urls: Sequence[str], timeout: float, console: Console) -> bool:
-    """Return whether every channel took its message within *timeout* seconds.
+    """Return whether every channel accepted its message within *timeout* seconds.
 
-    Raises `ConfigError` when a URL can't be used.
+    Raises `ConfigError` if a URL can't be used.
     """
-    # Apprise says at DEBUG what went wrong; `channels` lets none of it reach a handler.
+    # Apprise logs at DEBUG why a message failed; pgmoor.alerts keeps these records from handlers.
     logging.getLogger("apprise").setLevel(logging.DEBUG)
     channels = Alerts(urls).outlets
     words = Messages("pgmoor", Plan(), None)
     message = words.message("info", words.test(), time.time())
     results = await asyncio.gather(*(_try(channel, message, timeout) for channel in channels))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style=QUIET, border_style=QUIET)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style=MUTED, border_style=MUTED)
     table.add_column("channel", no_wrap=True)
     table.add_column("result", no_wrap=True)
     table.add_column("after", justify="right", no_wrap=True)

@@ -1,6 +1,6 @@
-"""`pgmoor check`: what a manager finds behind a conninfo, as a table and an exit status.
+"""`pgmoor check`: the hosts behind a conninfo as a table, and whether pgmoor can use them.
 
-Names hosts, states and failures; a password is in none of them.
+It prints hosts, states and failures, none of which contains a password.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 async def check(conninfo: str, target: str | None, timeout: float, console: Console) -> bool:
-    """Return whether a connection to a fitting host was made within *timeout* seconds.
+    """Return whether a connection to a host that satisfies *target* was made in *timeout* seconds.
 
-    Raises `ConfigError` when the conninfo can't be used.
+    Raises `ConfigError` if the conninfo can't be used.
     """
-    # What goes wrong is in the table; the log would say it twice.
+    # The table shows every failure; logged warnings would repeat it.
     logging.getLogger("pgmoor").addHandler(logging.NullHandler())
     logging.getLogger("psycopg").addHandler(logging.NullHandler())
     manager = ConnectionManager(
@@ -38,7 +38,7 @@ async def check(conninfo: str, target: str | None, timeout: float, console: Cons
         except (NoHostAvailable, PoolExhausted):
             ready = False
         else:
-            # The first host in order may have been found before the others have answered.
+            # Other hosts may not have answered yet.
             await manager.health(fresh=True)
         health = await manager.health()
     _show(health, timeout, console, ready=ready)

@@ -1,13 +1,9 @@
-"""The tables that the commands print: hosts and results.
-
-Words and colours only; where they stand on a screen is not known here.
-"""
+"""The table of hosts and the colours that the commands share."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -16,23 +12,19 @@ if TYPE_CHECKING:
 
     from pgmoor import HostHealth
 
-    from .demo.scenes import Scene, SceneResult
-
-QUIET = "bright_black"
+MUTED = "bright_black"
 ACCENT = "cyan"
 GOOD = "green"
 BAD = "red"
-DOUBT = "yellow"
-
-NEVER = "never"
+WARNING = "yellow"
 
 
 def host_table(hosts: Sequence[tuple[str, HostHealth]], *, fold: bool = False) -> Table:
     """Return a table of hosts, each with the name to show for it.
 
-    With *fold* a long failure takes several lines; without it, it is cut off.
+    With *fold* a long failure is wrapped; without, it is cut off.
     """
-    table = Table(box=None, expand=True, pad_edge=False, header_style=QUIET, padding=(0, 2, 0, 0))
+    table = Table(box=None, expand=True, pad_edge=False, header_style=MUTED, padding=(0, 2, 0, 0))
     table.add_column("host", no_wrap=True)
     table.add_column("status", no_wrap=True)
     table.add_column("role", no_wrap=True)
@@ -44,9 +36,9 @@ def host_table(hosts: Sequence[tuple[str, HostHealth]], *, fold: bool = False) -
         up = host.status == "up"
         table.add_row(
             Text(name, style="bold" if host.current else ""),
-            Text(host.status, style=status_style(host)),
-            Text(host.role_label, style=_role_style(host)) if up else Text("-", style=QUIET),
-            # A standby only knows the one of its last checkpoint.
+            Text(host.status, style=_status_style(host)),
+            Text(host.role_label, style=_role_style(host)) if up else Text("-", style=MUTED),
+            # A standby knows the timeline of its last checkpoint only.
             _figure(
                 str(host.timeline) if host.timeline and up and host.role == "primary" else None
             ),
@@ -57,16 +49,15 @@ def host_table(hosts: Sequence[tuple[str, HostHealth]], *, fold: bool = False) -
     return table
 
 
-def status_style(host: HostHealth) -> str:
-    """Return the colour of a host's status."""
-    return {"up": GOOD, "unknown": QUIET, "starting": DOUBT}.get(host.status, BAD)
+def _status_style(host: HostHealth) -> str:
+    return {"up": GOOD, "unknown": MUTED, "starting": WARNING}.get(host.status, BAD)
 
 
 def _role_style(host: HostHealth) -> str:
     if host.stale:
         return BAD
     if host.role == "primary":
-        return "bold" if host.writable else DOUBT
+        return "bold" if host.writable else WARNING
     return ""
 
 
@@ -75,57 +66,14 @@ def _remark(host: HostHealth) -> Text:
         return Text("in use", style=ACCENT)
     if host.stale:
         return Text("never used", style=BAD)
-    return Text(host.failure or "", style=QUIET)
+    return Text(host.failure or "", style=MUTED)
 
 
 def _figure(text: str | None) -> Text:
-    return Text("-", style=QUIET) if text is None else Text(text)
+    return Text("-", style=MUTED) if text is None else Text(text)
 
 
 def _milliseconds(seconds: float | None) -> str | None:
     if seconds is None:
         return None
     return f"{seconds:.1f} s" if seconds >= 10 else f"{seconds * 1000:.1f} ms"
-
-
-def result_table(
-    scenes: Sequence[Scene], outcomes: Sequence[SceneResult], playing: int | None = None
-) -> Table:
-    """Return the table of faults; those not played yet have blanks."""
-    table = Table(
-        box=box.SIMPLE_HEAD if playing is None else None,
-        expand=True,
-        pad_edge=False,
-        header_style=QUIET,
-        border_style=QUIET,
-        padding=(0, 2, 0, 0),
-    )
-    table.add_column("fault", ratio=1, no_wrap=True, overflow="ellipsis")
-    for title in ("after\nfault", "after\nwritable", "ops\nfailed", "rows\nlost", "written\ntwice"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for number, scene in enumerate(scenes):
-        if number < len(outcomes):
-            table.add_row(*_result(outcomes[number]))
-        elif number == playing:
-            table.add_row(Text(scene.title, style="bold"), Text("now", style=ACCENT))
-        else:
-            table.add_row(Text(scene.title, style=QUIET))
-    return table
-
-
-def _result(outcome: SceneResult) -> list[Text]:
-    bad = BAD + " bold"
-    return [
-        Text(outcome.fault),
-        _duration(outcome.back),
-        _duration(outcome.back_writable),
-        Text(str(outcome.failed)),
-        Text(str(outcome.lost), style=bad if outcome.lost else GOOD),
-        Text(str(outcome.twice), style=bad if outcome.twice else GOOD),
-    ]
-
-
-def _duration(seconds: float | None) -> Text:
-    if seconds is None:
-        return Text(NEVER, style=BAD + " bold")
-    return Text(f"{seconds:.2f} s")

@@ -1,1 +1,1 @@
-"""`pgmoor demo`: real servers broken under a program that goes on writing."""
+"""`pgmoor demo`: breaks real servers under a program that keeps writing."""

@@ -1,7 +1,4 @@
-"""Everything of a running demo that can be shown, in one place; it does nothing by itself.
-
-`screen` and `plain` read it, `demo` writes it.
-"""
+"""The state of a running demo: `run` and `play` write it, `screen` and `plain` show it."""
 
 from __future__ import annotations
 
@@ -14,56 +11,62 @@ if TYPE_CHECKING:
     from pgmoor import Health, HostHealth
 
     from .ledger import Audit, Ledger
-    from .scenes import Scene, SceneResult
+    from .results import SceneResult
+    from .scenes import Scene
     from .story import Story
 
 
 @dataclass(slots=True)
 class Board:
-    """The state of the demo."""
+    """Everything about the demo that can be shown."""
 
     story: Story
     ledger: Ledger
     scenes: Sequence[Scene]
     writers: int
     pg_version: int
-    outcomes: list[SceneResult] = field(default_factory=list)
+    results: list[SceneResult] = field(default_factory=list)
     scene: int | None = None
-    """The number of the scene that is played."""
+    """The index of the scene that is playing."""
     strikes: list[tuple[float, str]] = field(default_factory=list)
-    """When each fault began, by `time.monotonic()`, and its title."""
+    """When each fault began (`time.monotonic()`), and its title."""
     writing_since: float | None = None
     writing_until: float | None = None
     health: Health | None = None
     audit: Audit | None = None
-    """The last one, by which the exit status is decided."""
+    """The last one; the exit status depends on it."""
     duration: float | None = None
-    """Seconds the whole took, once it is over."""
+    """Seconds from the start to the end, once the demo is over."""
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the start, or to the end."""
+        """Seconds since the start, until the end."""
         return self.story.elapsed if self.duration is None else self.duration
 
     @property
     def good(self) -> bool:
-        """Whether every fault was survived, and nothing acknowledged was lost or doubled."""
+        """Whether writing recovered from every fault, and no row was lost or written twice."""
         return (
-            len(self.outcomes) == len(self.scenes)
-            and all(outcome.good for outcome in self.outcomes)
+            len(self.results) == len(self.scenes)
+            and all(result.good for result in self.results)
             and self.audit is not None
             and self.audit.clean
         )
 
+    @property
+    def titles(self) -> list[str]:
+        """The titles of the scenes."""
+        return [scene.title for scene in self.scenes]
+
     def name_of(self, host: HostHealth) -> str:
-        """Return what a host is called in the story."""
+        """Return the name of a host in the story."""
         return self.story.names.get(host.host, host.host)
 
     @property
     def verdict(self) -> str:
-        """What came of it, in a sentence."""
+        """The result of the demo in a sentence."""
         if self.audit is None:
-            return "The demo did not come to its end."
+            return "The demo ended before the rows were counted."
         return (
             f"{len(self.ledger.acknowledged):,} rows acknowledged, {len(self.audit.lost)} lost,"
             f" {len(self.audit.twice)} written twice;"
@@ -82,5 +85,5 @@ class Board:
             "failed": len(self.ledger.failures),
             "lost": None if audit is None else len(audit.lost),
             "twice": None if audit is None else len(audit.twice),
-            "faults": [outcome.to_dict() for outcome in self.outcomes],
+            "faults": [result.to_dict() for result in self.results],
         }

@@ -1,7 +1,4 @@
-"""Draws commits a second as bars of text, with the faults named beneath the instant they came.
-
-Pure: figures in, lines of text out.
-"""
+"""Draws commits per second as bars of text, with the name of each fault below its start."""
 
 from __future__ import annotations
 
@@ -9,26 +6,26 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from pgmoor._cli.tables import ACCENT, BAD, QUIET
+from pgmoor._cli.tables import ACCENT, BAD, MUTED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
 STEPS = len(BLOCKS) - 1
-LABEL = 7  # columns for the scale at the left
+LABEL = 7  # columns for the scale on the left
 
 
 def draw(rates: Sequence[float], marks: Mapping[int, str], height: int) -> Text:
-    """Return *height* lines of bars, one column for each rate, and a line with the marks.
+    """Return *height* lines of bars, one column for each rate, and a line of marks.
 
-    A column in which nothing was committed is marked red at its foot. *marks* names columns.
+    A column without commits is red at the bottom. *marks* are names for columns.
     """
     top = max([*rates, 1.0])
     lines = []
     for row in range(height, 0, -1):
         scale = f"{top:.0f}/s" if row == height else ("0" if row == 1 else "")
-        line = Text(scale.rjust(LABEL - 1) + " ", style=QUIET)
+        line = Text(scale.rjust(LABEL - 1) + " ", style=MUTED)
         for rate in rates:
             line.append(*_cell(rate / top * height * STEPS - (row - 1) * STEPS, rate, row))
         lines.append(line)
@@ -39,13 +36,13 @@ def draw(rates: Sequence[float], marks: Mapping[int, str], height: int) -> Text:
 def _cell(steps: float, rate: float, row: int) -> tuple[str, str]:
     if rate == 0:
         return (BLOCKS[1], BAD) if row == 1 else (" ", "")
-    # Little is not nothing.
+    # A low rate must look different from none.
     least = 1 if row == 1 else 0
     return BLOCKS[min(max(round(steps), least), STEPS)], ACCENT
 
 
 def _marks(marks: Mapping[int, str], width: int) -> Text:
-    """Return one line that names columns, as far as the names have room beside each other."""
+    """Return a line with the names below their columns, as far as they fit side by side."""
     line = Text(" " * LABEL)
     for column, name in sorted(marks.items()):
         if not 0 <= column < width or LABEL + column < line.cell_len:
@@ -57,5 +54,5 @@ def _marks(marks: Mapping[int, str], width: int) -> Text:
         if following:
             room = min(room, min(following) - column - 2)
         if room > len(name):
-            line.append(f" {name}", style=QUIET)
+            line.append(f" {name}", style=MUTED)
     return line

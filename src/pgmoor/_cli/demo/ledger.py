@@ -1,6 +1,6 @@
-"""Knows every operation of the demo's writers, and whether the database agrees with them.
+"""Records every operation of the demo's writers, and compares it with the database.
 
-Independent of pgmoor: it keeps what was acknowledged and reads it back over a plain connection.
+Independent of pgmoor: the audit reads the rows over a plain connection.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import psycopg
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
-# No unique constraint on id: a row that is written twice shall show.
+# No unique constraint on id, so that the audit can find rows written twice.
 CREATE = (
     "CREATE TABLE pgmoor_demo (id bigint NOT NULL, writer int NOT NULL, sequence int NOT NULL);"
     "CREATE INDEX ON pgmoor_demo (id)"
@@ -26,7 +26,7 @@ COUNT = "SELECT id, count(*) FROM pgmoor_demo GROUP BY id"
 
 @dataclass(frozen=True, slots=True)
 class FailedOperation:
-    """An operation that raised, and when it did."""
+    """When an operation raised, and the class of the exception."""
 
     at: float
     writer: int
@@ -35,13 +35,13 @@ class FailedOperation:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What a plain connection found in the table."""
+    """The result of comparing the table with the ledger."""
 
     rows: int
     lost: frozenset[int]
-    """Acknowledged, and not there."""
+    """Rows acknowledged, but not in the table."""
     twice: frozenset[int]
-    """There more than once."""
+    """Rows in the table more than once."""
 
     @property
     def clean(self) -> bool:
@@ -50,18 +50,18 @@ class Audit:
 
 
 class Ledger:
-    """What the writers were told, by the clock of this process (`time.monotonic()`)."""
+    """What the writers' operations returned or raised; times are `time.monotonic()`."""
 
     def __init__(self, writers: int) -> None:
         self.acknowledged: set[int] = set()
         self.failures: list[FailedOperation] = []
-        # For each writer, when its operations began and when they were acknowledged; both rise.
+        # For each writer, when its operations began and when they were acknowledged; both ascend.
         self._begun: list[list[float]] = [[] for _ in range(writers)]
         self._ended: list[list[float]] = [[] for _ in range(writers)]
         self._commits: list[float] = []
 
     def acknowledge(self, row: int, writer: int, begun: float) -> None:
-        """Note that a row is known to be committed, by an operation that began at *begun*."""
+        """Record that a row is committed, by an operation that began at *begun*."""
         now = monotonic()
         self.acknowledged.add(row)
         self._begun[writer].append(begun)
@@ -69,17 +69,17 @@ class Ledger:
         self._commits.append(now)
 
     def fail(self, writer: int, error: BaseException) -> None:
-        """Note that an operation raised."""
+        """Record that an operation raised."""
         self.failures.append(FailedOperation(monotonic(), writer, type(error).__name__))
 
     def failed_since(self, instant: float) -> list[FailedOperation]:
         """Return the operations that raised at *instant* or later."""
         return [failure for failure in self.failures if failure.at >= instant]
 
-    def flowed_at(self, since: float) -> float | None:
-        """Return when the last of the writers had committed an operation begun after *since*.
+    def _all_committed_at(self, since: float) -> float | None:
+        """Return when every writer had committed an operation that began after *since*.
 
-        None while one of them has not.
+        None if one of them has not yet.
         """
         ends = []
         for begun, ended in zip(self._begun, self._ended, strict=True):
@@ -90,23 +90,26 @@ class Ledger:
         return max(ends, default=None)
 
     def recovered_at(self, since: float) -> float | None:
-        """Return when all flowed again after a fault at *since*, and no error followed."""
+        """Return when every writer had committed after *since* and after the last error.
+
+        None if one of them has not yet.
+        """
         failures = self.failed_since(since)
-        return self.flowed_at(max(since, failures[-1].at) if failures else since)
+        return self._all_committed_at(max(since, failures[-1].at) if failures else since)
 
     def rate(self) -> float:
-        """Return the commits a second, over the last second."""
+        """Return the number of commits in the last second."""
         (rate,) = self.rates(monotonic() - 1, 1, 1)
         return rate
 
     def rates(self, start: float, step: float, count: int) -> list[float]:
-        """Return the commits a second in each of *count* steps of *step* seconds from *start*."""
+        """Return the commits per second in each of *count* steps of *step* seconds from *start*."""
         places = [bisect_left(self._commits, start + step * n) for n in range(count + 1)]
         return [(after - before) / step for before, after in pairwise(places)]
 
 
 def audit(conninfo: str, acknowledged: AbstractSet[int]) -> Audit:
-    """Compare the table with what was acknowledged. Blocks; uses a connection of its own."""
+    """Compare the table with the acknowledged rows. Blocks; opens a connection of its own."""
     with psycopg.connect(conninfo, connect_timeout=5) as conn:
         counts: dict[int, int] = dict(conn.execute(COUNT).fetchall())
     return Audit(

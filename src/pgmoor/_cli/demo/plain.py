@@ -1,6 +1,6 @@
-"""The demo in lines of text with time stamps: for a pipe, a log, a screen reader.
+"""The demo as lines of text with timestamps, for a pipe, a log or a screen reader.
 
-No colours, no cursor movements.
+No colours and no cursor movements.
 """
 
 from __future__ import annotations
@@ -10,23 +10,22 @@ from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 
-from pgmoor._cli.tables import result_table
-
-from .story import Voice
+from .results import result_table
+from .story import Source
 
 if TYPE_CHECKING:
     from .board import Board
-    from .story import Line
+    from .story import StoryLine
 
-REPORT_EVERY = 2.0  # seconds between two lines of figures
+STATE_INTERVAL = 2.0  # seconds between two lines with the state
 
 
 class Plain:
-    """Prints the story as it comes, and figures every other second."""
+    """Prints the story as it happens, and the state every other second."""
 
     def __init__(self, board: Board) -> None:
         self._board = board
-        self._last = 0.0
+        self._last_state = 0.0
         self._printed = 0
 
     def __enter__(self) -> Self:
@@ -36,14 +35,14 @@ class Plain:
         pass
 
     def update(self) -> None:
-        """Print what is new, and the figures when it is time."""
+        """Print new lines, and the state if it is due."""
         board = self._board
         for line in board.story.lines[self._printed :]:
             self._printed += 1
             self._print_line(line)
-        if board.health is None or board.elapsed - self._last < REPORT_EVERY:
+        if board.health is None or board.elapsed - self._last_state < STATE_INTERVAL:
             return
-        self._last = board.elapsed
+        self._last_state = board.elapsed
         hosts = ", ".join(
             f"{board.name_of(host)} {host.role_label if host.status == 'up' else host.status}"
             for host in board.health.hosts
@@ -62,16 +61,16 @@ class Plain:
         board = self._board
         console = Console(no_color=True, highlight=False, width=80, emoji=False)
         console.print()
-        console.print(result_table(board.scenes, board.outcomes))
+        console.print(result_table(board.titles, board.results))
         console.print(board.verdict)
 
-    def _print_line(self, line: Line) -> None:
-        if line.voice is Voice.SCENE:
+    def _print_line(self, line: StoryLine) -> None:
+        if line.source is Source.SCENE:
             self._write("")
-        self._print(line.at, line.voice.value, line.text)
+        self._print(line.at, line.source.value, line.text)
 
-    def _print(self, at: float, voice: str, text: str) -> None:
-        self._write(f"{at:7.2f}  {voice:<6}  {text}")
+    def _print(self, at: float, source: str, text: str) -> None:
+        self._write(f"{at:7.2f}  {source:<6}  {text}")
 
     def _write(self, text: str) -> None:
         sys.stdout.write(text + "\n")

@@ -1,6 +1,6 @@
-"""Runs the demo: servers, a manager over them, writers, the scenes one after the other, the audit.
+"""Runs the demo: starts servers, a manager and writers, plays the scenes and audits the rows.
 
-What is done is in `scenes` and `writers`; how it looks in `screen` and `plain`.
+What happens is in `scenes` and `writers`, how it looks in `screen` and `plain`.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from time import monotonic
 from typing import TYPE_CHECKING, Protocol, Self
 
 from pgmoor import ConnectionManager
-from pgmoor.testing import Cluster
+from pgmoor.testing import Cluster, Stage
 
 from .board import Board
 from .ledger import CREATE, Ledger, audit
-from .scenes import ALL, QUICK, play
-from .stage import Stage
-from .story import LogLines, Story, Tone, Voice
+from .play import play
+from .scenes import ALL, QUICK
+from .story import Source, Story, Tone, WarningLines
 from .writers import Writers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from types import TracebackType
 
-FRAMES = 0.125  # seconds between two frames
-TIMEOUT = 10.0  # seconds for the manager to fill its pool at the start
+REFRESH_INTERVAL = 0.125  # seconds
+CONNECT_TIMEOUT = 10.0  # seconds for the manager to fill its pool at the start
 
 
 class Display(Protocol):
-    """Shows a board."""
+    """Shows the board while the demo runs, and the results at its end."""
 
     def __enter__(self) -> Self: ...
 
@@ -43,15 +43,15 @@ class Display(Protocol):
     ) -> None: ...
 
     def update(self) -> None:
-        """Show what has become of the board."""
+        """Show the board as it is now."""
 
     def finish(self) -> None:
-        """Show the results; called once, after the last update and outside `with`."""
+        """Show the results; called once, after the `with` block."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What was asked for on the command line."""
+    """The options of the command line."""
 
     pg_version: int = 18
     writers: int = 16
@@ -59,7 +59,7 @@ class Options:
 
 
 def make_board(options: Options) -> Board:
-    """Return the board of a demo that has not begun."""
+    """Return the board of a demo that has not started."""
     return Board(
         story=Story(),
         ledger=Ledger(options.writers),
@@ -70,13 +70,13 @@ def make_board(options: Options) -> Board:
 
 
 async def run(board: Board, display: Display) -> None:
-    """Run the whole demo; every server is gone when it returns, however it ends."""
+    """Run the whole demo; however it ends, no server is left when it returns."""
     story = board.story
     cluster = Cluster(standbys=2, version=board.pg_version, synchronous=True)
-    with display, _logs(story):
+    with display, _warnings_in(story):
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(_end, _start_refresh(display))
-            story.say(Voice.DEMO, "starting a primary and two standbys, synchronous replication")
+            story.say(Source.DEMO, "starting a primary and two standbys, synchronous replication")
             await stack.enter_async_context(cluster)
             await _perform(board, cluster)
     board.duration = story.elapsed
@@ -85,17 +85,17 @@ async def run(board: Board, display: Display) -> None:
 async def _perform(board: Board, cluster: Cluster) -> None:
     story = board.story
     story.names = {f"{node.host}:{node.port}": node.name for node in cluster}
-    stage = Stage(cluster, story)
-    story.say(Voice.DEMO, f"{stage.primary.name} is the primary, the others stream from it")
+    stage = Stage(cluster)
+    story.say(Source.DEMO, f"{stage.primary.name} is the primary, the others stream from it")
     await stage.primary.sql(CREATE)
-    manager = ConnectionManager(cluster.conninfo(), max_size=8, on_event=story.hear)
-    async with manager, _watched(board, manager):
-        await manager.wait(TIMEOUT)
+    manager = ConnectionManager(cluster.conninfo(), max_size=8, on_event=story.add_event)
+    async with manager, _health_on(board, manager):
+        await manager.wait(CONNECT_TIMEOUT)
         async with Writers(manager, board.ledger, board.writers) as writers:
             try:
                 await _play_all(board, stage)
             except BaseException:
-                # Whoever waits for a server that is gone waits no longer: Ctrl-C takes no time-out.
+                # After Ctrl-C, a writer that waits for a server must not wait for its timeout.
                 await cluster.close()
                 raise
             await writers.finish()
@@ -108,28 +108,28 @@ async def _play_all(board: Board, stage: Stage) -> None:
     board.writing_since = monotonic()
     for number, scene in enumerate(board.scenes):
         board.scene = number
-        board.story.say(Voice.SCENE, scene.title)
+        board.story.say(Source.SCENE, scene.title)
         await play(scene, stage, board)
 
 
 async def _conclude(board: Board, stage: Stage) -> None:
-    """Read everything back, after the last word of the writers."""
-    last = stage.primary.conninfo()
-    board.audit = await asyncio.to_thread(audit, last, board.ledger.acknowledged)
+    """Compare all rows with the ledger once the writers have finished."""
+    conninfo = stage.primary.conninfo()
+    board.audit = await asyncio.to_thread(audit, conninfo, board.ledger.acknowledged)
     board.scene = None
-    board.story.say(Voice.DEMO, board.verdict, Tone.GOOD if board.good else Tone.BAD)
+    board.story.say(Source.DEMO, board.verdict, Tone.GOOD if board.good else Tone.BAD)
 
 
 @contextlib.asynccontextmanager
-async def _watched(board: Board, manager: ConnectionManager) -> AsyncIterator[None]:
-    """Keep the manager's health on the board."""
+async def _health_on(board: Board, manager: ConnectionManager) -> AsyncIterator[None]:
+    """Keep the manager's health on the board up to date."""
 
-    async def watch() -> None:
+    async def refresh() -> None:
         while True:
             board.health = await manager.health()
-            await asyncio.sleep(FRAMES)
+            await asyncio.sleep(REFRESH_INTERVAL)
 
-    task = asyncio.create_task(watch(), name="demo-health")
+    task = asyncio.create_task(refresh(), name="demo-health")
     try:
         yield
     finally:
@@ -137,24 +137,24 @@ async def _watched(board: Board, manager: ConnectionManager) -> AsyncIterator[No
 
 
 def _start_refresh(display: Display) -> asyncio.Task[None]:
-    """Let it show the board. One that fails, on a closed pipe say, ends the demo."""
-    performer = asyncio.current_task()
-    assert performer is not None
+    """Keep the display up to date; if it fails, for example on a closed pipe, end the demo."""
+    demo = asyncio.current_task()
+    assert demo is not None
 
     async def refresh() -> None:
         try:
             while True:
                 display.update()
-                await asyncio.sleep(FRAMES)
+                await asyncio.sleep(REFRESH_INTERVAL)
         except Exception:
-            performer.cancel()
+            demo.cancel()
             raise
 
     return asyncio.create_task(refresh(), name="demo-display")
 
 
 async def _end(task: asyncio.Task[None]) -> None:
-    """Stop a task; raise what had ended it before, if anything."""
+    """Cancel a task; raise the exception that ended it before, if there was one."""
     task.cancel()
     await asyncio.wait([task])
     if not task.cancelled():
@@ -162,9 +162,9 @@ async def _end(task: asyncio.Task[None]) -> None:
 
 
 @contextlib.contextmanager
-def _logs(story: Story) -> Iterator[None]:
-    """Put warnings into the story: on a terminal they would tear the screen."""
-    handler = LogLines(story)
+def _warnings_in(story: Story) -> Iterator[None]:
+    """Add logged warnings to the story: on the terminal they would spoil the screen."""
+    handler = WarningLines(story)
     root = logging.getLogger()
     root.addHandler(handler)
     try:

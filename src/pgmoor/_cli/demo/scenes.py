@@ -1,177 +1,104 @@
-"""The demo's scenes: each a fault, what brings writing back, and how the servers are made whole.
+"""The demo's scenes: the faults, what an orchestrator does about each, and what is said of it.
 
-`play()` runs one under load and measures what the writers saw.
+How servers are promoted and repaired is in `pgmoor.testing.Stage`; scenes are run by `play`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict, dataclass
-from time import monotonic
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeAlias
 
-from pgmoor.testing import NodeState
+from pgmoor.testing import NodeState, Stage
 
-from .ledger import Audit, audit
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from .board import Board
-    from .ledger import Ledger
-    from .stage import Stage
-
-CALM = 2.0  # seconds of undisturbed work before each fault
-AFTERMATH = 1.0  # seconds watched after everything was made whole, for errors that follow
-PATIENCE = 15.0  # seconds for everything to flow again
 OUTAGE = 5.0  # seconds without any server
-SPLIT = 2.0  # seconds that a thawed old primary is left writable
-NOTHING = Audit(rows=0, lost=frozenset(), twice=frozenset())
+SPLIT = 2.0  # seconds that the old primary is writable after its thaw
+
+Say: TypeAlias = Callable[[str], None]
+Step: TypeAlias = Callable[[Stage, Say], Awaitable[None]]
 
 
-@dataclass(slots=True)
-class Instants:
-    """When a fault began and was complete, and when a server could commit again."""
-
-    began: float = 0.0
-    complete: float = 0.0
-    writable: float = 0.0
+async def _nothing(stage: Stage, say: Say) -> None:
+    """Leave the servers as they are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One fault. *strike* does the harm, *rescue* what an orchestrator does about it at once.
+    """A fault: *strike* causes it, *rescue* is what an orchestrator does at once.
 
-    *repair* makes the servers whole after everything flows again.
+    *repair* follows when every writer works again.
     """
 
     title: str
-    strike: Callable[[Stage], Awaitable[object]]
-    rescue: Callable[[Stage], Awaitable[object]]
-    repair: Callable[[Stage], Awaitable[object]]
+    strike: Step
+    rescue: Step = _nothing
+    repair: Step = _nothing
 
 
-@dataclass(frozen=True, slots=True)
-class SceneResult:
-    """What the writers saw of one fault; durations in seconds.
-
-    `back` and `back_writable` run from the fault's beginning, and from the moment a server could
-    commit again, until every writer had committed an operation begun after the fault and after the
-    last error. None: it never came to that.
-    """
-
-    fault: str
-    back: float | None
-    back_writable: float | None
-    failed: int
-    lost: int
-    twice: int
-
-    @property
-    def good(self) -> bool:
-        """Whether everything flowed again, nothing was lost, and nothing was written twice."""
-        return self.back is not None and not self.lost and not self.twice
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {
-            key: round(value, 3) if isinstance(value, float) else value
-            for key, value in asdict(self).items()
-        }
+async def _kill(stage: Stage, say: Say) -> None:
+    say(f"{stage.primary.name}: SIGKILL to every process")
+    await stage.primary.kill()
 
 
-async def play(scene: Scene, stage: Stage, board: Board) -> None:
-    """Play one scene, and put its outcome and the audit after it on the board."""
-    ledger, before, at = board.ledger, board.audit or NOTHING, Instants()
-    errors = len(ledger.failures)
-    await asyncio.sleep(CALM)
-    old = stage.primary
-    at.began = monotonic()
-    board.strikes.append((at.began, scene.title))
-    await scene.strike(stage)
-    at.complete = monotonic()
-    await scene.rescue(stage)
-    at.writable = await stage.wait_writable()
-    await _wait_flowing(ledger, at.complete)
-    await scene.repair(stage)
-    if stage.primary is not old:
-        await stage.rejoin(old)
-    await asyncio.sleep(AFTERMATH)
-    await _wait_flowing(ledger, at.complete)
-    # Taken before it is read back: what is acknowledged meanwhile may be there or not.
-    acknowledged = frozenset(ledger.acknowledged)
-    after = await asyncio.to_thread(audit, stage.primary.conninfo(), acknowledged)
-    failed = len(ledger.failures) - errors
-    recovered = ledger.recovered_at(at.complete)
-    board.audit = after
-    board.outcomes.append(_sum_up(scene, recovered, at, failed, (before, after)))
+async def _freeze(stage: Stage, say: Say) -> None:
+    say(f"{stage.primary.name}: SIGSTOP to every process")
+    await stage.primary.freeze()
 
 
-async def _wait_flowing(ledger: Ledger, since: float) -> None:
-    deadline = monotonic() + PATIENCE
-    while ledger.recovered_at(since) is None and monotonic() < deadline:  # noqa: ASYNC110
-        await asyncio.sleep(0.02)  # it hangs on every writer: no one event says so
+async def _demote(stage: Stage, say: Say) -> None:
+    say(f"{stage.primary.name}: default_transaction_read_only = on")
+    await stage.primary.demote()
 
 
-def _sum_up(
-    scene: Scene, recovered: float | None, at: Instants, failed: int, audits: tuple[Audit, Audit]
-) -> SceneResult:
-    before, after = audits
-    return SceneResult(
-        fault=scene.title,
-        back=None if recovered is None else recovered - at.began,
-        # A server may have served before it was seen to.
-        back_writable=None if recovered is None else max(recovered - at.writable, 0.0),
-        failed=failed,
-        lost=len(after.lost - before.lost),
-        twice=len(after.twice - before.twice),
-    )
+async def _end_sessions(stage: Stage, say: Say) -> None:
+    ended = await stage.end_sessions()
+    say(f"{stage.primary.name}: pg_terminate_backend() for {ended} sessions")
 
 
-async def _nothing(stage: Stage) -> None:
-    """Leave things as they are."""
+async def _restart(stage: Stage, say: Say) -> None:
+    say(f"{stage.primary.name}: restart")
+    await stage.primary.stop("fast")
+    await stage.primary.start()
 
 
-async def _finish_and_promote(stage: Stage) -> None:
-    await stage.let_writes_finish()
-    await stage.promote()
+async def _kill_all(stage: Stage, say: Say) -> None:
+    say("SIGKILL to every process of every server")
+    await asyncio.gather(*(node.kill() for node in stage.cluster))
 
 
-async def _stay_away(stage: Stage) -> None:
+async def _promote(stage: Stage, say: Say) -> None:
+    new = await stage.most_advanced()
+    say(f"{new.name}: promote (the most advanced standby)")
+    await stage.promote(new)
+
+
+async def _finish_writes_and_promote(stage: Stage, say: Say) -> None:
+    await stage.finish_writes()
+    await _promote(stage, say)
+
+
+async def _start_all_later(stage: Stage, say: Say) -> None:
     await asyncio.sleep(OUTAGE)
-    await stage.start_all()
+    say("start every server")
+    await asyncio.gather(*(node.start() for node in stage.cluster))
 
 
-async def _thaw(stage: Stage) -> None:
-    """Let the frozen primary go on for a while: it is writable, on the timeline that was left."""
+async def _thaw(stage: Stage, say: Say) -> None:
+    """Thaw the old primary: for a while it is writable, on the old timeline."""
     for node in stage.cluster:
         if node.state is NodeState.FROZEN:
-            stage.say(f"{node.name}: SIGCONT; it is a writable primary still")
+            say(f"{node.name}: SIGCONT; still a writable primary")
             await node.thaw()
     await asyncio.sleep(SPLIT)
 
 
-CRASH = Scene("crash: primary killed", lambda s: s.kill_primary(), lambda s: s.promote(), _nothing)
-FREEZE = Scene(
-    "freeze: stopped, thawed later",
-    lambda stage: stage.freeze_primary(),
-    lambda stage: stage.promote(),
-    _thaw,
-)
-DEMOTION = Scene(
-    "demotion: turned read-only",
-    lambda stage: stage.demote_primary(),
-    _finish_and_promote,
-    _nothing,
-)
-CUT = Scene("cut: every session terminated", lambda s: s.end_sessions(), _nothing, _nothing)
-RESTART = Scene("restart: shut down, started", lambda s: s.restart_primary(), _nothing, _nothing)
-OUTAGE_OF_ALL = Scene(
-    f"outage: nothing runs for {OUTAGE:g} s",
-    lambda stage: stage.kill_all(),
-    _stay_away,
-    _nothing,
-)
+CRASH = Scene("crash: primary killed", _kill, _promote)
+FREEZE = Scene("freeze: stopped, thawed later", _freeze, _promote, _thaw)
+DEMOTION = Scene("demotion: turned read-only", _demote, _finish_writes_and_promote)
+CUT = Scene("cut: every session terminated", _end_sessions)
+RESTART = Scene("restart: shut down, started", _restart)
+OUTAGE_OF_ALL = Scene(f"outage: nothing runs for {OUTAGE:g} s", _kill_all, _start_all_later)
 
 ALL = (CRASH, FREEZE, DEMOTION, CUT, RESTART, OUTAGE_OF_ALL)
 QUICK = (CRASH, FREEZE)

@@ -1,7 +1,4 @@
-"""The demo on a terminal: one screen that is drawn anew several times a second.
-
-Only the look is known here; what there is to show is on the board.
-"""
+"""The demo on a terminal: one screen that is redrawn several times a second."""
 
 from __future__ import annotations
 
@@ -20,21 +17,22 @@ from rich.table import Table
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
-from pgmoor._cli.tables import ACCENT, BAD, GOOD, QUIET, host_table, result_table
+from pgmoor._cli.tables import ACCENT, BAD, GOOD, MUTED, host_table
 
 from .graph import LABEL, draw
-from .story import Tone, Voice
+from .results import result_table
+from .story import Source, Tone
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from .board import Board
-    from .story import Line
+    from .story import StoryLine
 
 FRAME = 4  # columns of a panel's border and padding
-TALL = 34  # rows from which on the graph has more than one
+TALL = 34  # terminals of at least so many rows get boxes and a taller graph
 STEP = 0.25  # seconds for each column of the graph
-OVERVIEW = 4  # rows of the graph of the whole run
+OVERVIEW = 4  # rows of the graph in the results
 SVG_WIDTH = 100
 SVG_THEME = TerminalTheme(
     (24, 26, 31),
@@ -60,6 +58,8 @@ SVG_THEME = TerminalTheme(
         (240, 242, 246),
     ],
 )
+SOURCE_STYLES = {Source.PGMOOR: ACCENT, Source.DEMO: MUTED, Source.LOG: BAD}
+TONE_STYLES = {Tone.GOOD: GOOD, Tone.BAD: BAD, Tone.PLAIN: ""}
 
 
 class Screen:
@@ -78,12 +78,12 @@ class Screen:
         self._live.__exit__(None, None, None)
 
     def update(self) -> None:
-        """Draw it as it is now."""
+        """Draw the board as it is now."""
         width, height = self._console.size
         self._live.update(_whole(self._board, width, height), refresh=True)
 
     def finish(self) -> None:
-        """Leave the results on the terminal, after the screen is gone."""
+        """Print the results on the terminal after the live screen is closed."""
         width = min(self._console.width, SVG_WIDTH)
         self._console.print(_results(self._board, width), width=width)
 
@@ -107,8 +107,8 @@ def _whole(board: Board, width: int, height: int) -> RenderableType:
     fixed = Group(
         _header(board),
         frame("hosts", _hosts(board)),
-        frame("commits a second", _graph(board, width - FRAME, bars)),
-        frame("faults", result_table(board.scenes, board.outcomes, board.scene or 0)),
+        frame("commits per second", _graph(board, width - FRAME, bars)),
+        frame("faults", result_table(board.titles, board.results, board.scene or 0)),
     )
     rows = 1 + (4 + borders) + (bars + 1 + borders) + (len(board.scenes) + 2 + borders)
     layout = Layout()
@@ -123,27 +123,25 @@ def _results(board: Board, width: int) -> RenderableType:
     return Group(
         _header(board),
         _boxed("hosts", _hosts(board)),
-        _boxed("commits a second", _overview(board, width - FRAME)),
-        _boxed(
-            "faults", Group(result_table(board.scenes, board.outcomes, -1), "", _verdict(board))
-        ),
+        _boxed("commits per second", _overview(board, width - FRAME)),
+        _boxed("faults", Group(result_table(board.titles, board.results, -1), "", _verdict(board))),
     )
 
 
 def _boxed(title: str, body: RenderableType) -> RenderableType:
     return Panel(
         body,
-        title=Text(title, style=QUIET),
+        title=Text(title, style=MUTED),
         title_align="left",
         box=box.ROUNDED,
-        border_style=QUIET,
+        border_style=MUTED,
         padding=(0, 1),
     )
 
 
 def _ruled(title: str, body: RenderableType) -> RenderableType:
-    """Take a row less than a box does."""
-    rule = Rule(Text(title, style=QUIET), align="left", style=QUIET)
+    """Return the body below a titled line: one row less than a box."""
+    rule = Rule(Text(title, style=MUTED), align="left", style=MUTED)
     return Group(rule, Padding(body, (0, 2)))
 
 
@@ -154,27 +152,27 @@ def _header(board: Board) -> RenderableType:
     left = Text()
     left.append("pgmoor", style="bold " + ACCENT)
     left.append(f" demo on PostgreSQL {board.pg_version}", style="bold")
-    left.append(f"  {board.writers} writers", style=QUIET)
+    left.append(f"  {board.writers} writers", style=MUTED)
     if board.health is not None:
         pool = board.health.pool
         left.append(
-            f", pool {pool.used} of {pool.size} in use, {pool.waiting} waiting", style=QUIET
+            f", pool {pool.used} of {pool.size} in use, {pool.waiting} waiting", style=MUTED
         )
-    grid.add_row(left, Text(f"{board.elapsed:.0f} s", style=QUIET))
+    grid.add_row(left, Text(f"{board.elapsed:.0f} s", style=MUTED))
     return Padding(grid, (0, 1))
 
 
 def _hosts(board: Board) -> RenderableType:
     if board.health is None:
-        return Text("starting a primary and two standbys", style=QUIET)
+        return Text("starting a primary and two standbys", style=MUTED)
     return host_table([(board.name_of(host), host) for host in board.health.hosts])
 
 
 def _graph(board: Board, width: int, height: int) -> Text:
-    """Draw the last seconds."""
+    """Draw the last seconds, as many as fit."""
     columns = width - LABEL
     now = monotonic()
-    # The grid stands still while the seconds pass, or the bars would tremble.
+    # Steps begin at multiples of STEP: a commit stays in its bar while the graph moves on.
     last = now // STEP * STEP
     start = max(board.writing_since or now, last - columns * STEP)
     return _bars(board, start, STEP, max(int((last - start) / STEP), 0), height)
@@ -200,15 +198,14 @@ def _verdict(board: Board) -> Text:
     return Text(board.verdict, style="bold " + (GOOD if board.good else BAD))
 
 
-def _events(board: Board, rows: int) -> Text:
-    return Text("\n").join(_line(line) for line in board.story.lines[-max(rows, 1) :])
+def _events(board: Board, rows: int) -> RenderableType:
+    return Group(*(_line(line) for line in board.story.lines[-max(rows, 1) :]))
 
 
-def _line(line: Line) -> Text:
-    if line.voice is Voice.SCENE:
+def _line(line: StoryLine) -> Text:
+    if line.source is Source.SCENE:
         return Text(f"{line.at:6.2f}  {line.text}", style="bold", no_wrap=True)
-    text = Text(f"{line.at:6.2f}  ", style=QUIET, no_wrap=True, overflow="ellipsis")
-    voice = {Voice.PGMOOR: ACCENT, Voice.DEMO: QUIET, Voice.LOG: BAD}[line.voice]
-    text.append(f"{line.voice.value:<6}  ", style=voice)
-    text.append(line.text, style={Tone.GOOD: GOOD, Tone.BAD: BAD, Tone.PLAIN: ""}[line.tone])
+    text = Text(f"{line.at:6.2f}  ", style=MUTED, no_wrap=True, overflow="ellipsis")
+    text.append(f"{line.source.value:<6}  ", style=SOURCE_STYLES[line.source])
+    text.append(line.text, style=TONE_STYLES[line.tone])
     return text

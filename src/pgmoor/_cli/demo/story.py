@@ -1,6 +1,6 @@
-"""The demo's story: what was done to the servers, and what pgmoor said of it, in a line each.
+"""The demo's story: one line for each thing done to the servers, event and warning.
 
-Turns events into words; how the lines are shown is for `screen` and `plain`.
+How lines look is up to `screen` and `plain`.
 """
 
 from __future__ import annotations
@@ -18,34 +18,46 @@ if TYPE_CHECKING:
 
     from pgmoor.events import Event
 
+# Loggers whose warnings repeat what events say.
+REPEATED = ("pgmoor.", "psycopg.pool")
 
-COMMON = frozenset({"event", "name", "at"})
-TOLD = ("pgmoor.", "psycopg.pool")  # loggers that say what the events say
 
-
-class Voice(Enum):
-    """Who speaks."""
+class Source(Enum):
+    """Where a line comes from."""
 
     SCENE = "scene"
     DEMO = "demo"  # what the demo does to the servers
-    PGMOOR = "pgmoor"
-    LOG = "log"  # a warning from somewhere else, which there should be none of
+    PGMOOR = "pgmoor"  # an event
+    LOG = "log"  # a warning from another logger; the demo expects none
 
 
 class Tone(Enum):
-    """How a line is meant."""
+    """Whether a line is good news."""
 
     PLAIN = "plain"
     GOOD = "good"
     BAD = "bad"
 
 
+# Events of other classes are bad news.
+TONES: Mapping[type[Event], Tone] = {
+    ev.HostUp: Tone.PLAIN,
+    ev.HostsChanged: Tone.PLAIN,
+    ev.RoleChanged: Tone.PLAIN,
+    ev.Connected: Tone.GOOD,
+    ev.Failback: Tone.GOOD,
+    ev.Failover: Tone.GOOD,
+    ev.OutageEnded: Tone.GOOD,
+    ev.StallEnded: Tone.GOOD,
+}
+
+
 @dataclass(frozen=True, slots=True)
-class Line:
-    """Something that happened, *at* seconds after the demo's start."""
+class StoryLine:
+    """A line of the story, *at* seconds after the demo's start."""
 
     at: float
-    voice: Voice
+    source: Source
     text: str
     tone: Tone = Tone.PLAIN
 
@@ -55,64 +67,31 @@ class Story:
 
     def __init__(self) -> None:
         self.began = monotonic()
-        self.lines: list[Line] = []
+        self.lines: list[StoryLine] = []
         self.names: Mapping[str, str] = {}
-        """What each `host:port` is called."""
+        """The name to show for each `host:port`."""
 
     @property
     def elapsed(self) -> float:
         """Seconds since the start."""
         return monotonic() - self.began
 
-    def say(self, voice: Voice, text: str, tone: Tone = Tone.PLAIN) -> None:
+    def say(self, source: Source, text: str, tone: Tone = Tone.PLAIN) -> None:
         """Add a line."""
-        self.lines.append(Line(self.elapsed, voice, self.rename(text), tone))
-
-    def hear(self, event: Event) -> None:
-        """Add what pgmoor says happened."""
-        text, tone = tell(event)
-        self.say(Voice.PGMOOR, text, tone)
-
-    def rename(self, text: str) -> str:
-        """Call the servers by their names."""
         for address, name in self.names.items():
             text = text.replace(address, name)
-        return text
+        self.lines.append(StoryLine(self.elapsed, source, text, tone))
+
+    def add_event(self, event: Event) -> None:
+        """Add an event of pgmoor."""
+        self.say(Source.PGMOOR, str(event), TONES.get(type(event), Tone.BAD))
 
 
-# What is not here is told by its name and values.
-PHRASES: Mapping[type[Event], tuple[str, Tone]] = {
-    ev.HostDown: ("{host} is {status}: {reason}", Tone.BAD),
-    ev.RoleChanged: ("{host} was {before}, is {after}", Tone.PLAIN),
-    ev.SplitBrain: (
-        "split brain: {host} claims timeline {timeline}, {newest_timeline} is newer; not used",
-        Tone.BAD,
-    ),
-    ev.Connected: ("connected to {host} after {seconds:.2f} s", Tone.GOOD),
-    ev.Failover: ("failover {before} > {after} in {seconds:.2f} s: {reason}", Tone.GOOD),
-    ev.Failback: ("failback {before} > {after}", Tone.GOOD),
-    ev.OutageStarted: ("no host qualifies: callers wait", Tone.BAD),
-    ev.OutageEnded: ("{host} qualifies after {seconds:.2f} s without a host", Tone.GOOD),
-}
+class WarningLines(logging.Handler):
+    """Adds warnings of other libraries, and exceptions logged by pgmoor, to the story.
 
-
-def tell(event: Event) -> tuple[str, Tone]:
-    """Return an event in words, and whether it is good news."""
-    told = event.to_dict()
-    if isinstance(event, ev.HostUp):
-        again = "" if event.down_for is None else f" again after {event.down_for:.2f} s"
-        return f"{event.host} is up{again}: {event.role}", Tone.PLAIN
-    if phrase := PHRASES.get(type(event)):
-        return phrase[0].format(**told), phrase[1]
-    rest = (f"{key} {value}" for key, value in told.items() if key not in COMMON)
-    return f"{told['event']}: {', '.join(rest)}", Tone.BAD
-
-
-class LogLines(logging.Handler):
-    """Puts what other libraries warn of, and what pgmoor calls an error, into the story.
-
-    pgmoor's transitions are told by its events, and psycopg_pool warns of each connection that
-    they end.
+    Other warnings of pgmoor repeat its events, and psycopg_pool warns of each connection that a
+    fault ends.
     """
 
     def __init__(self, story: Story) -> None:
@@ -120,7 +99,7 @@ class LogLines(logging.Handler):
         self._story = story
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.name.startswith(TOLD) and not record.exc_info:
+        if record.name.startswith(REPEATED) and not record.exc_info:
             return
         text = f"{record.levelname.lower()} from {record.name}: {record.getMessage()}"
-        self._story.say(Voice.LOG, text, Tone.BAD)
+        self._story.say(Source.LOG, text, Tone.BAD)

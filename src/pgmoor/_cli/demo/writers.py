@@ -1,6 +1,6 @@
-"""The demo's workload: tasks that acquire, INSERT, commit and pause, and never repeat blindly.
+"""The demo's workload: tasks that INSERT, commit and pause, and record each result in the ledger.
 
-They know nothing of faults; what they were told goes to the ledger.
+After an error they look for the row, and repeat the INSERT only if it is not there.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from .ledger import Ledger
 
 PAUSE = 0.02  # seconds between two operations of a writer
-LAST_WORDS = 3.0  # seconds that the writers have to finish what they began
+FINISH_TIMEOUT = 3.0  # seconds for the writers to finish their last operations
 
 INSERT = "INSERT INTO pgmoor_demo (id, writer, sequence) VALUES (%s, %s, %s)"
 LOOK_UP = "SELECT EXISTS (SELECT FROM pgmoor_demo WHERE id = %s)"
 
 
 class Writers:
-    """A number of tasks over one manager; `async with` runs them."""
+    """Tasks that write through one manager; `async with` runs them."""
 
     def __init__(self, manager: ConnectionManager, ledger: Ledger, number: int) -> None:
         self._manager = manager
@@ -48,9 +48,9 @@ class Writers:
         await asyncio.wait(self._tasks)
 
     async def finish(self) -> None:
-        """Let each end the operation it is at, within `LAST_WORDS`; raise what ended one early."""
+        """Let each writer finish its operation; raise the exception that ended one early."""
         self._stopping = True
-        done, _ = await asyncio.wait(self._tasks, timeout=LAST_WORDS)
+        done, _ = await asyncio.wait(self._tasks, timeout=FINISH_TIMEOUT)
         for task in done:
             task.result()
 
@@ -62,7 +62,7 @@ class Writers:
             await self._pause()
 
     async def _write_row(self, writer: int, sequence: int) -> None:
-        """Write one row; after an error, look for it and repeat only if it is not there."""
+        """Write one row; after an error, repeat only if the row is not there."""
         row = writer * 1_000_000_000 + sequence
         while not self._stopping:
             begun = monotonic()
@@ -91,5 +91,5 @@ class Writers:
         return False
 
     async def _pause(self) -> None:
-        # Spread a little, or all writers would march in step after each fault.
+        # Jitter, or all writers would go in step after each fault.
         await asyncio.sleep(PAUSE * random.uniform(0.8, 1.2))
