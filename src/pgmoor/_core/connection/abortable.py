@@ -22,6 +22,8 @@ from pgmoor._core.util import forking
 from pgmoor.errors import ConnectionAborted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from psycopg.abc import PQGen
     from psycopg.pq.abc import PGconn
 
@@ -47,7 +49,7 @@ class AbortableConnection(AsyncConnection[Any]):
         self._doomed = False  # to be closed by the last of them
         poller = select.poll()
         poller.register(pgconn.socket, select.POLLIN)
-        self.poll = poller.poll
+        self.poll: Callable[[int], list[tuple[int, int]]] = poller.poll
         forking.register(self)
 
     @classmethod

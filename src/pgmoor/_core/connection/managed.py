@@ -41,13 +41,13 @@ class ManagedConnection(AbortableConnection):
 
     def __init__(self, pgconn: PGconn, *args: Any, **kwargs: Any) -> None:
         super().__init__(pgconn, *args, **kwargs)
-        self.idle_since = monotonic()
-        self.expires_at = float("inf")
+        self.idle_since: float = monotonic()
+        self.expires_at: float = float("inf")
         self.generation = 0  # of its pool, when it was made; `drain()` begins another one
         self.counted_idle = False  # it is in the pool, and `HostPool.idle` counts it
         self.extra = False  # it is closed when it comes back and nobody waits
         self.holder: asyncio.Task[Any] | None = None  # the task that holds it
-        self.held_since = 0.0
+        self.held_since: float = 0.0
         self.lease = 0  # counts the checkouts, so that a late return is recognised
         self.reported = 0  # the lease that was reported as held too long
 

@@ -46,7 +46,7 @@ class Connector:
     """Makes connections to one host, each within its timeout."""
 
     def __init__(self, settings: Settings, host: Host, credentials: CredentialCache | None) -> None:
-        self.throttle = LoginThrottle()
+        self.throttle: LoginThrottle = LoginThrottle()
         self._settings = settings
         self._host = host
         self._credentials = credentials  # None without callables; all hosts share it

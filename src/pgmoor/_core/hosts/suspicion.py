@@ -19,8 +19,8 @@ class Suspicion:
 
     def __init__(self) -> None:
         self.since: float | None = None  # the newest hint; None without suspicion
-        self.first_hint = 0.0
-        self.burst_since = 0.0  # when the burst of probes began
+        self.first_hint: float = 0.0
+        self.burst_since: float = 0.0  # when the burst of probes began
         self._ended = float("-inf")
 
     def begin(self, now: float) -> bool:

@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from pgmoor._core.connection.managed import ManagedConnection
+    from pgmoor._core.settings.sizes import Sizes
     from pgmoor._core.state.live import LiveState
 
     from .host_pool import Fate, HostPool
-    from .waiters import Waiter
+    from .waiters import Waiter, WaiterQueue
 
 IDLE = 0  # pq.TransactionStatus.IDLE; comparing with the enum's member costs more than the rest
 LONGEST_WAIT = 1e9  # seconds
@@ -45,10 +46,10 @@ class CheckoutQueue:
         checks: bool,
         unusable: Callable[[], Exception | None],
     ) -> None:
-        self.counters = Counters()
-        self.feeder = Feeder()
-        self.waiting = self.feeder.waiting
-        self.sizes = live.settings.sizes
+        self.counters: Counters = Counters()
+        self.feeder: Feeder = Feeder()
+        self.waiting: WaiterQueue = self.feeder.waiting
+        self.sizes: Sizes = live.settings.sizes
         self._waiters = self.waiting.waiters  # empty while nobody waits
         self._loop: asyncio.AbstractEventLoop | None = None
         self._settings = live.settings

@@ -25,7 +25,7 @@ class Feeder:
 
     def __init__(self) -> None:
         self.pool: HostPool | None = None
-        self.waiting = WaiterQueue()
+        self.waiting: WaiterQueue = WaiterQueue()
         self._waiters = self.waiting.waiters  # empty while nobody waits
 
     def serve_from(self, pool: HostPool | None) -> None:

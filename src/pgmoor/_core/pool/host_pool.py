@@ -82,15 +82,15 @@ class HostPool:
     ) -> None:
         settings, evidence = live.settings, live.evidence
         self.host = host
-        self.host_label = host.label
+        self.host_label: str = host.label
         self.settings = settings
-        self.manager_name = settings.name
-        self.close_returns = settings.close_returns
-        self.sizes = sizes
+        self.manager_name: str = settings.name
+        self.close_returns: bool = settings.close_returns
+        self.sizes: Sizes = sizes
         self.connections: set[ManagedConnection] = set()
-        self.idle = 0  # connections that `take()` returns without waiting
-        self.used = 0
-        self.in_line = 0  # of our own takers, who wait in psycopg_pool's queue
+        self.idle: int = 0  # connections that `take()` returns without waiting
+        self.used: int = 0
+        self.in_line: int = 0  # of our own takers, who wait in psycopg_pool's queue
         self.retired_because: str | None = None
         self.feeder: asyncio.Task[None] | None = None
         self._evidence = evidence
@@ -98,8 +98,8 @@ class HostPool:
         self._resets = callbacks.reset is not None
         self._take_back = take_back
         self._generation = 0
-        self.tasks = PoolTasks(settings.name, host.label)
-        self.verifier = Verifier(
+        self.tasks: PoolTasks = PoolTasks(settings.name, host.label)
+        self.verifier: Verifier = Verifier(
             settings, host, evidence, check=callbacks.check, reset=callbacks.reset
         )
         self.dialler: Dialler[ManagedConnection] = Dialler(
@@ -112,7 +112,7 @@ class HostPool:
             adopt=self._adopt,
             instruments=OneMore(live.instruments, dial_counter),
         )
-        self.overflow = Overflow(self)
+        self.overflow: Overflow = Overflow(self)
         self.inner: AsyncConnectionPool[Any] = psycopg_adapter.make_pool(
             settings, sizes, self.dialler, f"{settings.name}-{host.label}"
         )

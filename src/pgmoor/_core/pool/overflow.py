@@ -36,8 +36,8 @@ class Overflow:
     """Counts and makes the extra connections of one pool."""
 
     def __init__(self, pool: OverflowingPool) -> None:
-        self.count = 0  # with those that are being made
-        self.dials = 0  # those that are being made
+        self.count: int = 0  # with those that are being made
+        self.dials: int = 0  # those that are being made
         self._pool = pool
 
     def wanted(self, waiting: int) -> bool:

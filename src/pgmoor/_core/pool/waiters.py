@@ -20,7 +20,7 @@ class WaiterQueue:
 
     def __init__(self) -> None:
         self.waiters: OrderedDict[Waiter, None] = OrderedDict()
-        self.added = 0  # in all
+        self.added: int = 0  # in all
 
     def __len__(self) -> int:
         return len(self.waiters)

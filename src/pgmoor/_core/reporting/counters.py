@@ -17,8 +17,8 @@ class Counters:
         self.requests_num = 0
         self.requests_queued = 0
         self.requests_errors = 0
-        self.requests_wait = 0.0  # seconds
-        self.usage = 0.0  # seconds
+        self.requests_wait: float = 0.0  # seconds
+        self.usage: float = 0.0  # seconds
         self.returns_bad = 0
         self.connections_lost = 0
 

@@ -36,7 +36,7 @@ class Listener:
         self._ready = asyncio.Event()
         self._closed = False
         self._task: asyncio.Task[None] | None = None
-        self.dropped = 0
+        self.dropped: int = 0
 
     @property
     def busy(self) -> bool:
@@ -108,7 +108,7 @@ class EventStream:
     """The events since it was made, for `async for`; ends when the manager is closed."""
 
     def __init__(self, manager: str = "") -> None:
-        self.listener = Listener(manager)
+        self.listener: Listener = Listener(manager)
 
     def __aiter__(self) -> EventStream:
         return self

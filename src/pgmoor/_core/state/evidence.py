@@ -32,12 +32,12 @@ class Evidence:
     """The host table, the newest failure of each host's dials, and the suspicion."""
 
     def __init__(self, settings: Settings, reporter: Reporter) -> None:
-        self.table = HostTable(settings.hosts)
-        self.suspicion = Suspicion()
+        self.table: HostTable = HostTable(settings.hosts)
+        self.suspicion: Suspicion = Suspicion()
         self.dial_failures: dict[int, Failure] = {}  # by host: of its newest dial
-        self.requests = ProbeRequests()
-        self.changed = asyncio.Event()  # set when there is something to decide
-        self.notifier = Notifier()  # wakes those who wait for a condition
+        self.requests: ProbeRequests = ProbeRequests()
+        self.changed: asyncio.Event = asyncio.Event()  # set when there is something to decide
+        self.notifier: Notifier = Notifier()  # wakes those who wait for a condition
         # Called with each observation that was applied, before anything else happens.
         self.on_change: Callable[[Observation, HostState, HostState], None] = _ignore
         self._settings = settings

@@ -23,6 +23,6 @@ class LiveState:
         self.settings = settings
         self.reporter = reporter
         self.instruments = instruments
-        self.evidence = Evidence(settings, reporter)
-        self.phase = Phase(self.evidence.notifier, instruments)
-        self.availability = Availability(settings, self.evidence, self.phase)
+        self.evidence: Evidence = Evidence(settings, reporter)
+        self.phase: Phase = Phase(self.evidence.notifier, instruments)
+        self.availability: Availability = Availability(settings, self.evidence, self.phase)

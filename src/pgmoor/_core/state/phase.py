@@ -19,17 +19,17 @@ class Phase:
     """The manager's state, the host in use, and the search for one. Instants are monotonic."""
 
     def __init__(self, notifier: Notifier, instruments: list[Instrument]) -> None:
-        self.state = State.NEW
-        self.since = monotonic()
+        self.state: State = State.NEW
+        self.since: float = monotonic()
         self.current: int | None = None  # the index of the host in use
         self.searching_since: float | None = None
         self.outage_since: float | None = (
             None  # of one that was announced; giving up does not end it
         )
-        self.outage_announced = False  # of the present search
-        self.given_up = False
-        self.searching = asyncio.Event()
-        self.found = asyncio.Event()
+        self.outage_announced: bool = False  # of the present search
+        self.given_up: bool = False
+        self.searching: asyncio.Event = asyncio.Event()
+        self.found: asyncio.Event = asyncio.Event()
         self._notifier = notifier
         self._instruments = instruments
 
