@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pgmoor
@@ -40,3 +42,25 @@ def test_an_import_that_runs_back_up_breaks_a_contract(tmp_path: Path) -> None:
 
     assert done.returncode == 1, done.stdout + done.stderr
     assert "pgmoor._core.hosts.host -> pgmoor._core.pool.waiters" in done.stdout
+
+
+def floors(contract: str) -> list[set[str]]:
+    """Return the floors of a contract, from the top, with the rooms on each."""
+    for found in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
+        "contracts"
+    ]:
+        if found["name"].startswith(contract):
+            return [set(layer.split(" | ")) for layer in found["layers"]]
+    raise LookupError(contract)
+
+
+def test_the_picture_in_the_documentation_shows_the_floors_of_the_contracts() -> None:
+    page = (ROOT / "docs" / "how-it-works.md").read_text()
+    picture = page.partition("<!-- floors:start -->")[2].partition("<!-- floors:end -->")[0]
+    lines = [re.split(r"  +", line.strip("│ "))[0] for line in picture.splitlines()]
+    shown = [set(line.split(" · ")) for line in lines if re.match(r"\w", line)]
+    inside = floors("Rooms of the core")
+    whole = floors("Floors")
+    core = whole.index({"_core"})
+
+    assert shown == [*whole[:core], *inside, *whole[core + 1 :]]

@@ -58,8 +58,8 @@ class FaultProxy:
         listen_port: int | None = None,
     ) -> None:
         self.host = listen_host
-        self.port = free_port() if listen_port is None else listen_port
-        self.accepted = 0
+        self.port: int = free_port() if listen_port is None else listen_port
+        self.accepted: int = 0
         """Number of connections accepted since the start."""
         self._target = _resolve(host, port)
         self._dials = Dials.SERVE

@@ -47,8 +47,8 @@ class Server:
         self.home = home
         self.name = name
         self.port = port
-        self.data = home / "data"
-        self.log = home / "log"
+        self.data: Path = home / "data"
+        self.log: Path = home / "log"
         self._process: subprocess.Popen[bytes] | None = None
         self._frozen = False
 

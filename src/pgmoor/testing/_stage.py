@@ -30,8 +30,8 @@ class Stage:
         if proxies and len(proxies) != len(cluster):
             raise ValueError("proxies: pass one for each server of the cluster, in its order")
         self.cluster = cluster
-        self.proxies = tuple(proxies)
-        self.primary = cluster[0]
+        self.proxies: tuple[FaultProxy, ...] = tuple(proxies)
+        self.primary: Node = cluster[0]
 
     @property
     def proxy(self) -> FaultProxy:
