@@ -1,4 +1,4 @@
-"""A mail server and a web server for each test that wants them."""
+"""A mail server and a web server for the tests that send real messages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def mailbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mailbox]:
-    """Run a mail server with STARTTLS and a login; its certificate is trusted."""
+    """Run a mail server with STARTTLS, a login and a trusted certificate."""
     with mail_server(tmp_path) as box:
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
         yield box
@@ -23,6 +23,6 @@ def mailbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mailbox
 
 @pytest.fixture
 def webhook() -> Iterator[Webhook]:
-    """Run a web server that takes posts."""
+    """Run a web server that accepts posts."""
     with web_server() as hook:
         yield hook

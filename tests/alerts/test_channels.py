@@ -1,10 +1,10 @@
-"""One message over real SMTP and HTTP: how it arrives, why it fails, and what is logged of it."""
+"""One message over real SMTP and HTTP: how it arrives, why it fails, and what is logged."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 from urllib.parse import quote
 
 import pytest
@@ -13,7 +13,7 @@ from canary import CANARY, traces
 from inboxes import PASSWORD, USER, Mailbox, Webhook
 from pgmoor.alerts._apprise_logs import captured
 from pgmoor.alerts._channels import AppriseChannel, make_channels
-from pgmoor.alerts._kinds import Message
+from pgmoor.alerts._kinds import Message, Severity
 from pgmoor.testing._ports import free_port
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ MESSAGE = Message("failure", "orders: outage", "Line 1 <b>&amp; not HTML</b>\nLi
 
 
 @pytest.fixture
-def everything(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """Log all that there is, down to Apprise's TRACE and urllib3's requests."""
+def all_logs(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """Log all_logs, down to Apprise's TRACE and urllib3's requests."""
     names = ("apprise", "urllib3", "requests")
     for name in names:
         logging.getLogger(name).setLevel(1)
@@ -48,7 +48,7 @@ def mail_url(box: Mailbox, password: str = PASSWORD) -> str:
 
 
 def test_a_mail_is_plain_text_over_starttls_with_a_login(
-    mailbox: Mailbox, everything: pytest.LogCaptureFixture
+    mailbox: Mailbox, all_logs: pytest.LogCaptureFixture
 ) -> None:
     assert channel(mail_url(mailbox)).send(MESSAGE) is None
 
@@ -58,10 +58,10 @@ def test_a_mail_is_plain_text_over_starttls_with_a_login(
     assert (mail["From"], mail["To"]) == ("pgmoor@example.com", "oncall@example.com")
     assert mail.get_content_type() == "text/plain"
     assert mail.get_content().splitlines() == MESSAGE.text.splitlines()
-    assert everything.text == ""
+    assert all_logs.text == ""
 
 
-def test_a_mail_comes_from_pgmoor_unless_it_is_said_otherwise(mailbox: Mailbox) -> None:
+def test_a_mail_is_from_pgmoor_unless_the_url_names_a_sender(mailbox: Mailbox) -> None:
     url = f"mailtos://{USER}:{PASSWORD}@example.com:{mailbox.port}?smtp=localhost&to=on@call.org"
 
     assert channel(url).send(MESSAGE) is None
@@ -69,8 +69,8 @@ def test_a_mail_comes_from_pgmoor_unless_it_is_said_otherwise(mailbox: Mailbox) 
     assert mailbox.mails[0]["From"] == "pgmoor <app@example.com>"
 
 
-def test_a_certificate_that_is_not_trusted_is_refused(
-    mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch, everything: pytest.LogCaptureFixture
+def test_an_untrusted_certificate_is_a_failure(
+    mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch, all_logs: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
 
@@ -81,7 +81,7 @@ def test_a_certificate_that_is_not_trusted_is_refused(
     assert mailbox.mails == []
 
 
-def test_a_certificate_may_be_trusted_blindly(
+def test_verify_no_accepts_an_untrusted_certificate(
     mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
@@ -89,8 +89,8 @@ def test_a_certificate_may_be_trusted_blindly(
     assert channel(mail_url(mailbox) + "&verify=no").send(MESSAGE) is None
 
 
-def test_a_rejected_login_says_so_and_not_with_what(
-    mailbox: Mailbox, everything: pytest.LogCaptureFixture
+def test_a_rejected_login_is_the_reason_without_the_password(
+    mailbox: Mailbox, all_logs: pytest.LogCaptureFixture
 ) -> None:
     password = CANARY.encode("ascii", "ignore").decode()  # smtplib takes no others
     failure = channel(mail_url(mailbox, password)).send(MESSAGE)
@@ -98,10 +98,10 @@ def test_a_rejected_login_says_so_and_not_with_what(
     assert failure is not None
     assert "535" in failure
     assert "localhost" in failure
-    assert traces(failure, everything.text) == []
+    assert traces(failure, all_logs.text) == []
 
 
-def test_without_debug_logs_a_failure_names_the_server(mailbox: Mailbox) -> None:
+def test_without_debug_logs_the_reason_is_short(mailbox: Mailbox) -> None:
     mailbox.refusing = True
 
     failure = channel(mail_url(mailbox)).send(MESSAGE)
@@ -109,37 +109,29 @@ def test_without_debug_logs_a_failure_names_the_server(mailbox: Mailbox) -> None
     assert failure == 'Sending email to "oncall@example.com" failed'
 
 
-def test_what_a_plugin_raises_is_told_by_its_kind_only(mailbox: Mailbox) -> None:
+def test_only_the_type_of_a_plugins_exception_is_the_reason(mailbox: Mailbox) -> None:
     message = Message("info", "title", "a lone surrogate: \ud800")
 
     assert channel(mail_url(mailbox)).send(message) == "UnicodeEncodeError"
 
 
 def test_a_post_has_title_text_and_severity(
-    webhook: Webhook, everything: pytest.LogCaptureFixture
+    webhook: Webhook, all_logs: pytest.LogCaptureFixture
 ) -> None:
-    assert channel(f"json://127.0.0.1:{webhook.port}/{TOKEN}?-key={TOKEN}").send(MESSAGE) is None
+    hook = channel(f"json://127.0.0.1:{webhook.port}/{TOKEN}?-key={TOKEN}")
 
-    (post,) = webhook.posts
-    assert webhook.paths == [f"/{TOKEN}?key={TOKEN}"]
-    assert (post["title"], post["message"], post["type"]) == (
-        MESSAGE.title,
-        MESSAGE.text,
-        "failure",
-    )
-    assert everything.text == ""
+    for severity in get_args(Severity):
+        assert hook.send(Message(severity, MESSAGE.title, MESSAGE.text)) is None
 
-
-@pytest.mark.parametrize("severity", ["info", "success", "warning", "failure"])
-def test_each_severity_is_one_of_apprise(webhook: Webhook, severity: str) -> None:
-    message = Message(severity, "title", "text")  # type: ignore[arg-type]
-
-    assert channel(f"json://127.0.0.1:{webhook.port}/").send(message) is None
-
-    assert webhook.posts[0]["type"] == severity
+    assert webhook.paths == [f"/{TOKEN}?key={TOKEN}"] * 4
+    assert [post["type"] for post in webhook.posts] == ["info", "success", "warning", "failure"]
+    assert {(post["title"], post["message"]) for post in webhook.posts} == {
+        (MESSAGE.title, MESSAGE.text)
+    }
+    assert all_logs.text == ""
 
 
-def test_a_status_is_the_reason(webhook: Webhook) -> None:
+def test_the_http_status_is_the_reason(webhook: Webhook) -> None:
     webhook.status = 503
 
     failure = channel(f"json://127.0.0.1:{webhook.port}/{TOKEN}").send(MESSAGE)
@@ -149,8 +141,8 @@ def test_a_status_is_the_reason(webhook: Webhook) -> None:
     assert TOKEN not in failure
 
 
-def test_a_refused_connection_shows_no_part_of_the_url(
-    everything: pytest.LogCaptureFixture,
+def test_the_reason_of_a_refused_connection_contains_no_secret_of_the_url(
+    all_logs: pytest.LogCaptureFixture,
 ) -> None:
     secret = quote(CANARY, safe="")
     url = f"json://{secret}:{secret}@127.0.0.1:{free_port()}/{TOKEN}/{secret}?-key={secret}"
@@ -160,18 +152,18 @@ def test_a_refused_connection_shows_no_part_of_the_url(
     assert failure is not None
     assert "127.0.0.1" in failure
     assert "Connection refused" in failure
-    assert TOKEN not in failure + everything.text
-    assert traces(failure, everything.text) == []
+    assert TOKEN not in failure + all_logs.text
+    assert traces(failure, all_logs.text) == []
 
 
-def test_a_token_in_the_place_of_the_server_is_not_shown() -> None:
+def test_a_token_in_place_of_the_server_is_not_shown() -> None:
     made = channel(f"schan://{TOKEN * 3}")
 
     assert TOKEN not in made.label + repr(made)
 
 
-def test_two_messages_follow_each_other_at_once(mailbox: Mailbox) -> None:
-    # Apprise itself waits 5.5 s between two mails: a close that flushes has not that long.
+def test_there_is_no_pause_between_two_messages(mailbox: Mailbox) -> None:
+    # By default Apprise waits 5.5 s between two mails, longer than a close that flushes may take.
     made = channel(mail_url(mailbox))
     done = threading.Event()
 
@@ -184,15 +176,15 @@ def test_two_messages_follow_each_other_at_once(mailbox: Mailbox) -> None:
     assert done.wait(4)
 
 
-def test_what_other_threads_log_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_logs_of_other_threads_are_not_captured(caplog: pytest.LogCaptureFixture) -> None:
     logger = logging.getLogger("urllib3.connectionpool")
 
-    def speak() -> None:
+    def log() -> None:
         logger.warning("from another thread")
 
     with captured():
         logger.warning("from this one")
-        other = threading.Thread(target=speak)
+        other = threading.Thread(target=log)
         other.start()
         other.join()
     logger.warning("later")

@@ -1,4 +1,4 @@
-"""Queues, attempts and their limits: no channel delays another, the event loop, or the end."""
+"""Queues, attempts and limits: a channel delays neither another one nor the program."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from pgmoor.alerts import _outbox
 from pgmoor.alerts._channels import Channel, make_channels
 from pgmoor.alerts._kinds import Message
-from pgmoor.alerts._outbox import MOST_STUCK, Limits, Outbox
+from pgmoor.alerts._outbox import MAX_HUNG_THREADS, Limits, Outbox
 from support import until
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 SECRET = "Zq9xW7vK2m"
 
 
-class Told:
-    """A channel that does as it is told."""
+class FakeChannel:
+    """A channel with the outcomes of its attempts; None, a success, once they are used up."""
 
-    def __init__(self, *outcomes: str | BaseException | None, label: str = "told (1)") -> None:
+    def __init__(self, *outcomes: str | BaseException | None, label: str = "fake (1)") -> None:
         self.label = label
         self.titles: list[str] = []
         self.at: list[float] = []
@@ -54,20 +54,20 @@ def senders() -> list[threading.Thread]:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Try again after hundredths of a second."""
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retry after hundredths of a second."""
     monkeypatch.setattr(_outbox, "BACKOFF_BASE", 0.01)
     monkeypatch.setattr(_outbox, "BACKOFF_CAP", 0.05)
-    monkeypatch.setattr(_outbox, "HURRY", 0.01)
+    monkeypatch.setattr(_outbox, "CLOSING_BACKOFF_CAP", 0.01)
 
 
-def of_hook(hook: Webhook) -> Channel:
+def channel_of(hook: Webhook) -> Channel:
     (channel,) = make_channels([f"json://127.0.0.1:{hook.port}/{SECRET}"])
     return channel
 
 
 async def test_each_channel_gets_each_message_in_order() -> None:
-    channels = [Told(), Told()]
+    channels = [FakeChannel(), FakeChannel()]
     box = Outbox(channels, Limits())
 
     for number in range(20):
@@ -77,12 +77,12 @@ async def test_each_channel_gets_each_message_in_order() -> None:
     assert [channel.titles for channel in channels] == [[str(n) for n in range(20)]] * 2
 
 
-async def test_what_fails_is_tried_again_and_told_once(
-    webhook: Webhook, impatient: None, caplog: pytest.LogCaptureFixture
+async def test_a_failed_message_is_retried_in_order_and_logged_once(
+    webhook: Webhook, quick_retries: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     webhook.status = 503
-    box = Outbox([of_hook(webhook)], Limits())
+    box = Outbox([channel_of(webhook)], Limits())
 
     box.put(message("first"))
     box.put(message("second"))
@@ -100,11 +100,11 @@ async def test_what_fails_is_tried_again_and_told_once(
     assert SECRET not in caplog.text
 
 
-async def test_the_pauses_between_attempts_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pgmoor.backoff.full_jitter", lambda value: value)
+async def test_pauses_between_attempts_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pgmoor._core.util.backoff.full_jitter", lambda value: value)
     monkeypatch.setattr(_outbox, "BACKOFF_BASE", 0.05)
     monkeypatch.setattr(_outbox, "BACKOFF_CAP", 0.2)
-    channel = Told(*["no"] * 4)
+    channel = FakeChannel(*["no"] * 4)
     box = Outbox([channel], Limits())
 
     box.put(message())
@@ -118,10 +118,10 @@ async def test_the_pauses_between_attempts_grow(monkeypatch: pytest.MonkeyPatch)
     ), pauses
 
 
-async def test_what_is_not_taken_in_time_is_logged_and_the_next_one_sent(
-    impatient: None, caplog: pytest.LogCaptureFixture
+async def test_a_message_not_sent_in_time_is_logged_and_the_next_one_is_sent(
+    quick_retries: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    channel = Told(*["no route"] * 1000)
+    channel = FakeChannel(*["no route"] * 1000)
     box = Outbox([channel], Limits(retry_for=0.2))
 
     box.put(message("first"))
@@ -131,15 +131,15 @@ async def test_what_is_not_taken_in_time_is_logged_and_the_next_one_sent(
     await box.aclose(5)
 
     errors = [record.message for record in caplog.records if record.levelname == "ERROR"]
-    assert errors == ["an alert was not sent over told (1): first (no route)"]
+    assert errors == ["an alert was not sent over fake (1): first (no route)"]
     assert channel.titles[-1] == "second"
     assert channel.titles.count("first") > 2
 
 
-async def test_a_full_queue_drops_the_oldest_and_says_so(
+async def test_a_full_queue_drops_the_oldest_message_and_logs_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    channel = Told()
+    channel = FakeChannel()
     channel.open.clear()
     box = Outbox([channel], Limits(max_queue=3))
     box.put(message("under way"))
@@ -152,14 +152,14 @@ async def test_a_full_queue_drops_the_oldest_and_says_so(
 
     assert channel.titles == ["under way", "2", "3", "4"]
     assert [record.message for record in caplog.records] == [
-        f"an alert was not sent over told (1): {number} (the queue is full)" for number in (0, 1)
+        f"an alert was not sent over fake (1): {number} (the queue is full)" for number in (0, 1)
     ]
 
 
-async def test_an_exception_is_told_by_its_kind_only(
-    impatient: None, caplog: pytest.LogCaptureFixture
+async def test_only_the_type_of_an_exception_is_logged(
+    quick_retries: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    channel = Told(ValueError(SECRET))
+    channel = FakeChannel(ValueError(SECRET))
     box = Outbox([channel], Limits())
 
     box.put(message())
@@ -173,12 +173,12 @@ async def test_an_exception_is_told_by_its_kind_only(
 # -- channels that hang -------------------------------------------------------------------------
 
 
-async def test_a_channel_that_hangs_delays_neither_another_nor_the_event_loop(
+async def test_a_channel_that_hangs_delays_neither_another_one_nor_the_event_loop(
     webhook: Webhook,
 ) -> None:
     webhook.silent.set()
-    good = Told()
-    box = Outbox([of_hook(webhook), good], Limits())
+    good = FakeChannel()
+    box = Outbox([channel_of(webhook), good], Limits())
     slowest = 0.0
 
     box.put(message())
@@ -193,53 +193,53 @@ async def test_a_channel_that_hangs_delays_neither_another_nor_the_event_loop(
     await box.aclose(0)
 
 
-async def test_an_attempt_is_bounded_and_threads_that_hang_are_few(
-    webhook: Webhook, impatient: None, caplog: pytest.LogCaptureFixture
+async def test_an_attempt_times_out_and_the_number_of_hung_threads_is_limited(
+    webhook: Webhook, quick_retries: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "pgmoor.alerts")
     before = len(senders())
     webhook.silent.set()
-    box = Outbox([of_hook(webhook)], Limits(send_timeout=0.1))
+    box = Outbox([channel_of(webhook)], Limits(send_timeout=0.1))
 
     box.put(message())
     await until(lambda: "earlier attempts still hang" in caplog.text)
 
     assert "no answer within 0.1 s" in caplog.text
-    assert len(senders()) - before == MOST_STUCK
-    assert len(webhook.posts) == MOST_STUCK
+    assert len(senders()) - before == MAX_HUNG_THREADS
+    assert len(webhook.posts) == MAX_HUNG_THREADS
     webhook.silent.clear()
     webhook.released.set()
     box.put(message("next"))
-    await webhook.count(MOST_STUCK + 1)  # when they have ended, it goes on
+    await webhook.count(MAX_HUNG_THREADS + 1)  # attempts resume when the threads have ended
     await box.aclose(5)
 
     assert webhook.titles[-1] == "next"
 
 
-async def test_what_was_sent_late_is_not_sent_again(impatient: None) -> None:
-    channel = Told()
+async def test_a_message_sent_after_its_timeout_is_not_sent_again(quick_retries: None) -> None:
+    channel = FakeChannel()
     channel.open.clear()
     box = Outbox([channel], Limits(send_timeout=0.05))
     box.put(message("late"))
-    await until(lambda: len(channel.titles) == MOST_STUCK)
+    await until(lambda: len(channel.titles) == MAX_HUNG_THREADS)
 
     channel.open.set()
     box.put(message("next"))
     await until(lambda: "next" in channel.titles)
     await box.aclose(5)
 
-    assert channel.titles == ["late"] * MOST_STUCK + ["next"]
+    assert channel.titles == ["late"] * MAX_HUNG_THREADS + ["next"]
 
 
 # -- closing ------------------------------------------------------------------------------------
 
 
-async def test_closing_tries_at_once_what_waits_for_its_next_attempt(
+async def test_closing_ends_the_pause_before_the_next_attempt(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pgmoor.backoff.full_jitter", lambda value: value)
+    monkeypatch.setattr("pgmoor._core.util.backoff.full_jitter", lambda value: value)
     monkeypatch.setattr(_outbox, "BACKOFF_BASE", 60.0)
-    channel = Told("no")
+    channel = FakeChannel("no")
     box = Outbox([channel], Limits())
     box.put(message("first"))
     box.put(message("second"))
@@ -252,12 +252,12 @@ async def test_closing_tries_at_once_what_waits_for_its_next_attempt(
     assert monotonic() - began < 2
 
 
-async def test_closing_ends_in_time_and_logs_what_is_left(
+async def test_closing_ends_in_time_and_logs_what_was_not_sent(
     webhook: Webhook, caplog: pytest.LogCaptureFixture
 ) -> None:
     webhook.silent.set()
-    good = Told(label="good (2)")
-    box = Outbox([of_hook(webhook), good], Limits())
+    good = FakeChannel(label="good (2)")
+    box = Outbox([channel_of(webhook), good], Limits())
     box.put(message("first"))
     box.put(message("second"))
     began = monotonic()
@@ -272,8 +272,8 @@ async def test_closing_ends_in_time_and_logs_what_is_left(
     ]
 
 
-async def test_closing_with_nothing_to_send_takes_no_time() -> None:
-    box = Outbox([Told()], Limits())
+async def test_closing_an_empty_outbox_is_immediate() -> None:
+    box = Outbox([FakeChannel()], Limits())
     began = monotonic()
 
     await box.aclose(5)
@@ -299,7 +299,9 @@ print("the end", flush=True)
 
 
 @pytest.mark.parametrize("end", ["await box.aclose(0.1)", "pass"], ids=["closed", "not closed"])
-def test_a_channel_that_hangs_does_not_keep_the_interpreter(webhook: Webhook, end: str) -> None:
+def test_a_channel_that_hangs_does_not_keep_the_interpreter_running(
+    webhook: Webhook, end: str
+) -> None:
     webhook.silent.set()
     url = f"json://127.0.0.1:{webhook.port}/{SECRET}"
 

@@ -1,6 +1,6 @@
-"""Keeps what Apprise and the libraries below it log while they work for us.
+"""Keeps what Apprise and the libraries below it log while they send an alert.
 
-Their debug lines carry URLs, and a channel's URL is a secret: none of them reaches a handler.
+Their debug lines contain URLs, and a channel's URL is a secret: no handler gets these records.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# What Apprise and its services use. A plugin names further ones itself (`runtime_deps`).
+# The libraries of Apprise's own services. A plugin names further ones itself (`runtime_deps`).
 LIBRARIES = frozenset({"apprise", "urllib3", "requests", "requests_oauthlib", "oauthlib"})
 
 _thread = threading.local()
 
 
-class _Keeper(logging.Filter):
-    """Takes the records of threads that capture, and lets all others pass."""
+class _CapturingFilter(logging.Filter):
+    """Keeps the records of threads inside `captured()`, and passes all others."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         records: list[logging.LogRecord] | None = getattr(_thread, "records", None)
@@ -30,17 +30,17 @@ class _Keeper(logging.Filter):
         return False
 
 
-_keeper = _Keeper()
+_filter = _CapturingFilter()
 
 
 @contextlib.contextmanager
 def captured(libraries: frozenset[str] = frozenset()) -> Iterator[list[logging.LogRecord]]:
-    """Take what this thread logs through the loggers of *libraries* and of Apprise."""
-    wanted = LIBRARIES | libraries
-    # A filter on a logger does not see its children's records: each gets one, and keeps it.
-    for name in wanted | set(logging.root.manager.loggerDict):
-        if name.partition(".")[0] in wanted:
-            logging.getLogger(name).addFilter(_keeper)  # adding it twice does nothing
+    """Keep the records that this thread logs with the loggers of Apprise and of *libraries*."""
+    names = LIBRARIES | libraries
+    # A filter does not see the records of a logger's children, so each child gets it and keeps it.
+    for name in names | set(logging.root.manager.loggerDict):
+        if name.partition(".")[0] in names:
+            logging.getLogger(name).addFilter(_filter)  # a second time, this does nothing
     records: list[logging.LogRecord] = []
     _thread.records = records
     try:

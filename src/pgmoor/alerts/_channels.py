@@ -1,6 +1,6 @@
-"""The channels: Apprise behind one small interface. The only file that knows Apprise.
+"""The channels: Apprise behind one small interface. Only this module imports Apprise.
 
-A URL goes in and is not seen again: it is held in a closure, which nothing prints.
+A URL is kept in a closure, which no repr, log line or traceback shows.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import warnings
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl, unquote
 
+from pgmoor._core.util.redaction import LONGEST, MASK, first_line, pieces_of, redact
 from pgmoor.errors import ConfigError
-from pgmoor.redact import LONGEST, MASK, first_line, pieces_of, redact
 
 from ._apprise_logs import captured
 
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
 
     from ._kinds import Message
 
-DETAIL = "Socket Exception: "  # how Apprise's plugins log an exception's text, at DEBUG
+DETAIL = "Socket Exception: "  # Apprise's plugins log the text of an exception so, at DEBUG
 MAIL_ADDRESS = re.compile(r"[^@\s]+@[\w-]+(\.[\w-]+)+")
 
 
 class Channel(Protocol):
-    """Takes messages to one place."""
+    """Sends messages to one destination."""
 
     @property
     def label(self) -> str:
-        """How logs name it; no secret."""
+        """Its name in logs, without secrets."""
 
     def send(self, message: Message) -> str | None:
-        """Send, in the calling thread, which it may block; return why it failed, or None."""
+        """Send a message, blocking the calling thread; return why that failed, or None."""
 
 
 class AppriseChannel:
-    """One URL of Apprise."""
+    """The destination of one Apprise URL."""
 
     __slots__ = ("_send", "label")
 
@@ -51,10 +51,10 @@ class AppriseChannel:
         return f"<channel {self.label}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError("a channel is not pickled: it may hold a password")
+        raise TypeError("a channel can't be pickled: its URL may contain a password")
 
     def send(self, message: Message) -> str | None:
-        """Send, in the calling thread, which it may block; return why it failed, or None."""
+        """Send a message, blocking the calling thread; return why that failed, or None."""
         return self._send(message)
 
 
@@ -62,10 +62,10 @@ def make_channels(urls: Sequence[str]) -> tuple[AppriseChannel, ...]:
     """Return a channel for each URL; raise `ConfigError` for the first that can't be used."""
     try:
         with captured():
-            import apprise  # noqa: F401, PLC0415  the extra may be missing, and takes 0.1 s to load
+            import apprise  # noqa: F401, PLC0415  an extra, which takes 0.1 s to load
     except ModuleNotFoundError:
         raise ConfigError(
-            "alerts", "they need an extra", 'install it with: pip install "pgmoor[alerts]"'
+            "alerts", "Apprise is not installed", 'run: pip install "pgmoor[alerts]"'
         ) from None
     with captured():
         return tuple(_make_channel(number, url) for number, url in enumerate(urls, start=1))
@@ -79,13 +79,13 @@ def _make_channel(number: int, url: str) -> AppriseChannel:
     if scheme is None:
         raise ConfigError(
             "alerts",
-            f"channel {number} begins with no scheme that Apprise knows",
-            "write it as Apprise's documentation of the service shows, such as mailtos://...",
+            f"channel {number} does not begin with a scheme that Apprise knows",
+            "write it as in Apprise's documentation of the service, such as mailtos://...",
         )
     raise ConfigError(
         "alerts",
-        f"channel {number} ({scheme}) is not complete, or a part of it can't be used",
-        f"write it as Apprise's documentation of {scheme}:// shows; percent-encode special"
+        f"channel {number} ({scheme}) is incomplete or invalid",
+        f"write it as in Apprise's documentation of {scheme}://, and percent-encode special"
         " characters in passwords",
     )
 
@@ -94,18 +94,18 @@ def _plugin(url: str) -> NotifyBase | None:
     from apprise import Apprise, AppriseAsset, NotifyBase  # noqa: PLC0415
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of what its plugins import
+        warnings.simplefilter("ignore", DeprecationWarning)  # from what the plugins import
         asset = AppriseAsset(app_id="pgmoor", app_desc="pgmoor", app_url="")
         plugin = Apprise.instantiate(url, asset=asset)
     if not isinstance(plugin, NotifyBase):
         return None
-    # Apprise sleeps up to 5.5 s between two messages; ours are few, and `close()` has to be quick.
+    # Apprise sleeps up to 5.5 s between two messages. Ours are few, and `close()` must be quick.
     plugin.request_rate_per_sec = 0
     return plugin
 
 
 def _scheme(url: str) -> str | None:
-    """Return the scheme if Apprise knows it; what it does not know may be half a password."""
+    """Return the scheme if Apprise knows it; an unknown one may be part of a password."""
     from apprise import NotificationManager  # noqa: PLC0415
 
     scheme = url.partition("://")[0].strip().lower()
@@ -130,7 +130,7 @@ def _sender(
                     notify_type=NotifyType(message.severity),
                     body_format=NotifyFormat.TEXT,
                 )
-            except Exception as error:  # noqa: BLE001  plugins are many; its text may hold the URL
+            except Exception as error:  # noqa: BLE001  its text may contain the URL
                 sent, failure = False, type(error).__name__
         return None if sent else failure or reason_in(records, secrets)
 
@@ -138,22 +138,22 @@ def _sender(
 
 
 def reason_in(records: Iterable[logging.LogRecord], secrets: Iterable[frozenset[str]]) -> str:
-    """Return what Apprise logged of a failure, without what gives the URL away."""
-    texts = (_brief(record.getMessage()) for record in records if _tells(record))
+    """Return what Apprise logged about a failure, without any secret part of the URL."""
+    texts = (_shortened(record.getMessage()) for record in records if _gives_reason(record))
     reason = "; ".join(dict.fromkeys(texts))
     reason = re.sub(r"\b\w+://\S+", MASK, reason[: 10 * LONGEST])
     return first_line(redact(reason, secrets)) or "Apprise could not send it"
 
 
-def _tells(record: logging.LogRecord) -> bool:
+def _gives_reason(record: logging.LogRecord) -> bool:
     if record.name != "apprise":
         return False
-    # At DEBUG there may be whole requests and answers.
+    # Other DEBUG records may contain whole requests and responses.
     return record.levelname in {"WARNING", "ERROR"} or str(record.msg).startswith(DETAIL)
 
 
-def _brief(text: str) -> str:
-    """Return a text of Apprise; of one of urllib3, with its many wrappings, the innermost part."""
+def _shortened(text: str) -> str:
+    """Return Apprise's text on one line; of urllib3's nested errors, only the innermost one."""
     text = " ".join(text.replace(DETAIL, "").split())
     _, caused, cause = text.partition("(Caused by ")
     if caused:
@@ -162,9 +162,9 @@ def _brief(text: str) -> str:
 
 
 def secrets_of(plugin: NotifyBase, url: str) -> tuple[frozenset[str], ...]:
-    """Return what gives away a part of a URL; all are secret but servers and mail addresses.
+    """Return the pieces of a URL to be redacted: all but server names and mail addresses.
 
-    In many URLs a token stands in the place of the server's name.
+    Many services expect a token in place of the server's name.
     """
     path, _, query = url.partition("://")[2].partition("?")
     server, _, rest = path.partition("/")
