@@ -1,4 +1,4 @@
-"""A judge of alerts with a clock of its own, and what it said when."""
+"""Plays events to the triage of alerts with a clock of its own, and keeps what it sends when."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HOSTS = ("db1:5432", "db2:5432")
 
 
 class Story:
-    """Plays events at instants of its own clock, and keeps what the judge says, and when."""
+    """Events at instants of a clock, and the messages that they led to."""
 
     def __init__(
         self,
@@ -30,37 +30,37 @@ class Story:
         plan: Plan | None = None,
     ) -> None:
         rules = rules or AlertRules()
-        words = Messages("orders", plan or Plan(), rules.remind)
-        self.judge = Triage(rules, words, hosts)
-        self.told: list[tuple[float, Message]] = []
+        messages = Messages("orders", plan or Plan(), rules.remind)
+        self.triage = Triage(rules, messages, hosts)
+        self.sent: list[tuple[float, Message]] = []
 
     def play(self, events: Mapping[float, Event | tuple[Event, ...]], end: float) -> None:
-        """Let the judge hear the events, and tick whenever it is due, up to *end*."""
+        """Hand over the events, and tick whenever something is due, up to *end*."""
         for instant, happened in sorted(events.items()):
             if instant > end:
                 break
             self.wait(instant)
             for event in happened if isinstance(happened, tuple) else (happened,):
-                self._say(instant, self.judge.hear(replace(event, at=EPOCH + instant), instant))
+                self._keep(instant, self.triage.handle(replace(event, at=EPOCH + instant), instant))
         self.wait(end)
 
     def wait(self, end: float) -> None:
-        """Tick whenever the judge is due, up to *end*."""
-        while (due := self.judge.due) is not None and due <= end:
-            self._say(due, self.judge.tick(due))
-            assert self.judge.due != due, "the judge does not advance"
+        """Tick whenever something is due, up to *end*."""
+        while (due := self.triage.due) is not None and due <= end:
+            self._keep(due, self.triage.tick(due))
+            assert self.triage.due != due, "a tick must make progress"
 
     def close(self, now: float) -> None:
-        """Close the judge."""
-        self._say(now, self.judge.close(now))
+        """Close the triage."""
+        self._keep(now, self.triage.close(now))
 
     def titles(self) -> list[tuple[float, str]]:
-        """Return when each message was told, and its title, without the manager's name."""
-        return [(round(at, 3), message.title.removeprefix("orders: ")) for at, message in self.told]
+        """Return when each message was sent, and its title without the manager's name."""
+        return [(round(at, 3), message.title.removeprefix("orders: ")) for at, message in self.sent]
 
     def text(self, number: int = -1) -> str:
         """Return the text of one message."""
-        return self.told[number][1].text
+        return self.sent[number][1].text
 
-    def _say(self, at: float, messages: list[Message]) -> None:
-        self.told += [(at, message) for message in messages]
+    def _keep(self, at: float, messages: list[Message]) -> None:
+        self.sent += [(at, message) for message in messages]

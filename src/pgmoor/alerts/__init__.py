@@ -1,6 +1,6 @@
-"""Alerts: who reads mail, chat or pushes hears of outages, of the reason, and of the end.
+"""Alerts: messages by mail, chat or push about outages, with the reason, and about their end.
 
-Needs `pip install "pgmoor[alerts]"`. The library imports this only when alerts are asked for.
+Needs `pip install "pgmoor[alerts]"`. pgmoor imports this package only if you ask for alerts.
 """
 
 from ._kinds import Kind, Severity

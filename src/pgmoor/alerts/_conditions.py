@@ -1,6 +1,6 @@
-"""What lasts, and how far it has been told: late enough, once, with reminders, folded if it flaps.
+"""What lasts, and how far it is announced: after a while, once, with reminders, or in digests.
 
-Knows nothing of events. Pure: instants are arguments, in seconds of a clock that only goes forward.
+Knows no events. Pure: instants are arguments, in seconds of a monotonic clock.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from . import _followups
-from ._flapping import Fold, Verdict
-from ._phrases import line
+from ._flapping import FlappingDetector, Verdict
+from ._phrases import digest_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,227 +20,241 @@ if TYPE_CHECKING:
     from ._messages import Messages
     from ._phrases import Text
 
-LASTING = 60.0  # seconds; what lasts so long while it flaps is told by itself all the same
-FORGOTTEN = 150.0  # seconds; what is reported each minute is over when it is not any more
-# An outage tells of these, too.
-PARTS: frozenset[Kind] = frozenset({"rejected", "host_down", "dial_failed"})
-# Those too short to be told count as flapping all the same.
-BLIPS: frozenset[Kind] = frozenset({"outage", "stall"})
+LASTING = 60.0  # seconds; what lasts so long is announced on its own even while it flaps
+# Seconds. An event that repeats each minute is over when it has not come for so long.
+EXPIRY = 150.0
+# The message about an outage covers these.
+COVERED_BY_OUTAGE: frozenset[Kind] = frozenset({"rejected", "host_down", "dial_failed"})
+# These count as flapping even if each is too short to be announced.
+COUNTED_IF_SHORT: frozenset[Kind] = frozenset({"outage", "stall"})
 
 
-class Told(Enum):
-    """How far a condition has been told."""
+class Announced(Enum):
+    """How a condition has been announced so far."""
 
     NOT_YET = "not yet"
-    FOLDED = "folded"  # into the next digest, unless it lasts
-    BY_ITSELF = "by itself"
-    WITH_OUTAGE = "with the outage, or the failover"
+    IN_DIGEST = "in the next digest"  # on its own if it lasts
+    ALONE = "on its own"
+    COVERED = "with an outage or a failover"
 
 
 @dataclass(slots=True)
 class Condition:
-    """Something that lasts since *since*, and is told next at *due*."""
+    """Something that has lasted since *since*, and is next announced at *due*."""
 
     kind: Kind
     host: str
     since: float
     due: float | None
-    what: str  # for a line of a digest
-    text: Callable[[float], Text]  # from how long it has lasted
-    expires: float | None = None  # it is over then, unless it is reported again
-    told: Told = Told.NOT_YET
+    summary: str  # its line in a digest
+    text: Callable[[float], Text]  # takes how long it has lasted
+    expires: float | None = None  # it is over then, unless its event comes again
+    announced: Announced = Announced.NOT_YET
 
 
 class Conditions:
-    """All that lasts at the moment, and what is folded."""
+    """All that lasts at the moment, and what waits for a digest."""
 
-    def __init__(self, rules: AlertRules, words: Messages) -> None:
+    def __init__(self, rules: AlertRules, messages: Messages) -> None:
         self._rules = rules
-        self._words = words
-        self._open: dict[tuple[Kind, str], Condition] = {}
-        self._folds: dict[Kind, Fold] = {}
-        self._out: list[Message] = []
-        self.skew = 0.0  # what makes seconds since the epoch of an instant
+        self._messages = messages
+        self._lasting: dict[tuple[Kind, str], Condition] = {}
+        self._detectors: dict[Kind, FlappingDetector] = {}
+        self._pending: list[Message] = []
+        self.epoch_offset = 0.0  # add it to an instant for a Unix timestamp
 
     @property
     def due(self) -> float | None:
-        """When `tick()` has something to do next."""
+        """When `tick()` next has something to do."""
         instants = [
-            *(condition.due for condition in self._open.values()),
-            *(condition.expires for condition in self._open.values()),
-            *(fold.due for fold in self._folds.values()),
+            *(condition.due for condition in self._lasting.values()),
+            *(condition.expires for condition in self._lasting.values()),
+            *(detector.due for detector in self._detectors.values()),
         ]
         return min((instant for instant in instants if instant is not None), default=None)
 
-    def take(self) -> list[Message]:
-        """Return the messages that have become due, in order, and forget them."""
-        messages, self._out = self._out, []
+    def take_messages(self) -> list[Message]:
+        """Return the messages to be sent, in order, and forget them."""
+        messages, self._pending = self._pending, []
         return messages
 
     def get(self, kind: Kind, host: str = "") -> Condition | None:
         """Return a condition that lasts."""
-        return self._open.get((kind, host))
+        return self._lasting.get((kind, host))
 
     # -- what happens --------------------------------------------------------------------------
 
-    def open(self, condition: Condition) -> None:
-        """Begin a condition; one that lasts already gets the newer texts."""
-        known = self._open.setdefault((condition.kind, condition.host), condition)
-        known.what, known.text, known.expires = condition.what, condition.text, condition.expires
+    def begin(self, condition: Condition) -> None:
+        """Begin a condition, or give one that lasts already the newer texts."""
+        known = self._lasting.setdefault((condition.kind, condition.host), condition)
+        known.summary, known.text = condition.summary, condition.text
+        known.expires = condition.expires
 
     def drop(self, kind: Kind, host: str = "") -> Condition | None:
-        """End a condition without a word; return it."""
-        return self._open.pop((kind, host), None)
+        """End a condition without a message; return it."""
+        return self._lasting.pop((kind, host), None)
 
-    def forget(self, host: str) -> None:
-        """End all that is known of a host without a word: it does not count any more."""
-        self._open = {key: value for key, value in self._open.items() if key[1] != host}
+    def drop_host(self, host: str) -> None:
+        """End all conditions of a host without a message: it has left the list."""
+        self._lasting = {key: value for key, value in self._lasting.items() if key[1] != host}
 
-    def close(self, kind: Kind, host: str, now: float, over: Text | None = None) -> None:
-        """End a condition; say *over*, or that it is over, if it was told."""
+    def end(self, kind: Kind, host: str, now: float, over: Text | None = None) -> None:
+        """End a condition; if it was announced, announce the end with *over* or a standard text."""
         condition = self.drop(kind, host)
         if condition is None or self._severity(kind) is None:
             return
         lasted = now - condition.since
-        folded = line(self.wall(condition.since), lasted, condition.what)
-        match condition.told:
-            case Told.FOLDED:
-                self._fold(kind).add(folded)
-            case Told.NOT_YET if kind in BLIPS and self._occurs(kind, folded, now) is Verdict.FOLD:
-                self._fold(kind).add(folded)
-            case Told.NOT_YET:
+        began = self.timestamp(condition.since)
+        line = digest_line(began, lasted, condition.summary)
+        match condition.announced:
+            case Announced.NOT_YET if kind in COUNTED_IF_SHORT:
+                if self._record(kind, line, now) is Verdict.COLLECT:
+                    self._detector(kind).collect(line)
+            case Announced.IN_DIGEST:
+                self._detector(kind).collect(line)
+            case Announced.NOT_YET:
                 pass
-            case Told.WITH_OUTAGE if self.get("outage"):
+            case Announced.COVERED if self.get("outage"):
                 pass
             case _:
-                began = self.wall(condition.since)
                 over = over or _followups.recovered(kind, host, began, lasted)
-                self._say(self._severity("recovered"), over, now)
+                self._send(self._severity("recovered"), over, now)
 
-    def once(self, kind: Kind, what: str, text: Text, now: float) -> None:
-        """Tell something that does not last."""
+    def announce_once(self, kind: Kind, summary: str, text: Text, now: float) -> None:
+        """Announce something that does not last."""
         if self._severity(kind) is None:
             return
-        folded = line(self.wall(now), None, what)
-        match self._occurs(kind, folded, now):
-            case Verdict.TELL:
-                self._say(self._severity(kind), text, now)
-            case Verdict.FOLD:
-                self._fold(kind).add(folded)
+        line = digest_line(self.timestamp(now), None, summary)
+        match self._record(kind, line, now):
+            case Verdict.SEND:
+                self._send(self._severity(kind), text, now)
+            case Verdict.COLLECT:
+                self._detector(kind).collect(line)
 
-    def include(self, host: str, now: float) -> None:
-        """Take what is known of a host for told: another message has said it."""
-        for condition in self._open.values():
-            untold = condition.told is Told.NOT_YET and condition.kind in PARTS
-            if untold and condition.host == host:
-                self._mark(condition, Told.WITH_OUTAGE, now)
+    def mark_announced(self, kind: Kind, now: float) -> None:
+        """Treat a condition as announced: a message of another kind has just reported it."""
+        if condition := self.get(kind):
+            self._mark(condition, Announced.ALONE, now)
 
-    # -- what falls due ------------------------------------------------------------------------
+    def mark_covered(self, host: str, now: float) -> None:
+        """Treat what lasts on a host as announced: the message about a failover reports it."""
+        for condition in self._lasting.values():
+            unannounced = condition.announced is Announced.NOT_YET
+            if unannounced and condition.host == host and condition.kind in COVERED_BY_OUTAGE:
+                self._mark(condition, Announced.COVERED, now)
+
+    # -- what is due ---------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
-        """Tell what falls due."""
-        outage_first = sorted(self._open.values(), key=lambda condition: condition.kind != "outage")
-        for condition in outage_first:
+        """Announce what is due."""
+        outages_first = sorted(self._lasting.values(), key=lambda item: item.kind != "outage")
+        for condition in outages_first:
             if condition.expires is not None and condition.expires <= now:
                 self._expire(condition, now)
             elif condition.due is not None and condition.due <= now:
-                self._tell(condition, now)
-        for kind, fold in self._folds.items():
-            if fold.due is not None and fold.due <= now:
-                self._digest(kind, fold, now)
+                self._announce(condition, now)
+        for kind, detector in self._detectors.items():
+            if detector.due is not None and detector.due <= now:
+                self._continue_or_end_digests(kind, detector, now)
 
-    def finish(self, now: float) -> None:
-        """Tell what is folded: there will be no later digest."""
-        for kind, fold in self._folds.items():
-            self._tell_folded(kind, fold, now)
+    def flush(self, now: float) -> None:
+        """Send what waits for a digest now: there will be no later one."""
+        for kind, detector in self._detectors.items():
+            self._send_digest(kind, detector, now)
 
     def _expire(self, condition: Condition, now: float) -> None:
-        last = self.wall(now - FORGOTTEN)
+        last = self.timestamp(now - EXPIRY)
         over = _followups.ceased(condition.kind, condition.host, last)
-        self.close(condition.kind, condition.host, now, over)
+        self.end(condition.kind, condition.host, now, over)
 
-    def _tell(self, condition: Condition, now: float) -> None:
+    def _announce(self, condition: Condition, now: float) -> None:
         kind, severity = condition.kind, self._severity(condition.kind)
-        outage = self.get("outage") if kind in PARTS and self._severity("outage") else None
-        text = condition.text(now - condition.since)
         if severity is None:
             condition.due = None
-        elif condition.told in {Told.BY_ITSELF, Told.WITH_OUTAGE}:
-            if condition.told is Told.BY_ITSELF or outage is None:
-                self._say(severity, _followups.still(text, now - condition.since), now)
-            self._mark(condition, condition.told, now)
-        elif outage is not None and outage.told is Told.NOT_YET:
-            condition.due = outage.due  # it is told with the outage, if that lasts
-        elif outage is not None:
-            self._mark(condition, Told.WITH_OUTAGE, now)
-        elif condition.told is Told.FOLDED:
-            self._say(severity, text, now)
-            self._mark(condition, Told.BY_ITSELF, now)
+            return
+        covering = kind in COVERED_BY_OUTAGE and self._severity("outage") is not None
+        outage = self.get("outage") if covering else None
+        text = condition.text(now - condition.since)
+        match condition.announced:
+            case Announced.COVERED if outage is not None:
+                self._mark(condition, Announced.COVERED, now)
+            case Announced.ALONE | Announced.COVERED:
+                self._send(severity, _followups.reminder(text, now - condition.since), now)
+                self._mark(condition, condition.announced, now)
+            case _ if outage is not None and outage.announced is Announced.NOT_YET:
+                condition.due = outage.due  # the outage covers it, if that lasts
+            case _ if outage is not None:
+                self._mark(condition, Announced.COVERED, now)
+            case Announced.IN_DIGEST:
+                self._send(severity, text, now)
+                self._mark(condition, Announced.ALONE, now)
+            case Announced.NOT_YET:
+                self._announce_first(condition, severity, text, now)
+
+    def _announce_first(
+        self, condition: Condition, severity: Severity, text: Text, now: float
+    ) -> None:
+        line = digest_line(self.timestamp(condition.since), None, condition.summary)
+        if self._record(condition.kind, line, now) is Verdict.SEND:
+            self._send(severity, text, now)
+            self._mark(condition, Announced.ALONE, now)
         else:
-            folded = line(self.wall(condition.since), None, condition.what)
-            if self._occurs(kind, folded, now) is Verdict.TELL:
-                self._say(severity, text, now)
-                self._mark(condition, Told.BY_ITSELF, now)
-            else:
-                condition.told = Told.FOLDED
-                condition.due = max(condition.since + LASTING, now + self._rules.after)
+            condition.announced = Announced.IN_DIGEST
+            condition.due = max(condition.since + LASTING, now + self._rules.after)
 
-    def told(self, kind: Kind, host: str, now: float) -> None:
-        """Take a condition for told: a message of another kind has said it."""
-        condition = self.get(kind, host)
-        if condition is not None:
-            self._mark(condition, Told.BY_ITSELF, now)
-
-    def _mark(self, condition: Condition, told: Told, now: float) -> None:
-        condition.told = told
+    def _mark(self, condition: Condition, announced: Announced, now: float) -> None:
+        condition.announced = announced
         remind = self._rules.remind
         condition.due = None if remind is None else now + remind
 
     # -- digests -------------------------------------------------------------------------------
 
-    def _fold(self, kind: Kind) -> Fold:
-        fold = self._folds.get(kind)
-        if fold is None:
-            fold = self._folds[kind] = Fold(self._rules.digest, self._rules.burst)
-        return fold
+    def _detector(self, kind: Kind) -> FlappingDetector:
+        detector = self._detectors.get(kind)
+        if detector is None:
+            detector = FlappingDetector(self._rules.digest, self._rules.burst)
+            self._detectors[kind] = detector
+        return detector
 
-    def _occurs(self, kind: Kind, folded: str, now: float) -> Verdict:
-        """Count an occurrence; say so if it is the one by which it flaps."""
-        fold = self._fold(kind)
-        verdict = fold.occurs(now)
-        if verdict is Verdict.TELL_FLAPPING:
-            text = _followups.flapping(kind, fold.count, fold.seconds, folded, self._rules.digest)
-            self._say(self._severity(kind), text, now)
+    def _record(self, kind: Kind, line: str, now: float) -> Verdict:
+        """Count an occurrence; report flapping if this one begins it."""
+        detector = self._detector(kind)
+        verdict = detector.record(now)
+        if verdict is Verdict.START_DIGESTS:
+            count, seconds = detector.count, detector.seconds
+            text = _followups.flapping(kind, count, seconds, line, self._rules.digest)
+            self._send(self._severity(kind), text, now)
         return verdict
 
-    def _digest(self, kind: Kind, fold: Fold, now: float) -> None:
-        if self._tell_folded(kind, fold, now) or any(key[0] == kind for key in self._open):
-            fold.go_on(now)
+    def _continue_or_end_digests(self, kind: Kind, detector: FlappingDetector, now: float) -> None:
+        sent = self._send_digest(kind, detector, now)
+        if sent or any(lasting == kind for lasting, _ in self._lasting):
+            detector.continue_digests(now)
             return
-        self._say(self._severity("recovered"), _followups.quiet(kind, self._rules.digest), now)
-        fold.end()
+        self._send(self._severity("recovered"), _followups.quiet(kind, self._rules.digest), now)
+        detector.end_digests()
 
-    def _tell_folded(self, kind: Kind, fold: Fold, now: float) -> bool:
-        lines = fold.take()
+    def _send_digest(self, kind: Kind, detector: FlappingDetector, now: float) -> bool:
+        lines = detector.take_lines()
         lines += [
-            line(self.wall(condition.since), None, f"{condition.what}, still so")
-            for condition in self._open.values()
-            if condition.kind == kind and condition.told is Told.FOLDED
+            digest_line(self.timestamp(condition.since), None, f"{condition.summary}, ongoing")
+            for condition in self._lasting.values()
+            if condition.kind == kind and condition.announced is Announced.IN_DIGEST
         ]
         if lines:
             text = _followups.digest(kind, lines, self._rules.digest)
-            self._say(self._severity(kind), text, now)
+            self._send(self._severity(kind), text, now)
         return bool(lines)
 
-    # -- saying --------------------------------------------------------------------------------
+    # -- sending -------------------------------------------------------------------------------
 
-    def wall(self, instant: float) -> float:
+    def timestamp(self, instant: float) -> float:
         """Return an instant in seconds since the epoch."""
-        return instant + self.skew
+        return instant + self.epoch_offset
 
     def _severity(self, kind: Kind) -> Severity | None:
         return self._rules.severities[kind]
 
-    def _say(self, severity: Severity | None, text: Text, now: float) -> None:
+    def _send(self, severity: Severity | None, text: Text, now: float) -> None:
         if severity is not None:
-            self._out.append(self._words.message(severity, text, self.wall(now)))
+            self._pending.append(self._messages.message(severity, text, self.timestamp(now)))

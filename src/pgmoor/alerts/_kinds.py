@@ -1,4 +1,4 @@
-"""What an alert can be about, how severe it is, and what it is made of."""
+"""The records that alerts are made of: kinds, severities, messages and rules."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Apprise's words: channels choose a colour or an icon by them.
+# Apprise's terms: channels choose a colour or an icon by them.
 Severity = Literal["info", "success", "warning", "failure"]
 
 Kind = Literal[
@@ -48,7 +48,7 @@ SEVERITIES: Mapping[Kind, Severity | None] = {
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One alert as it is sent: plain text, without secrets."""
+    """One alert as it is sent: plain text without secrets."""
 
     severity: Severity
     title: str
@@ -57,7 +57,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class AlertRules:
-    """What the judgement rests on; durations in seconds."""
+    """Which events are worth a message, and when; durations in seconds. See `Alerts`."""
 
     after: float = 5.0
     remind: float | None = 1800.0

@@ -1,7 +1,8 @@
-"""How messages about hosts read, and how a message is addressed. Pure.
+"""The messages about single events and lasting conditions, and how a message is signed. Pure.
 
-A title is short enough for a phone's lock screen; a text says what happened, how the hosts are,
-what pgmoor is doing, and what a person may do.
+A title fits a phone's lock screen, and stays the same for the same trouble, so that channels can
+group by it. The text says what happened, in the event's own sentence; then how the hosts are, what
+pgmoor does, and what you can do.
 """
 
 from __future__ import annotations
@@ -10,55 +11,69 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from pgmoor.redact import first_line
+from pgmoor._core.util.redaction import first_line
 
 from ._kinds import Message, Severity
-from ._phrases import Plan, Text, clock, date, duration, in_short, listed, text
+from ._phrases import (
+    Plan,
+    Text,
+    clause,
+    clock,
+    date,
+    duration,
+    host_states,
+    innermost_frame,
+    one_line,
+    sentence,
+    text,
+    title_states,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pgmoor import events as ev
 
+MAX_HOLDERS = 10  # in one message
+
 
 class Messages:
-    """The words of one manager."""
+    """Writes the messages of one manager."""
 
     def __init__(self, name: str, plan: Plan, remind: float | None) -> None:
         self._name = name
         self._plan = plan
-        self._source = f"{name}, process {os.getpid()} on {socket.gethostname()}"
-        until = "" if remind is None else f", and every {duration(remind)} until then"
-        self._promise = f"You are told when it is over{until}."
+        self._signature = f"{name}, process {os.getpid()} on {socket.gethostname()}"
+        until = "" if remind is None else f", and a reminder every {duration(remind)} until then"
+        self._promise = f"You will get a message when it is over{until}."
 
     def message(self, severity: Severity, said: Text, at: float) -> Message:
-        """Return what is sent: with the manager's name first, and who speaks at the end."""
-        paragraphs = (*said.paragraphs, f"{self._source}\n{date(at)}")
-        title = first_line(f"{self._name}: {said.title}")  # it may hold a task's name
+        """Return *said* as it is sent: the manager's name first, signature and date last."""
+        paragraphs = (*said.paragraphs, f"{self._signature}\n{date(at)}")
+        title = first_line(f"{self._name}: {said.title}")  # an error text may hold anything
         return Message(severity, title, "\n\n".join(paragraphs))
 
     # -- no host ---------------------------------------------------------------------------------
 
     def outage(self, since: float, lasted: float, hosts: Mapping[str, str]) -> Text:
-        """Tell that no host qualifies."""
+        """Report that no host qualifies."""
         return text(
-            f"database outage, {in_short(hosts)}",
-            f"No database host can be used since {clock(since)}, for {duration(lasted)} now."
-            f" {self._plan.wanted}".rstrip(),
-            listed(hosts),
+            f"database outage, {title_states(hosts)}",
+            f"No database host can be used. The outage began at {clock(since)}, {duration(lasted)}"
+            f" ago. {self._plan.requirement}".rstrip(),
+            host_states(hosts),
             f"{self._plan.search} {self._plan.callers}",
             self._promise,
         )
 
     def gave_up(self, event: ev.GaveUp, hosts: Mapping[str, str]) -> Text:
-        """Tell that the search has ended."""
-        tries = "1 try" if event.tries == 1 else f"{event.tries} tries"
+        """Report that the manager no longer looks for a host."""
         return text(
-            f"gave up, {in_short(hosts)}",
-            f"pgmoor gave up at {clock(event.at)}, after {tries} in {duration(event.seconds)}."
-            " It asks no host any more, and callers fail at once.",
-            listed(hosts),
-            "To do: see to the database, then restart the program, or have it call reconnect().",
+            f"gave up, {title_states(hosts)}",
+            f"{sentence(event)} pgmoor stopped at {clock(event.at)}: it probes no host, and callers"
+            " fail at once.",
+            host_states(hosts),
+            "To do: repair the database, then restart the program or have it call reconnect().",
         )
 
     def outage_over(
@@ -68,110 +83,134 @@ class Messages:
         hosts: Mapping[str, str],
         failover: ev.Failover | None,
     ) -> Text:
-        """Tell that a host qualifies again."""
-        back = f"database back after {duration(lasted)}"
-        told = (
-            f"{event.host} serves since {clock(event.at)}."
-            f" No database host could be used for {duration(lasted)} before."
+        """Report that a host qualifies again, and the failover that led to it, if any."""
+        title = f"database back after {duration(lasted)}"
+        back = (
+            f"{event.host} has been in use since {clock(event.at)}. Before that, no database host"
+            f" could be used for {duration(lasted)}."
         )
         if failover is None:
-            return text(f"{back}, {event.host}", told, listed(hosts))
-        left = f"Everyone was moved from {failover.before}: {failover.reason}."
-        return text(f"{back}, failed over to {event.host}", f"{told} {left}", listed(hosts))
+            return text(f"{title}, {event.host}", back, host_states(hosts))
+        title = f"{title}, failed over to {event.host}"
+        return text(title, f"{back} {sentence(failover)}", host_states(hosts))
 
     def closed(self, at: float, lasted: float, hosts: Mapping[str, str]) -> Text:
-        """Tell that nobody will hear of the end of the outage."""
+        """Report that the manager was closed during an outage, and will not report its end."""
         return text(
             "closed during the outage",
-            f"The manager was closed at {clock(at)}. No database host could be used for the last"
-            f" {duration(lasted)}. Nothing more is told of this outage.",
-            listed(hosts),
+            f"The manager was closed at {clock(at)}, {duration(lasted)} after the outage began."
+            " It sends no more messages about this outage.",
+            host_states(hosts),
         )
 
     # -- from host to host -----------------------------------------------------------------------
 
     def failover(self, event: ev.Failover, hosts: Mapping[str, str]) -> Text:
-        """Tell that everyone was moved."""
+        """Report that all callers were moved to another host."""
         return text(
-            f"failed over from {event.before} to {event.after}",
-            f"{event.after} serves since {clock(event.at)}, {duration(event.seconds)} after the"
-            f" first sign of trouble. {event.before} was left: {event.reason}.",
-            listed(hosts),
+            f"failed over to {event.after}",
+            f"{sentence(event)} All callers have used {event.after} since {clock(event.at)}.",
+            host_states(hosts),
         )
 
     def failback(self, event: ev.Failback, hosts: Mapping[str, str]) -> Text:
-        """Tell that everyone is moved back."""
+        """Report that callers move back to the preferred host."""
         return text(
-            f"going back from {event.before} to {event.after}",
-            f"{event.after} is preferred, and has been stable. Connections move there from"
-            f" {event.before} as they come back; no query is ended.",
-            listed(hosts),
+            f"failing back to {event.after}",
+            f"{sentence(event)} Each connection moves when it is returned; no query is cut.",
+            host_states(hosts),
         )
 
     # -- one host --------------------------------------------------------------------------------
 
-    def stall(self, host: str, since: float, lasted: float) -> Text:
-        """Tell that the only host does not answer."""
+    def stall(self, event: ev.Stalled, lasted: float) -> Text:
+        """Report that the only usable host does not answer."""
         limit = duration(self._plan.stall_timeout)
         return text(
-            f"{host} does not answer",
-            f"{host} does not answer since {clock(since)}, for {duration(lasted)} now."
-            " There is no other host to go to.",
-            f"Its queries are kept waiting. After {limit} without an answer pgmoor ends them"
-            " and searches for a host.",
+            f"{event.host} does not answer",
+            f"{sentence(event)} The stall began at {clock(event.at)}, {duration(lasted)} ago.",
+            f"Its queries wait. After {limit} without an answer pgmoor aborts them and looks for"
+            " another host.",
             self._promise,
         )
 
     def rejected(self, host: str, since: float, reason: str) -> Text:
-        """Tell that a host turns us away."""
+        """Report that a host rejects our login."""
         return text(
-            f"{host} turns us away",
-            f"{host} turns pgmoor away since {clock(since)}: {reason}.",
-            "To do: check user, password, certificates, the database's name and pg_hba.conf."
-            " pgmoor goes on asking, slowly.",
+            f"{host} rejects our login",
+            f"{host} has rejected our login since {clock(since)}: {one_line(reason)}.",
+            "pgmoor keeps trying, one login every few seconds.",
+            "To do: check the user, the password, the certificates, the database name and"
+            " pg_hba.conf.",
             self._promise,
         )
 
     def split_brain(self, event: ev.SplitBrain) -> Text:
-        """Tell that two hosts claim to be primary."""
-        same = event.timeline == event.newest_timeline
-        rival = "so does the host in use" if same else f"timeline {event.newest_timeline} is newer"
+        """Report that a second host claims to be primary."""
         return text(
-            f"split brain, {event.host} claims to be primary",
-            f"{event.host} claims to be primary on timeline {event.timeline}, but {rival}."
-            " pgmoor does not use it.",
-            "Writes that other programs send to it will be lost.",
-            f"To do: stop {event.host}, and make it a standby of the newer primary (pg_rewind)"
-            " before it is started again.",
+            f"split brain on {event.host}",
+            sentence(event),
+            f"Whatever other programs write to {event.host} will be lost.",
+            f"To do: stop {event.host}, and make it a standby of the other primary (pg_rewind)"
+            " before you start it again.",
         )
 
-    def foreign_host(self, host: str) -> Text:
-        """Tell that a host belongs to another cluster."""
+    def foreign_host(self, event: ev.ForeignHost) -> Text:
+        """Report that a host belongs to another cluster."""
         return text(
-            f"{host} belongs to another cluster",
-            f"{host} belongs to another database cluster than the host in use."
-            " pgmoor does not use it.",
-            "To do: correct the list of hosts.",
+            f"{event.host} belongs to another cluster",
+            f"{sentence(event)} pgmoor does not use it.",
         )
 
-    def dial_failed(self, host: str, since: float, reason: str) -> Text:
-        """Tell that the pool can't grow."""
+    def dial_failed(self, event: ev.DialFailed, since: float) -> Text:
+        """Report that the pool can't grow."""
         return text(
-            f"no new connections to {host}",
-            f"{host} refuses new connections since {clock(since)}: {reason}.",
-            "The connections that are open go on working. pgmoor tries again, with growing delays.",
+            f"no new connections to {event.host}",
+            f"{sentence(event)} The first attempt failed at {clock(since)}.",
+            "Open connections keep working. pgmoor tries again, with growing pauses.",
             self._promise,
         )
 
-    def host_down(self, host: str, since: float, state: str) -> Text:
-        """Tell that a host can't be used, be it in use or not."""
-        return text(f"{host} {state}", f"{host} can't be used since {clock(since)}: {state}.")
+    def host_down(self, event: ev.HostDown) -> Text:
+        """Report that a host can't be used, whether or not it is the one in use."""
+        return text(
+            f"{event.host} can't be used",
+            f"{sentence(event)} It has been unusable since {clock(event.at)}.",
+        )
+
+    # -- the pool --------------------------------------------------------------------------------
+
+    def pool_saturated(self, event: ev.PoolSaturated) -> Text:
+        """Report that callers get no connection although the host works."""
+        return text(
+            "pool exhausted, callers get no connection",
+            sentence(event),
+            f"Held longest by {event.holders}." if event.holders else "",
+            "To do: look for slow queries and for connections that are never returned. Raise"
+            " max_size only if the server can take more connections.",
+        )
+
+    def held_too_long(self, events: Sequence[ev.HeldTooLong]) -> Text:
+        """Report connections that have not been returned yet."""
+        count = len(events)
+        lines = [
+            f"{clause(event)}: {innermost_frame(event)}".rstrip(": ")
+            for event in events[:MAX_HOLDERS]
+        ]
+        if count > MAX_HOLDERS:
+            lines.append(f"and {count - MAX_HOLDERS} more")
+        return text(
+            "connection held too long" if count == 1 else f"{count} connections held too long",
+            "\n".join(lines),
+            "To do: look for code that waits for something else while it holds a connection. The"
+            " log has the full stack.",
+        )
 
     # -- a test ----------------------------------------------------------------------------------
 
     def test(self) -> Text:
-        """Tell that a channel works."""
+        """Show that a channel works."""
         return text(
             "test message",
-            "This is a test of pgmoor's alerts. Whoever reads it will be told of outages.",
+            "This is a test of pgmoor's alerts. Outages will be reported here.",
         )

@@ -1,4 +1,4 @@
-"""The phrases that messages are made of: durations, times of day, how a host is. Pure."""
+"""The phrases of messages: durations, times, states of hosts, what pgmoor does. Pure."""
 
 from __future__ import annotations
 
@@ -6,29 +6,30 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from pgmoor.health import Status
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pgmoor.config import Settings
-    from pgmoor.events import HeldTooLong
+    from pgmoor._core.settings.settings import Settings
+    from pgmoor.events import Event, HeldTooLong
 
-MOST_IN_TITLE = 3  # hosts
-WANTED = {
+MAX_HOSTS_IN_TITLE = 3
+REQUIREMENTS = {
     "primary": "a primary",
     "standby": "a standby",
     "read-write": "a host that accepts writes",
     "read-only": "a host that refuses writes",
 }
-STATUS = {
-    "down": "down",
-    "silent": "does not answer",
-    "starting": "does not accept connections yet",
-    "rejected": "turns us away",
+# The values of `Status` that a reader could misunderstand without their context.
+EXPLAINED = {
+    Status.STARTING.value: "does not accept connections yet",
+    Status.REJECTED.value: "rejects our login",
 }
 
 
 class Text(NamedTuple):
-    """What a message says, before it is addressed."""
+    """A message's title and paragraphs, without the manager's name and the signature."""
 
     title: str
     paragraphs: tuple[str, ...]
@@ -39,8 +40,25 @@ def text(title: str, *paragraphs: str) -> Text:
     return Text(title, tuple(part for part in paragraphs if part))
 
 
+def one_line(text: str) -> str:
+    """Return *text* with each run of white space replaced by one space."""
+    return " ".join(text.split())
+
+
+def clause(event: Event) -> str:
+    """Return what the event says of itself, in one line, to begin a sentence with."""
+    said = one_line(str(event)).rstrip(".")
+    host = getattr(event, "host", None)
+    return said if host and said.startswith(host) else said[:1].upper() + said[1:]
+
+
+def sentence(event: Event) -> str:
+    """Return what the event says of itself as a whole sentence."""
+    return f"{clause(event)}."
+
+
 def duration(seconds: float) -> str:
-    """Return a duration in the units in which people speak of it."""
+    """Return a duration with its two largest units, such as "2 min 14 s"."""
     if seconds < 9.95:
         return f"{max(seconds, 0.0):.2g} s"
     whole = round(seconds)
@@ -57,52 +75,52 @@ def duration(seconds: float) -> str:
 
 
 def clock(at: float) -> str:
-    """Return the time of day, in UTC, of an instant in seconds since the epoch."""
+    """Return the time of day, in UTC, of a Unix timestamp."""
     return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S UTC")
 
 
 def date(at: float) -> str:
-    """Return the date and the time of day, in UTC."""
+    """Return the date and the time of day, in UTC, of a Unix timestamp."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def line(at: float, lasted: float | None, what: str) -> str:
+def digest_line(at: float, lasted: float | None, what: str) -> str:
     """Return one line of a digest."""
     ended = "" if lasted is None else f", {duration(lasted)}"
     return f"{clock(at)}{ended}: {what}"
 
 
-def state_of(status: str, reason: str) -> str:
-    """Return how a host is that can't be used."""
-    words = STATUS.get(status, status)
-    reason = " ".join(reason.split())
+def host_state(status: str, reason: str) -> str:
+    """Return the state of a host that can't be used, such as "down (Connection refused)"."""
+    words = EXPLAINED.get(status, status)
+    reason = one_line(reason)
     return f"{words} ({reason})" if reason else words
 
 
-def in_short(hosts: Mapping[str, str]) -> str:
-    """Return how the hosts are, for a title."""
+def title_states(hosts: Mapping[str, str]) -> str:
+    """Return the states of all hosts, short enough for a title."""
     if len(hosts) == 1:
         ((host, state),) = hosts.items()
         return f"{host} {state}"
-    if len(hosts) > MOST_IN_TITLE:
-        return f"none of {len(hosts)} hosts will do"
+    if len(hosts) > MAX_HOSTS_IN_TITLE:
+        return f"none of {len(hosts)} hosts qualifies"
     return ", ".join(f"{host} {state.partition(' (')[0]}" for host, state in hosts.items())
 
 
-def listed(hosts: Mapping[str, str]) -> str:
-    """Return one line for each host."""
+def host_states(hosts: Mapping[str, str]) -> str:
+    """Return the states of all hosts, one line for each."""
     return "\n".join(f"{host}: {state}" for host, state in hosts.items())
 
 
-def place(event: HeldTooLong) -> str:
-    """Return the innermost place of a stack, without the source text: it may hold a secret."""
-    places = [text.strip() for text in event.stack.splitlines() if text.startswith('  File "')]
-    return places[-1] if places else ""
+def innermost_frame(event: HeldTooLong) -> str:
+    """Return where the holder is, without the line of source: it may contain a secret."""
+    frames = [line.strip() for line in event.stack.splitlines() if line.startswith('  File "')]
+    return frames[-1] if frames else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What the manager does in an outage, as its settings have it; durations in seconds."""
+    """What the manager does in an outage, from its settings; durations in seconds."""
 
     target: str = "any"
     when_down: str = "wait"
@@ -114,31 +132,34 @@ class Plan:
 
     @classmethod
     def of(cls, settings: Settings) -> Plan:
-        """Return the plan of a manager."""
+        """Return the plan of the manager with these settings."""
         names = cls.__dataclass_fields__.keys() - {"target"}
         values = {name: getattr(settings, name) for name in names}
         return cls(target=settings.target.value, **values)
 
     @property
-    def wanted(self) -> str:
-        """What a host has to be."""
-        return f"Wanted: {WANTED[self.target]}." if self.target in WANTED else ""
+    def requirement(self) -> str:
+        """What a host must be; empty if any host qualifies."""
+        return f"Needed: {REQUIREMENTS[self.target]}." if self.target in REQUIREMENTS else ""
 
     @property
     def search(self) -> str:
-        """What is done to find a host."""
-        ends = [
+        """How the manager looks for a host, and when it gives up."""
+        limits = [
             f"after {self.max_tries} tries" if self.max_tries is not None else "",
             f"after {duration(self.max_time)}" if self.max_time is not None else "",
         ]
-        limit = " or ".join(end for end in ends if end)
-        until = f"gives up {limit}" if limit else "goes on until one will do"
+        limit = " or ".join(filter(None, limits))
+        end = f"; it gives up {limit}" if limit else ""
         pause = duration(self.backoff_cap)
-        return f"pgmoor asks every host again, at most {pause} apart, and {until}."
+        return (
+            f"pgmoor probes all hosts, with pauses of up to {pause}, and reconnects by itself as"
+            f" soon as one qualifies{end}."
+        )
 
     @property
     def callers(self) -> str:
-        """What those meet who want a connection."""
+        """What happens to callers who ask for a connection."""
         if self.when_down == "fail":
             return "Callers fail at once with NoHostAvailable."
         return f"Callers wait up to {duration(self.timeout)} for a connection, then fail."

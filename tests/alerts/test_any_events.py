@@ -1,4 +1,4 @@
-"""Whatever happens, in whatever order: the judge goes on, says little, and falls silent."""
+"""Any events in any order: the triage keeps going, sends few messages, and comes to rest."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from pgmoor.events import (
 from stories import HOSTS, Story
 
 DIGEST = 600.0
-LOUD = AlertRules(severities={**SEVERITIES, "host_down": "warning"})
+ALL_KINDS = AlertRules(severities={**SEVERITIES, "host_down": "warning"})
 
 hosts = st.sampled_from(HOSTS)
 roles = st.sampled_from(["primary", "standby", "read-only primary"])
 statuses = st.sampled_from(["down", "silent", "starting", "rejected"])
 kinds = st.sampled_from(["credentials", "saturated", "other"])
 seconds = st.floats(0, 1000)
-happenings: st.SearchStrategy[Event] = st.one_of(
+any_event: st.SearchStrategy[Event] = st.one_of(
     st.builds(HostUp, host=hosts, role=roles),
     st.builds(HostDown, host=hosts, status=statuses, reason=st.text(max_size=20)),
     st.builds(RoleChanged, host=hosts, before=roles, after=roles),
@@ -63,51 +63,53 @@ happenings: st.SearchStrategy[Event] = st.one_of(
     st.builds(HeldTooLong, task=st.text(max_size=20), seconds=seconds, stack=st.just("")),
 )
 pauses = st.sampled_from([0.0, 0.2, 1.0, 6.0, 70.0, 700.0])
-stories = st.lists(st.tuples(pauses, happenings), max_size=60)
+histories = st.lists(st.tuples(pauses, any_event), max_size=60)
 
-THE_END = (
+RECOVERY = (
     *(HostUp(host=host, role="standby") for host in HOSTS),
     OutageEnded(host=HOSTS[0], seconds=1.0),
     StallEnded(host=HOSTS[0], seconds=1.0),
 )
 
 
-def told(story: list[tuple[float, Event]]) -> tuple[Story, float]:
-    listener, now = Story(LOUD), 0.0
-    for pause, event in story:
-        listener.wait(now + pause)
+def played(events: list[tuple[float, Event]]) -> tuple[Story, float]:
+    story, now = Story(ALL_KINDS), 0.0
+    for pause, event in events:
+        story.wait(now + pause)
         now += pause
-        listener.play({now: event}, now)
-    return listener, now
+        story.play({now: event}, now)
+    return story, now
 
 
-@given(stories)
-def test_when_all_is_well_again_the_judge_falls_silent(story: list[tuple[float, Event]]) -> None:
-    listener, now = told(story)
+@given(histories)
+def test_no_messages_come_once_all_has_recovered(events: list[tuple[float, Event]]) -> None:
+    story, now = played(events)
 
-    listener.play({now: THE_END}, now + 86400)
+    story.play({now: RECOVERY}, now + 86400)
 
-    assert listener.judge.due is None
-    assert all(at <= now + 3 * DIGEST for at, _ in listener.told), listener.titles()
+    assert story.triage.due is None
+    assert all(at <= now + 3 * DIGEST for at, _ in story.sent), story.titles()
 
 
-@given(stories)
-def test_a_message_can_be_read(story: list[tuple[float, Event]]) -> None:
-    listener, now = told(story)
-    listener.close(now)
+@given(histories)
+def test_each_message_has_a_short_printable_title_and_a_text(
+    events: list[tuple[float, Event]],
+) -> None:
+    story, now = played(events)
+    story.close(now)
 
-    for _, message in listener.told:
+    for _, message in story.sent:
         assert message.title.startswith("orders: ")
         assert len(message.title) < 200
         assert message.title.isprintable()
         assert message.text.count("\n\n") >= 1
 
 
-@given(st.lists(happenings, min_size=100, max_size=200))
-def test_a_storm_is_not_passed_on(storm: list[Event]) -> None:
-    listener, _ = told([(3.0, event) for event in storm])
+@given(st.lists(any_event, min_size=100, max_size=200))
+def test_many_events_lead_to_few_messages(events: list[Event]) -> None:
+    story, _ = played([(3.0, event) for event in events])
 
-    in_periods = Counter(at // DIGEST for at, _ in listener.told)
+    per_period = Counter(at // DIGEST for at, _ in story.sent)
 
-    # Each kind: a few by themselves, each with its end, one that announces digests, one digest.
-    assert max(in_periods.values(), default=0) <= (len(SEVERITIES) - 2) * (2 * LOUD.burst + 2)
+    # Of each kind: a few messages and their ends, one about flapping, one digest.
+    assert max(per_period.values(), default=0) <= (len(SEVERITIES) - 2) * (2 * ALL_KINDS.burst + 2)

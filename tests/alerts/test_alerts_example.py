@@ -24,4 +24,4 @@ def test_the_example_prints_four_mails() -> None:
     ]
     assert len(subjects) == 4
     assert all(map(str.startswith, subjects, beginnings)), subjects
-    assert "You are told when it is over" in done.stdout
+    assert "You will get a message when it is over" in done.stdout

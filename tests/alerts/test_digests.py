@@ -1,10 +1,10 @@
-"""The same again and again: a few times by itself, then in digests, until it is quiet."""
+"""What happens again and again: separate messages first, then digests until it stops."""
 
 from __future__ import annotations
 
 import pytest
 
-from pgmoor.alerts._flapping import MOST_LINES, Fold, Verdict
+from pgmoor.alerts._flapping import MAX_LINES, FlappingDetector, Verdict
 from pgmoor.alerts._kinds import AlertRules
 from pgmoor.events import (
     Event,
@@ -32,33 +32,34 @@ def outages(*begins: float, seconds: float) -> dict[float, Event | tuple[Event, 
     return story
 
 
-def moves(*instants: float) -> dict[float, Event | tuple[Event, ...]]:
+def stalls(*begins: float, seconds: float) -> dict[float, Event | tuple[Event, ...]]:
+    """Return stalls that begin at these instants."""
+    story: dict[float, Event | tuple[Event, ...]] = {}
+    for begin in begins:
+        story[begin] = Stalled(host=DB1)
+        story[begin + seconds] = StallEnded(host=DB1, seconds=seconds)
+    return story
+
+
+def failovers(*instants: float) -> dict[float, Event | tuple[Event, ...]]:
     return {
         at: Failover(before=DB1, after=DB2, reason="it is down", seconds=0.1) for at in instants
     }
 
 
-def test_a_few_outages_are_told_by_themselves() -> None:
-    story = Story(hosts=(DB1,))
-
-    story.play(outages(0, 60, 120, seconds=10), 5000)
-
-    assert len(story.told) == 6
-    assert not [title for _, title in story.titles() if "outages" in title]
-
-
-def test_more_are_folded_until_it_is_quiet() -> None:
+def test_the_fourth_outage_starts_digests_which_end_after_a_period_without_one() -> None:
     story = Story(hosts=(DB1,))
 
     story.play(outages(0, 60, 120, 180, 240, 900, seconds=10), 5000)
 
+    assert not [title for _, title in story.titles()[:6] if "outages" in title]
     assert story.titles()[6:] == [
         (185, "4 outages in 3 min"),
         (785, "outages in the last 10 min"),
         (1385, "outages in the last 10 min"),
         (1985, "no outage for 10 min"),
     ]
-    assert "From now on they are told together, every 10 min" in story.text(6)
+    assert "From now on you get one summary every 10 min" in story.text(6)
     assert story.text(7).split("\n\n")[0].splitlines() == [
         "In the last 10 min:",
         "08:03:00 UTC, 10 s: outage, db1:5432 down (Connection refused)",
@@ -67,36 +68,35 @@ def test_more_are_folded_until_it_is_quiet() -> None:
     assert story.text(8).count("outage, db1") == 1
 
 
-def test_after_the_quiet_the_next_one_is_told_by_itself() -> None:
+def test_after_the_digests_the_next_outage_is_announced_on_its_own() -> None:
     story = Story(hosts=(DB1,))
     story.play(outages(0, 60, 120, 180, seconds=10), 3000)
-    before = len(story.told)
+    before = len(story.sent)
 
     story.play(outages(4000, seconds=10), 5000)
 
     assert [at for at, _ in story.titles()[before:]] == [4005, 4010]
 
 
-def test_many_short_outages_are_flapping_though_none_of_them_is_told() -> None:
+@pytest.mark.parametrize(
+    ("history", "kind"),
+    [
+        (outages(0, 10, 20, 30, 40, seconds=2), "outages"),
+        (stalls(0, 10, 20, 30, 40, seconds=2), "stalls"),
+    ],
+    ids=["outages", "stalls"],
+)
+def test_outages_and_stalls_too_short_to_be_announced_count_too(
+    history: dict[float, Event | tuple[Event, ...]], kind: str
+) -> None:
     story = Story(hosts=(DB1,))
 
-    story.play(outages(0, 10, 20, 30, 40, seconds=2), 700)
+    story.play(history, 700)
 
-    assert story.titles() == [
-        (32, "4 outages in 30 s"),
-        (632, "outages in the last 10 min"),
-    ]
+    assert story.titles() == [(32, f"4 {kind} in 30 s"), (632, f"{kind} in the last 10 min")]
 
 
-def test_three_short_outages_are_not() -> None:
-    story = Story(hosts=(DB1,))
-
-    story.play(outages(0, 10, 20, seconds=2), 5000)
-
-    assert story.told == []
-
-
-def test_an_outage_that_lasts_while_it_flaps_is_told_by_itself() -> None:
+def test_an_outage_that_lasts_is_announced_on_its_own_between_digests() -> None:
     story = Story(hosts=(DB1,))
 
     story.play(outages(0, 60, 120, seconds=10) | outages(180, seconds=300), 600)
@@ -108,17 +108,17 @@ def test_an_outage_that_lasts_while_it_flaps_is_told_by_itself() -> None:
     ]
 
 
-def test_a_digest_names_what_is_not_over() -> None:
+def test_a_digest_names_the_outage_that_is_not_over() -> None:
     rules = AlertRules(digest=30.0)
     story = Story(rules, hosts=(DB1,))
 
     story.play(outages(0, 8, 16, seconds=6) | outages(24, seconds=500), 60)
 
     assert (59, "outages in the last 30 s") in story.titles()
-    assert "08:00:24 UTC: outage, db1:5432 down (Connection refused), still so" in story.text()
+    assert "08:00:24 UTC: outage, db1:5432 down (Connection refused), ongoing" in story.text()
 
 
-def test_while_one_lasts_it_is_not_quiet() -> None:
+def test_digests_do_not_end_while_an_outage_lasts() -> None:
     story = Story(AlertRules(digest=100.0, remind=None), hosts=(DB1,))
 
     story.play(outages(0, 20, 40, seconds=10) | outages(60, seconds=1000), 2000)
@@ -129,23 +129,25 @@ def test_while_one_lasts_it_is_not_quiet() -> None:
     )
 
 
-def test_failovers_are_folded_too() -> None:
+def test_failovers_are_collected_in_digests() -> None:
     story = Story()
 
-    story.play(moves(0, 10, 20, 30, 40), 700)
+    story.play(failovers(0, 10, 20, 30, 40), 700)
 
     assert story.titles()[3:] == [
         (30, "4 failovers in 30 s"),
         (630, "failovers in the last 10 min"),
     ]
-    assert "08:00:40 UTC: from db1:5432 to db2:5432, it is down" in story.text()
+    assert (
+        "08:00:40 UTC: failed over from db1:5432 to db2:5432 in 0.100 s: it is down" in story.text()
+    )
 
 
-def test_failovers_and_failbacks_in_turn_are_counted_apart() -> None:
+def test_failovers_and_failbacks_are_counted_separately() -> None:
     back = {at: Failback(before=DB2, after=DB1) for at in (5.0, 15.0, 25.0, 35.0)}
     story = Story()
 
-    story.play(moves(0, 10, 20, 30) | back, 40)
+    story.play(failovers(0, 10, 20, 30) | back, 40)
 
     assert [title for _, title in story.titles()[6:]] == [
         "4 failovers in 30 s",
@@ -153,7 +155,7 @@ def test_failovers_and_failbacks_in_turn_are_counted_apart() -> None:
     ]
 
 
-def test_an_outage_that_ends_in_a_failover_is_one_line() -> None:
+def test_an_outage_that_ends_with_a_failover_is_one_line_of_a_digest() -> None:
     story = Story()
     end = (
         Failover(before=DB1, after=DB2, reason="it is down", seconds=8.0),
@@ -164,34 +166,26 @@ def test_an_outage_that_ends_in_a_failover_is_one_line() -> None:
         outages(0, 60, 120, seconds=10) | {180: (DOWN, OutageStarted(reason="")), 188: end}, 900
     )
 
-    assert "08:03:00 UTC, 8 s: outage, db1:5432 down, db2:5432 not asked yet, failed over to" in (
+    assert "08:03:00 UTC, 8 s: outage, db1:5432 down, db2:5432 not probed yet, failed over to" in (
         story.text()
     )
 
 
-def test_stalls_are_folded_too() -> None:
+def test_connections_held_too_long_are_collected_in_digests() -> None:
     story = Story()
-    for begin in range(0, 50, 10):
-        over = StallEnded(host=DB1, seconds=7.0)
-        story.play({begin: Stalled(host=DB1), begin + 7: over}, begin + 8)
-
-    assert [title for _, title in story.titles()[6:]] == ["4 stalls in 30 s"]
-
-
-def test_leaks_are_folded_too() -> None:
-    story = Story()
-    leaks = {
+    held = {
         at: HeldTooLong(task=f"bill-{at:g}", seconds=300.0, stack="")
         for at in (0.0, 60.0, 120.0, 180.0, 240.0)
     }
 
-    story.play(leaks, 2000)
+    story.play(held, 2000)
 
     assert [title for _, title in story.titles()[3:]] == [
         "4 connections held too long in 3 min",
         "connections held too long in the last 10 min",
         "no connection held too long for 10 min",
     ]
+    assert "08:04:05 UTC: bill-240" in story.text(-2)
 
 
 def test_closing_sends_the_digest() -> None:
@@ -203,33 +197,33 @@ def test_closing_sends_the_digest() -> None:
     assert story.titles()[-1] == (300, "outages in the last 10 min")
 
 
-# -- the fold itself ----------------------------------------------------------------------------
+# -- the detector -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("burst", [1, 3])
-def test_occurrences_are_told_up_to_the_burst(burst: int) -> None:
-    fold = Fold(period=10, burst=burst)
+def test_occurrences_beyond_the_burst_are_collected(burst: int) -> None:
+    detector = FlappingDetector(period=10, burst=burst)
 
-    verdicts = [fold.occurs(instant) for instant in range(burst + 3)]
+    verdicts = [detector.record(instant) for instant in range(burst + 3)]
 
-    assert verdicts == [Verdict.TELL] * burst + [Verdict.TELL_FLAPPING] + [Verdict.FOLD] * 2
-
-
-def test_old_occurrences_are_forgotten() -> None:
-    fold = Fold(period=10, burst=2)
-
-    verdicts = [fold.occurs(instant) for instant in (0, 5, 10, 15, 20)]
-
-    assert set(verdicts) == {Verdict.TELL}
+    assert verdicts == [Verdict.SEND] * burst + [Verdict.START_DIGESTS] + [Verdict.COLLECT] * 2
 
 
-def test_a_digest_is_bounded() -> None:
-    fold = Fold(period=10, burst=1)
-    for number in range(MOST_LINES + 7):
-        fold.add(f"line {number}")
+def test_occurrences_older_than_a_period_do_not_count() -> None:
+    detector = FlappingDetector(period=10, burst=2)
 
-    lines = fold.take()
+    verdicts = [detector.record(instant) for instant in (0, 5, 10, 15, 20)]
 
-    assert len(lines) == MOST_LINES + 1
+    assert set(verdicts) == {Verdict.SEND}
+
+
+def test_a_digest_has_a_limited_number_of_lines() -> None:
+    detector = FlappingDetector(period=10, burst=1)
+    for number in range(MAX_LINES + 7):
+        detector.collect(f"line {number}")
+
+    lines = detector.take_lines()
+
+    assert len(lines) == MAX_LINES + 1
     assert lines[-1] == "and 7 more"
-    assert fold.take() == []
+    assert detector.take_lines() == []
