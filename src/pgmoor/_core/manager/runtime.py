@@ -90,8 +90,8 @@ class Runtime:
         pools = list(self.pools.retired)
         for pool in pools:
             pool.retire("the manager is closed", abort=True)
-        left = max(deadline - monotonic(), 0.1)
-        await asyncio.gather(*(pool.tasks.aclose(left) for pool in pools))
+        remaining = max(deadline - monotonic(), 0.1)
+        await asyncio.gather(*(pool.tasks.aclose(remaining) for pool in pools))
         self._connectors.cancel()
 
     async def _await_returns(self, deadline: float, caller: asyncio.Task[Any] | None) -> None:

@@ -201,29 +201,31 @@ class HostPool:
         current = conn.generation == self._generation and self.retired_because is None
         return REUSE if current and now < conn.expires_at else CLOSE
 
-    async def put(self, conn: ManagedConnection, fate: Fate, now: float) -> None:
-        """Put a connection back into the pool, or close it and have it replaced. Does not wait.
+    def put(self, conn: ManagedConnection, fate: Fate, now: float) -> Awaitable[None]:
+        """Put a connection back into the pool, or close it and have it replaced.
 
-        One beyond those that may be idle is closed, unless it can stay in place of another.
+        One beyond those that may be idle is closed, unless it can stay in place of another. Await
+        the result, which does not wait. (A coroutine around psycopg_pool's own costs 2 % of a
+        checkout.)
         """
         conn.idle_since = now
+        if self.retired_because is not None:
+            self._evidence.notifier.notify()
         if conn.extra and not (fate is REUSE and self.overflow.swap(conn)):
             self.overflow.count -= 1
             conn.discard()
-        else:
-            if fate is not REUSE:
-                conn.discard()
-            elif not self.in_line:  # else one of our takers in line gets it
-                conn.counted_idle = True
-                self.idle += 1
-            if not self.in_line:
-                await self.inner.putconn(conn)
-            else:
-                # It may have to wait for a lock of the one in line (Python 3.11), and a caller who
-                # were cancelled there would lose the connection.
-                self.tasks.spawn(self.inner.putconn(conn), "return")
-        if self.retired_because is not None:
-            self._evidence.notifier.notify()
+            return _nothing()
+        if fate is not REUSE:
+            conn.discard()
+        elif not self.in_line:  # else one of our takers in line gets it
+            conn.counted_idle = True
+            self.idle += 1
+        if not self.in_line:
+            return self.inner.putconn(conn)
+        # It may have to wait for a lock of the one in line (Python 3.11), and a caller who were
+        # cancelled there would lose the connection.
+        self.tasks.spawn(self.inner.putconn(conn), "return")
+        return _nothing()
 
     async def put_unused(self, conn: ManagedConnection) -> None:
         """Put back a connection that was taken but not lent."""
@@ -306,3 +308,7 @@ class HostPool:
         conn.cancel_timeout = self.settings.cancel_timeout
         self.connections.add(conn)
         self._evidence.notifier.notify()
+
+
+async def _nothing() -> None:
+    """Do nothing: there is nothing to wait for."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class InsecureTransportWarning(UserWarning):
     """Connections to a host over the network don't prove that they lead to that host.
 
-    Whoever controls the network can read along or answer in the server's place. Give
+    An attacker in the network can read along or answer in the server's place. Give
     `sslmode=verify-full` and `sslrootcert`. Where something else protects the way, silence it with
     `warnings.simplefilter("ignore", pgmoor.InsecureTransportWarning)`.
     """
