@@ -67,7 +67,8 @@ class HostDown(Event):
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.host} is {self.status}: {self.reason}"
+        what = "rejects our login" if self.status == "rejected" else f"is {self.status}"
+        return f"{self.host} {what}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -129,8 +129,9 @@ class HostHealth:
 
     def __str__(self) -> str:
         if self.failure or self.status != Status.UP.value:
+            what = "rejects our login" if self.status == "rejected" else f"is {self.status}"
             reason = f" ({self.failure})" if self.failure else ""
-            return f"{self.host} is {self.status}{reason}"
+            return f"{self.host} {what}{reason}"
         return f"{self.host} is {self.status} ({self.role_label})"
 
 

@@ -68,6 +68,7 @@ class AlertService:
             except Exception:  # one bad event must not end all alerts
                 extra = fields("InternalError", self._name, on=type(event).__name__)
                 logger.exception("an event could not be handled", extra=extra)
+                await asyncio.sleep(1.0)  # what is due stays due: don't log it without a pause
         self._send(triage.close(monotonic()))
 
     def _until_due(self) -> float | None:
