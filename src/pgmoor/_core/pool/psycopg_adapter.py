@@ -6,6 +6,7 @@ object whose `connect()` is the dialler's.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
@@ -15,6 +16,7 @@ from psycopg_pool import AsyncConnectionPool
 from pgmoor._core.connection.managed import ManagedConnection
 from pgmoor._core.dialling.dialler import HostLeft
 from pgmoor._core.reporting.psycopg_logs import WarningsAbout
+from pgmoor._core.util.asynctools import being_cancelled
 
 if TYPE_CHECKING:
     from pgmoor._core.dialling.dialler import Dialler
@@ -35,8 +37,25 @@ class DialAdapter:
 
     async def connect(self, conninfo: str = "", **kwargs: Any) -> ManagedConnection:  # noqa: ARG002
         """Return a connection that the dialler made, by the manager's settings."""
-        conn: ManagedConnection = await self._dialler.dial()
+        try:
+            conn: ManagedConnection = await self._dialler.dial()
+        except asyncio.CancelledError:
+            worker = asyncio.current_task()
+            if worker is not None and being_cancelled():
+                _cancel_until_done(worker)
+            raise
         return conn
+
+
+def _cancel_until_done(worker: asyncio.Task[Any]) -> None:
+    """End one of psycopg_pool's workers, at the end of a program that did not close its manager.
+
+    The worker takes a cancellation for a failed attempt and goes on. `asyncio.run()` cancels it
+    once, and would wait for it for ever.
+    """
+    if not worker.done():
+        worker.cancel()
+        worker.get_loop().call_later(0.01, _cancel_until_done, worker)
 
 
 def make_pool(
