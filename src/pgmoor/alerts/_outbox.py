@@ -15,7 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgmoor._core.reporting.log_fields import fields
-from pgmoor._core.util.asynctools import in_daemon_thread
+from pgmoor._core.util.asynctools import in_daemon_thread, spawn
 from pgmoor._core.util.backoff import delays
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class ChannelQueue:
         self._closing = asyncio.Event()
         self._failing = False
         self._hung: list[threading.Thread] = []
-        self._task = asyncio.create_task(self._run(), name="pgmoor-alerts-send")
+        self._task = spawn(self._run(), "pgmoor-alerts-send")
 
     def put(self, message: Message) -> None:
         """Queue a message without waiting; drop the oldest if the queue is full."""

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from pgmoor._core.reporting.log_fields import fields
+from pgmoor._core.util.asynctools import spawn
 
 from ._messages import Messages
 from ._outbox import Outbox
@@ -44,7 +45,7 @@ class AlertService:
         self._triage = Triage(rules, messages, [host.label for host in settings.hosts])
         self._outbox = Outbox(channels, limits, settings.name)
         self._stream = listeners.stream()  # kept here: listeners hold it weakly
-        self._task = asyncio.create_task(self._run(), name=f"{settings.name}-alerts")
+        self._task = spawn(self._run(), f"{settings.name}-alerts")
 
     async def aclose(self, timeout: float) -> None:
         """Handle the events so far and send what is queued, for up to *timeout* seconds."""

@@ -10,7 +10,7 @@ import anyio
 from psycopg import capabilities, errors, generators, pq, waiting
 
 from pgmoor._core.reporting.log_fields import fields
-from pgmoor._core.util.asynctools import in_daemon_thread
+from pgmoor._core.util.asynctools import in_daemon_thread, spawn
 
 from .abort_timer import abort_after
 from .abortable import ACTIVE, BAD
@@ -30,7 +30,7 @@ async def finish_cancelled(conn: AbortableConnection, gen: PQGen[Any], timeout: 
     a cancellation again on every turn of the loop, and psycopg takes the second one as an order to
     close the connection.
     """
-    task = asyncio.create_task(_finish(conn, gen, timeout), name="pgmoor-cancel-query")
+    task = spawn(_finish(conn, gen, timeout), "pgmoor-cancel-query")
     with anyio.CancelScope(shield=True):
         while not task.done():
             try:
@@ -42,7 +42,7 @@ async def finish_cancelled(conn: AbortableConnection, gen: PQGen[Any], timeout: 
 async def _finish(conn: AbortableConnection, gen: PQGen[Any], timeout: float) -> None:
     try:
         with abort_after(conn, timeout, "its server did not confirm a cancelled query"):
-            request = asyncio.create_task(_request_cancel(conn, timeout), name="pgmoor-cancel")
+            request = spawn(_request_cancel(conn, timeout), "pgmoor-cancel")
             try:
                 await _read_to_end(conn, gen)
             finally:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from pgmoor._core.reporting.log_fields import fields
+from pgmoor._core.util.asynctools import spawn
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -23,6 +25,7 @@ class PoolTasks:
         self._manager = manager
         self._host = host
         self._tasks: set[asyncio.Task[None]] = set()
+        self._context = copy_context()  # of the background, not of the caller who needs one
 
     def __bool__(self) -> bool:
         """Whether any task is running."""
@@ -30,7 +33,7 @@ class PoolTasks:
 
     def spawn(self, work: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
         """Run *work* in a task of its own."""
-        task = asyncio.create_task(work, name=f"pgmoor-{self._host}-{what}")
+        task = spawn(work, f"pgmoor-{self._host}-{what}", self._context)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task

@@ -23,6 +23,11 @@ class Guarded(Instrument):
         for name in METHODS:
             setattr(self, name, self._guard(name, getattr(instrument, name)))
 
+    def mute(self) -> None:
+        """Call it no more."""
+        for name in METHODS:
+            setattr(self, name, _ignore)
+
     def _guard(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any) -> Any:
             try:
@@ -33,6 +38,10 @@ class Guarded(Instrument):
             return outcome if outcome is None else self._guard(name, outcome)
 
         return call
+
+
+def _ignore(*_: Any) -> None:
+    """Do what no instrument does."""
 
 
 class OneMore:

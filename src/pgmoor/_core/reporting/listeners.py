@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from pgmoor._core.util.asynctools import being_cancelled, value_of
+from pgmoor._core.util.asynctools import being_cancelled, spawn, value_of
 
 from .log_fields import fields
 
@@ -36,6 +37,7 @@ class Listener:
         self._ready = asyncio.Event()
         self._closed = False
         self._task: asyncio.Task[None] | None = None
+        self._context = copy_context()  # of the subscriber, not of the first event
         self.dropped: int = 0
 
     @property
@@ -56,7 +58,7 @@ class Listener:
         self._queue.append(event)
         self._ready.set()
         if self._callback and self._task is None:
-            self._task = asyncio.create_task(self._deliver(), name="pgmoor-listener")
+            self._task = spawn(self._deliver(), "pgmoor-listener", self._context)
 
     async def next(self) -> Event | None:
         """Return the next event, or None when the manager is closed and all were delivered."""

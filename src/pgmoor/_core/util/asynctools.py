@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 import threading
 from contextlib import suppress
 from time import monotonic
@@ -13,8 +14,26 @@ import anyio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from contextvars import Context
 
 T = TypeVar("T")
+
+
+def spawn(
+    work: Coroutine[Any, Any, T], name: str, context: Context | None = None
+) -> asyncio.Task[T]:
+    """Start a task that begins in a later turn of the loop, in a copy of *context*.
+
+    `asyncio.create_task()` may begin it at once where the program has set an eager task factory
+    (Python 3.12): inside whoever starts it, and perhaps to its end. Without *context* it is that of
+    the caller; a task that serves many callers must not have the context variables of the first.
+    """
+    loop = asyncio.get_running_loop()
+    own = context.copy() if context is not None else None
+    if sys.version_info >= (3, 12):
+        return asyncio.Task(work, loop=loop, name=name, context=own, eager_start=False)
+    return asyncio.Task(work, loop=loop, name=name, context=own)
+
 
 # Seconds. While hosts are probed in a burst, a name server or a source of passwords is asked for
 # each host once a second, and not once for each dial.
@@ -37,7 +56,7 @@ class SingleFlight(Generic[T]):
         """
         task = self._task
         if task is None or (task.done() and (fresh or monotonic() > self._fresh_until)):
-            task = self._task = asyncio.create_task(self._run(), name=self._name)
+            task = self._task = spawn(self._run(), self._name)
             task.add_done_callback(_retrieve)
         return await asyncio.shield(task)
 
