@@ -106,10 +106,12 @@ class CheckoutQueue:
         deadline = began + timeout
         ends = [instrument.waiting() for instrument in self._instruments]
         waits: Iterator[float] | None = None
+        waited = False
         try:
             while True:
                 if conn is None:
-                    conn = await self._next(deadline, timeout)
+                    conn = await self._next(deadline, timeout, again=waited)
+                    waited = True
                 new = conn.lease == 0
                 if await self._test_and_lend(conn, deadline):
                     break
@@ -147,20 +149,23 @@ class CheckoutQueue:
         await self.feeder.place(pool, conn)
         return False
 
-    async def _next(self, deadline: float, timeout: float) -> ManagedConnection:
-        """Wait in the queue for a connection, unless a new one is ready."""
+    async def _next(self, deadline: float, timeout: float, *, again: bool) -> ManagedConnection:
+        """Wait in the queue for a connection, unless a new one is ready.
+
+        *again*: the caller has waited before, and got one that did not work.
+        """
         if refusal := self._unusable() or self._availability.refusal():
             raise refusal
         pool = self.feeder.pool
         if pool is not None and not self._waiters and not pool.in_line and pool.stocked:
             return await pool.take(PATIENCE)  # which does not wait
         limit = self._settings.max_waiting
-        if limit and len(self.waiting) >= limit:
+        if limit and len(self.waiting) >= limit and not again:
             refused = TooManyRequests(self.figures())
             if self._missing_host(0.0) is None:
                 self._saturation.refused(refused)
             raise refused
-        waiter = self.waiting.add()
+        waiter = self.waiting.add(first=again)
         self.counters.requests_queued += 1
         began = monotonic()
         delay = min(LONGEST_WAIT, deadline - began)  # a number, whatever *timeout* is
@@ -269,15 +274,19 @@ def pool_of(conn: ManagedConnection) -> HostPool:
 
 
 class Checkout:
-    """Lends one connection for an `async with` block."""
+    """Lends one connection for one `async with` block."""
 
-    __slots__ = ("_conn", "_lease", "_queue", "_timeout")
+    __slots__ = ("_conn", "_entered", "_lease", "_queue", "_timeout")
 
     def __init__(self, queue: CheckoutQueue, timeout: float | None) -> None:
         self._queue = queue
         self._timeout = timeout
+        self._entered = False
 
     async def __aenter__(self) -> ManagedConnection:
+        if self._entered:
+            raise RuntimeError("connection() lends one connection, once; call it for each block")
+        self._entered = True
         conn = self._conn = await self._queue.acquire(self._timeout)
         self._lease = conn.lease
         return conn

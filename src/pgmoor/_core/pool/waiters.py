@@ -25,10 +25,12 @@ class WaiterQueue:
     def __len__(self) -> int:
         return len(self.waiters)
 
-    def add(self) -> Waiter:
-        """Add a waiter at the end."""
+    def add(self, *, first: bool = False) -> Waiter:
+        """Add a waiter at the end, or at the front: one who has waited before keeps its place."""
         waiter: Waiter = asyncio.get_running_loop().create_future()
         self.waiters[waiter] = None
+        if first:
+            self.waiters.move_to_end(waiter, last=False)
         self.added += 1
         return waiter
 
