@@ -81,6 +81,7 @@ class Probing:
         """Close all probe connections."""
         for prober in self._probers.values():
             prober.close()
+        self._probers.clear()
 
     async def _watch(self, prober: Prober) -> None:
         with prober.scope:

@@ -44,7 +44,9 @@ class HostTable:
         return len(self._order)
 
     def __iter__(self) -> Iterator[HostState]:
-        return iter([self._states[index] for index in self._order])
+        # A report may be asked for in another thread, while the list changes.
+        found = [self._states.get(index) for index in self._order]
+        return iter([state for state in found if state is not None])
 
     def __getitem__(self, index: int) -> HostState:
         return self._states[index]

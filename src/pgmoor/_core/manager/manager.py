@@ -23,7 +23,7 @@ from pgmoor._core.settings.sizes import Sizes
 from pgmoor._core.settings.tls import warn_of_weak_tls
 from pgmoor._core.settings.validation import check_hooks, check_name, check_open, name_or_number
 from pgmoor._core.util import forking
-from pgmoor._core.util.asynctools import value_of
+from pgmoor._core.util.asynctools import spawn, value_of
 from pgmoor._core.util.secrets import Hidden
 from pgmoor.errors import ConfigError, ManagerClosed, NoHostAvailable, PoolExhausted
 from pgmoor.events import GaveUp, ReconnectFailed
@@ -373,7 +373,7 @@ class ConnectionManager:
             self._closed = True
             limit = self._settings.close_timeout if timeout is None else timeout
             work = self._close(runtime, limit, asyncio.current_task())
-            self._closing = asyncio.create_task(work, name=f"{self.name}-close")
+            self._closing = spawn(work, f"{self.name}-close")
         # It goes on when this caller is cancelled, and a second call waits for it.
         await asyncio.shield(self._closing)
 
@@ -383,9 +383,7 @@ class ConnectionManager:
         deadline = monotonic() + limit
         flushing = None
         if self._alert_service is not None:
-            flushing = asyncio.create_task(
-                self._alert_service.aclose(limit), name=f"{self.name}-flush"
-            )
+            flushing = spawn(self._alert_service.aclose(limit), f"{self.name}-flush")
         runtime.queue.waiting.fail_all(lambda: ManagerClosed(f"{self.name!r} was closed"))
         await runtime.stop(deadline, caller)
         await self._listeners.aclose(max(deadline - monotonic(), 0.1), caller)
@@ -436,8 +434,10 @@ class ConnectionManager:
         assert isinstance(conn, ManagedConnection)
         if conn.holder is None:
             raise ValueError("the connection was given back before")
-        assert self._runtime is not None
-        await self._runtime.queue.release(conn)
+        if self._runtime is None:
+            self._usable()  # raises: this is a forked child
+        else:
+            await self._runtime.queue.release(conn)
 
     async def drain(self) -> None:
         """Renew every connection: idle ones now, held ones when they come back."""
@@ -559,6 +559,14 @@ class ConnectionManager:
         """
 
         def end() -> None:
+            guarded.mute()
+            # Not in the middle of a pass over the list: the next one would miss its call.
+            try:
+                asyncio.get_running_loop().call_soon(remove)
+            except RuntimeError:  # no event loop runs here
+                remove()
+
+        def remove() -> None:
             if guarded in self._instruments:
                 self._instruments.remove(guarded)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,10 @@ from pgmoor._core.failover.host_pools import HostPools
 from pgmoor._core.failover.probing import Probing
 from pgmoor._core.pool.checkout import CheckoutQueue
 from pgmoor._core.reporting.counters import Counters, DialCounter
+from pgmoor._core.reporting.log_fields import fields
 from pgmoor._core.reporting.reporter import Reporter
 from pgmoor._core.state.live import LiveState
+from pgmoor._core.util.asynctools import spawn
 
 from .snapshot import snapshot
 
@@ -30,6 +33,11 @@ if TYPE_CHECKING:
     from pgmoor._core.settings.sizes import Sizes
     from pgmoor.health import Health
     from pgmoor.instruments import Instrument
+
+
+logger = logging.getLogger("pgmoor.manager")
+
+RESTART_AFTER = 1.0  # seconds
 
 
 class Runtime:
@@ -47,6 +55,7 @@ class Runtime:
         self._settings = settings
         self._dials = DialCounter()
         self._task: asyncio.Task[None] | None = None
+        self._stopping = False
         self.live = LiveState(
             settings, Reporter(settings.name, instruments, listeners), instruments
         )
@@ -74,14 +83,31 @@ class Runtime:
         """Begin to look for a host, in the background."""
         self.queue.open()
         self.controller.start()
-        name = f"{self._settings.name}-background"
-        self._task = asyncio.create_task(self._background.run(), name=name)
+        self._run_background()
+
+    def _run_background(self) -> None:
+        if not self._stopping:
+            self._task = spawn(self._background.run(), f"{self._settings.name}-background")
+            self._task.add_done_callback(self._background_ended)
+
+    def _background_ended(self, task: asyncio.Task[None]) -> None:
+        """Start the background tasks again, unless the manager is being closed.
+
+        Something else has cancelled one of them. After a pause: it may be the end of the loop.
+        """
+        if self._stopping:
+            return
+        error = None if task.cancelled() else task.exception()
+        extra = fields("InternalError", self._settings.name, task=task.get_name())
+        logger.error("%s ended; starting it again", task.get_name(), exc_info=error, extra=extra)
+        task.get_loop().call_later(RESTART_AFTER, self._run_background)
 
     async def stop(self, deadline: float, caller: asyncio.Task[Any] | None) -> None:
         """End everything; connections that are held get until *deadline* to come back.
 
         Connections that *caller*, the task that closes, holds itself are not waited for.
         """
+        self._stopping = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task], timeout=max(deadline - monotonic(), 0.1))

@@ -25,9 +25,11 @@ def snapshot(
 ) -> Health:
     """Return the report of an open manager; *empty* is as in `grade()`."""
     status, reason = grade(phase.state, pool, hosts, empty)
+    if phase.serving and not live:
+        status, reason = "fail", "the background tasks have ended"
     return Health(
         live=live,
-        ready=phase.serving and empty is None,
+        ready=live and phase.serving and empty is None,
         status=status,
         state=phase.state.value,
         reason=reason,

@@ -1,0 +1,39 @@
+"""Background tasks that something else has cancelled are reported, and started again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pgmoor import ConnectionManager
+from pgmoor._core.manager import runtime
+from support import until
+
+if TYPE_CHECKING:
+    from pgmoor.testing import Cluster
+
+
+@pytest.mark.parametrize("which", ["failover", "probe", "reconnect", "background"])
+async def test_a_manager_survives_that_its_tasks_are_cancelled(
+    which: str, pair: Cluster, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "RESTART_AFTER", 0.05)
+    async with ConnectionManager(pair.conninfo(), min_size=1) as manager:
+        await manager.wait()
+        for task in asyncio.all_tasks():
+            if task is not asyncio.current_task() and which in task.get_name():
+                task.cancel()
+
+        await until(lambda: not manager.snapshot().live)
+        assert not manager.snapshot().ready
+        await until(lambda: manager.snapshot().ready)
+        await pair[0].kill()
+        await pair[1].promote()
+        async with manager.connection(timeout=10) as conn:
+            assert conn.info.port == pair[1].port
+
+    errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert ["starting it again" in record.getMessage() for record in errors] == [True]
