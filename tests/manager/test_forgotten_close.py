@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -26,17 +27,21 @@ PROGRAMS = {
         "PoolExhausted",
     ),
     "a script without close()": (
-        "    await manager.open()\n"
-        "    await manager.wait_ready()\n"
-        "    raise LookupError('the end')\n",
+        (
+            "    await manager.open()\n"
+            "    await manager.wait_ready()\n"
+            "    raise LookupError('the end')\n"
+        ),
         "LookupError: the end",
     ),
     "Ctrl-C while the pool fills": (
-        "    await manager.open()\n"
-        "    await manager.wait_ready()\n"
-        "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "    os.kill(os.getpid(), signal.SIGINT)\n"
-        "    await asyncio.sleep(60)\n",
+        (
+            "    await manager.open()\n"
+            "    await manager.wait_ready()\n"
+            "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+            "    os.kill(os.getpid(), signal.SIGINT)\n"
+            "    await asyncio.sleep(60)\n"
+        ),
         "KeyboardInterrupt",
     ),
 }
@@ -51,7 +56,8 @@ async def test_a_program_that_forgets_to_close_ends_with_its_own_error(
     conninfo = alone.conninfo().replace("user=postgres", "user=limited")
 
     try:
-        done = subprocess.run(
+        done = await asyncio.to_thread(
+            subprocess.run,
             [sys.executable, "-c", f"{HEAD}{body}\nasyncio.run(main())", conninfo],
             capture_output=True,
             text=True,

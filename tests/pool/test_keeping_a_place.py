@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from pgmoor import ConnectionManager
+from support import until
 
 if TYPE_CHECKING:
     from pgmoor.testing import Cluster
@@ -24,8 +25,7 @@ async def test_a_caller_who_got_a_dead_connection_keeps_its_place(alone: Cluster
         callers = []
         for number in range(5):
             callers.append(asyncio.create_task(caller(number)))
-            while len(manager._runtime.queue.waiting) <= number:  # type: ignore[union-attr]
-                await asyncio.sleep(0)
+            await until(lambda: manager.get_stats()["requests_waiting"] > number)  # noqa: B023
         # It dies on its way to the first of them: after it was found good, before it is tested.
         await manager.putconn(held)
         held.pgconn.finish()
