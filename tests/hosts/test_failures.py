@@ -18,7 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg import errors
 
-from pgmoor.sqlstate import Failure, FailureKind, classify, kind_of_sqlstate, kind_of_text
+from pgmoor._core.hosts.failures import (
+    Failure,
+    FailureKind,
+    classify,
+    kind_of_sqlstate,
+    kind_of_text,
+)
 from pgmoor.testing import Cluster, Node
 
 if TYPE_CHECKING:

@@ -39,5 +39,5 @@ async def test_whoever_waits_and_whoever_returns_may_be_cancelled_in_any_turn(
                 await manager.putconn(conn)
 
             await manager.putconn(await manager.getconn(timeout=1))
-    pool = manager._machine.desk.pool
+    pool = manager._runtime.queue.pool
     assert (pool.used, len(pool.connections)) == (0, 1)

@@ -133,7 +133,7 @@ async def test_no_time_at_all_is_enough_for_an_idle_connection_and_else_an_error
     with pytest.raises(PoolExhausted):
         await manager.getconn(timeout=-1)
     await manager.putconn(conn)
-    await until(lambda: manager._machine.desk.pool.idle == 1)
+    await until(lambda: manager._runtime.queue.pool.idle == 1)
 
     async with manager.connection(timeout=0) as again:
         assert again is conn

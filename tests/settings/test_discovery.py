@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pgmoor._core.hosts.host import Host, Observation, ServerInfo
 
 from pgmoor import ConfigError, ConnectionManager, NoHostAvailable
+from pgmoor._core.hosts.table import HostTable
 from pgmoor.events import Failover, HostsChanged
-from pgmoor.hosts import Facts, Host, HostTable, Observation
 from pgmoor.testing import FaultProxy
 from support import Recorder, Workload, until
 
@@ -69,8 +70,8 @@ async def port_of(manager: ConnectionManager) -> int:
 
 
 def probes(manager: ConnectionManager) -> set[str]:
-    assert manager._machine is not None
-    return {prober.host.label for prober in manager._machine.monitor.probers.values()}
+    assert manager._runtime is not None
+    return {prober.host.label for prober in manager._runtime.probing.probers.values()}
 
 
 # -- the list ------------------------------------------------------------------------------------
@@ -86,7 +87,7 @@ def names(table: HostTable) -> list[str]:
 
 def test_a_host_that_stays_keeps_its_index_and_what_is_known_of_it() -> None:
     table = HostTable(hosts("a", "b"))
-    table.apply(Observation(1, 1.0, 1.1, facts=Facts(in_recovery=False, writable=True)))
+    table.apply(Observation(1, 1.0, 1.1, info=ServerInfo(in_recovery=False, writable=True)))
     known = table[1]
 
     revision = table.revise(hosts("c", "b"))
@@ -202,7 +203,7 @@ async def test_a_preferred_host_may_go_while_its_pool_is_filled(
         registry.hosts = [address(pair[1])]
         await until(lambda: probes(manager) == {address(pair[1])})
 
-        machine = manager._machine
+        machine = manager._runtime
         assert machine is not None
         await until(lambda: not list(machine.steering.left_pools))
         await until(lambda: len(machine.steering.table._states) == 1)
@@ -243,7 +244,7 @@ async def test_of_hosts_whose_dials_failed_nothing_is_left_either(pair: Cluster)
 
     registry = Registry(pair[1])
     async with manager_of(registry, target="any", configure=configure) as manager:
-        machine = manager._machine
+        machine = manager._runtime
         assert machine is not None
         steering = machine.steering
         for _ in range(3):
@@ -285,7 +286,7 @@ async def test_hosts_that_change_again_and_again_leave_nothing_behind(alone: Clu
         await until(lambda: probes(manager) == {address(alone[0])})
         await until(lambda: len(asyncio.all_tasks()) <= before)
 
-        machine = manager._machine
+        machine = manager._runtime
         assert machine is not None
         assert len(machine.steering.table._states) == 1
         assert await port_of(manager) == alone[0].port

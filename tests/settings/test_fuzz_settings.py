@@ -30,7 +30,7 @@ from pgmoor import ConfigError, ConnectionManager
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pgmoor.config import Settings
+    from pgmoor._core.settings.settings import Settings
 
 fuzz = hypothesis_settings(
     max_examples=int(os.environ.get("PGMOOR_FUZZ_EXAMPLES", "100")),
@@ -155,7 +155,7 @@ def check_working(manager: ConnectionManager) -> None:
     found = manager._settings
     assert repr(manager).isprintable()
     assert manager.snapshot().state == "new"
-    assert found.hosts or found.sources.whole
+    assert found.hosts or found.callables.whole
     for host in found.hosts[:3]:
         params = found.params_of(host)
         here = {"host": "/nowhere", "hostaddr": "", "port": 1}

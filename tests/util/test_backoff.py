@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pgmoor
-from pgmoor import backoff
-from pgmoor.backoff import delays, spread
+from pgmoor._core.util import backoff
+from pgmoor._core.util.backoff import delays, spread
 
 bases = st.floats(0.001, 10)
 caps = st.floats(0.001, 60)

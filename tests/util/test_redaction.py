@@ -7,8 +7,16 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from pgmoor.hidden import Hidden, Secrets
-from pgmoor.redact import LONGEST, MASK, PIECE, first_line, pieces_of, redact, secrets_among
+from pgmoor._core.util.redaction import (
+    LONGEST,
+    MASK,
+    PIECE,
+    first_line,
+    pieces_of,
+    redact,
+    secrets_among,
+)
+from pgmoor._core.util.secrets import Hidden, Secrets
 
 
 def redacted(text: str, *secrets: str) -> str:

@@ -154,7 +154,7 @@ async def test_health_is_cheap_and_tells_what_a_probe_needs(
 ) -> None:
     manager = await moor(*pair)
     await manager.wait()
-    await until(lambda: manager._machine.steering.table[1].status.value == "up")
+    await until(lambda: manager._runtime.live.evidence.table[1].status.value == "up")
     best = 1.0
     for _ in range(300):
         began = perf_counter()

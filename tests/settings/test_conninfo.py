@@ -6,16 +6,17 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from pgmoor._core.hosts.host import Host
+from pgmoor._core.settings.host_list import hosts_from, hosts_of
 
 from pgmoor import ConfigError, ConnectionManager
-from pgmoor.conninfo import hosts_from, hosts_of, parse
-from pgmoor.hosts import Host
+from pgmoor._core.settings.conninfo import parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from pgmoor.config import Settings
+    from pgmoor._core.settings.settings import Settings
 
 
 @pytest.fixture(autouse=True)

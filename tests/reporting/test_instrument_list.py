@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pgmoor._core.reporting.instrument_list import METHODS, Guarded
 
-from pgmoor.instruments import METHODS, Guarded, Instrument
+from pgmoor.instruments import Instrument
 
 if TYPE_CHECKING:
     from collections.abc import Callable

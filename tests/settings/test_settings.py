@@ -14,8 +14,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pgmoor import ConfigError, ConnectionManager, Target
-from pgmoor.config import TCP_DEFAULTS, Settings
-from pgmoor.hidden import Secrets
+from pgmoor._core.settings.settings import TCP_DEFAULTS, Settings
+from pgmoor._core.util.secrets import Secrets
 
 if TYPE_CHECKING:
     from pathlib import Path

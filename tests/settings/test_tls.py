@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pgmoor import ConnectionManager, InsecureTransportWarning
-from pgmoor.tls import warn_of_weak_tls
+from pgmoor._core.settings.tls import warn_of_weak_tls
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from sqlalchemy.exc import TimeoutError as QueuePoolTimeout
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from pgmoor import ConnectionManager, PoolExhausted, TooManyRequests
-from pgmoor.sizes import Sizes
+from pgmoor._core.settings.sizes import Sizes
 from servers import MARK, Watched
 from support import until
 
@@ -111,8 +111,8 @@ async def ours(watched: Watched) -> AsyncIterator[Callable[..., Any]]:
 
 async def at_rest(manager: ConnectionManager) -> None:
     """Assert that all counters go back to nothing."""
-    assert manager._machine is not None
-    desk = manager._machine.desk
+    assert manager._runtime is not None
+    desk = manager._runtime.queue
     assert desk.pool is not None
     pool, overflow = desk.pool, desk.pool.overflow
 

@@ -21,6 +21,8 @@ from hypothesis import strategies as st
 
 import log_calls
 from pgmoor import ConnectionManager, NoHostAvailable, events
+from pgmoor._core.reporting.listeners import Listeners
+from pgmoor._core.reporting.log_fields import fields, fields_of
 from pgmoor.events import (
     Connected,
     Event,
@@ -30,15 +32,13 @@ from pgmoor.events import (
     OutageStarted,
     SplitBrain,
 )
-from pgmoor.listeners import Listeners
-from pgmoor.logs import fields, fields_of
 from pgmoor.testing import Cluster
 from support import Recorder, Workload, recorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CANARY = "hunter2-canary"
 KINDS = [kind for kind in vars(events).values() if isinstance(kind, type) and kind is not Event]
 KINDS = [kind for kind in KINDS if issubclass(kind, Event)]

@@ -11,7 +11,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from pgmoor import CommitOutcomeUnknown, ManagedConnection, TooManyRequests
-from pgmoor.connection import managed
+from pgmoor._core.connection.managed import managed
 from support import fill, hold, until
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ async def test_a_notice_on_an_idle_connection_does_not_condemn_it(
     async with manager.connection() as conn:
         await conn.execute("listen chat")
     await alone[0].sql("notify chat, 'hello'")
-    await until(lambda: not conn.quiet())
+    await until(lambda: conn.has_unread())
 
     async with manager.connection() as again:
         assert again is conn
@@ -169,7 +169,7 @@ async def test_idle_connections_are_pinged_one_at_a_time(
     async def spy(self: ManagedConnection, timeout: float) -> None:
         await ping(self, timeout)
         pinged.add(self)
-        at_once.append(sum(c.idle_since > 0 for c in manager._machine.desk.pool.connections))
+        at_once.append(sum(c.idle_since > 0 for c in manager._runtime.queue.pool.connections))
 
     monkeypatch.setattr(ManagedConnection, "ping", spy)
     manager = await moor(*alone, min_size=4, max_size=4, keepalive_interval=0.1)
@@ -187,10 +187,10 @@ async def test_keepalive_replaces_a_dead_connection_without_traffic(
     dead, alive = await fill(manager, 2)
     dead.abort("test", "cut by the test")
 
-    await until(lambda: dead not in manager._machine.desk.pool.connections, timeout=5)
+    await until(lambda: dead not in manager._runtime.queue.pool.connections, timeout=5)
     await until(lambda: manager.get_stats()["pool_size"] == 2, timeout=5)
 
-    assert alive in manager._machine.desk.pool.connections
+    assert alive in manager._runtime.queue.pool.connections
 
 
 async def test_drain_renews_idle_connections_now_and_held_ones_on_return(

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pgmoor._core.hosts.host import Host, HostState, Observation, ServerInfo
+from pgmoor._core.hosts.probe_pace import Situation, pace
+from pgmoor._core.hosts.rules import FailoverRules, Target
 
+from pgmoor._core.hosts.decision import Action, Decision, Reason, decide
+from pgmoor._core.hosts.failures import Failure, FailureKind
+from pgmoor._core.hosts.table import HostTable
 from pgmoor.health import Role, Status
-from pgmoor.hosts import Facts, Host, HostState, HostTable, Observation
-from pgmoor.policy import Action, Decision, Reason, Rules, Situation, Target, decide, pace
-from pgmoor.sqlstate import Failure, FailureKind
 from render_decisions import PAGE, render, shown_on
 
 NOW = 1000.0
@@ -29,7 +32,7 @@ class Seen:
     """What was observed of one host, oldest first, and how the page says it."""
 
     words: str
-    outcomes: tuple[tuple[float, Facts | FailureKind], ...] = ()  # asked so many seconds ago
+    outcomes: tuple[tuple[float, ServerInfo | FailureKind], ...] = ()  # asked so many seconds ago
 
     def __str__(self) -> str:
         return self.words
@@ -38,14 +41,14 @@ class Seen:
         return [observation(host, NOW - ago, outcome) for ago, outcome in self.outcomes]
 
 
-def observation(host: int, asked_at: float, outcome: Facts | FailureKind) -> Observation:
-    if isinstance(outcome, Facts):
-        return Observation(host, asked_at, asked_at + 0.001, facts=outcome)
+def observation(host: int, asked_at: float, outcome: ServerInfo | FailureKind) -> Observation:
+    if isinstance(outcome, ServerInfo):
+        return Observation(host, asked_at, asked_at + 0.001, info=outcome)
     failure = Failure(outcome, outcome.value)
     return Observation(host, asked_at, asked_at + 0.001, failure=failure)
 
 
-def answered(words: str, facts: Facts, ago: float, steady: float) -> Seen:
+def answered(words: str, facts: ServerInfo, ago: float, steady: float) -> Seen:
     if ago != 0.05:
         words += f", {ago:g} s ago"
     elif steady != 60:
@@ -60,29 +63,29 @@ def primary(
     words = f"primary, timeline {timeline}"
     if system != SYSTEM:
         words += ", other cluster"
-    facts = Facts(in_recovery=False, writable=True, timeline=timeline, system_id=system)
+    facts = ServerInfo(in_recovery=False, writable=True, timeline=timeline, system_id=system)
     return answered(words, facts, ago, steady)
 
 
 def another_primary(timeline: int = 1, *, steady: float = 60) -> Seen:
     """Return what is seen of a second server that was promoted on the same timeline."""
-    facts = Facts(False, True, timeline, SYSTEM, started="later")
+    facts = ServerInfo(False, True, timeline, SYSTEM, started="later")
     return answered(f"another primary, timeline {timeline}", facts, 0.05, steady)
 
 
 def read_only_primary(timeline: int = 1) -> Seen:
-    facts = Facts(in_recovery=False, writable=False, timeline=timeline, system_id=SYSTEM)
+    facts = ServerInfo(in_recovery=False, writable=False, timeline=timeline, system_id=SYSTEM)
     return answered(f"read-only primary, timeline {timeline}", facts, 0.05, 60)
 
 
 def standby(timeline: int = 1, *, ago: float = 0.05, steady: float = 60) -> Seen:
-    facts = Facts(in_recovery=True, writable=False, timeline=timeline, system_id=SYSTEM)
+    facts = ServerInfo(in_recovery=True, writable=False, timeline=timeline, system_id=SYSTEM)
     return answered(f"standby, timeline {timeline}", facts, ago, steady)
 
 
 def writable(*, ago: float = 0.05, steady: float = 60) -> Seen:
     """Return what is seen of a pooler or a multi-writer database, which has no roles."""
-    return answered("writable, role unknown", Facts(writable=True), ago, steady)
+    return answered("writable, role unknown", ServerInfo(writable=True), ago, steady)
 
 
 def failed(was: Seen, kind: FailureKind, words: str, *, ago: float = 0.05) -> Seen:
@@ -175,7 +178,7 @@ class Case:
         since = None if self.searching is None else NOW - self.searching
         return decide(
             self.table(),
-            Rules(**self.rules),
+            FailoverRules(**self.rules),
             self.current,
             since,
             NOW,
@@ -805,23 +808,23 @@ def test_each_case_is_there_once() -> None:
 
 TIMELINES_SEEN = st.sampled_from([1, 2, 3])
 primaries = st.builds(
-    Facts,
+    ServerInfo,
     in_recovery=st.just(False),
     writable=st.booleans(),
     timeline=TIMELINES_SEEN,
     system_id=st.sampled_from([SYSTEM, SYSTEM, SYSTEM, OTHER_SYSTEM]),
 )
 standbys = st.builds(
-    Facts,
+    ServerInfo,
     in_recovery=st.just(True),
     writable=st.just(False),
     timeline=TIMELINES_SEEN,
     system_id=st.just(SYSTEM),
     lag=st.none() | st.floats(0, 100),
 )
-plain = st.builds(Facts, writable=st.sampled_from([True, True, False, None]))
+plain = st.builds(ServerInfo, writable=st.sampled_from([True, True, False, None]))
 any_facts = st.builds(
-    Facts,
+    ServerInfo,
     in_recovery=st.none() | st.booleans(),
     writable=st.none() | st.booleans(),
     timeline=st.none() | TIMELINES_SEEN,
@@ -840,7 +843,7 @@ class World:
 
     table: HostTable
     seen: list[Observation]
-    rules: Rules
+    rules: FailoverRules
     current: int | None
     since: float | None
     failback_now: bool
@@ -867,7 +870,7 @@ class World:
 
     def newest_claim(self, state: HostState) -> int:
         """Return the newest timeline on which a server of the host's cluster was ever seen."""
-        facts = [item.facts for item in self.seen if item.facts]
+        facts = [item.info for item in self.seen if item.info]
         return max(
             (
                 item.timeline
@@ -897,7 +900,7 @@ def worlds(draw: st.DrawFn, *, in_use: bool | None = None) -> World:
     return World(
         table,
         seen,
-        Rules(
+        FailoverRules(
             target=draw(st.sampled_from(Target)),
             failback=draw(st.sampled_from(["auto", "manual"])),
             failback_after=draw(st.sampled_from([0.0, 1.0, 30.0])),

@@ -112,7 +112,7 @@ async def test_one_that_does_not_fit_is_reported_and_the_server_not_hammered(
 async def test_one_that_ceases_to_fit_is_asked_for_slowly_by_probe_and_pool_together(
     front: TlsFront, files: Files, moor: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("gate.SLOW_DELAY", "dial.SLOW_DELAY", "policy.REJECTED_INTERVAL"):
+    for name in ("gate.RETRY_INTERVAL", "dial.RETRY_INTERVAL", "policy.REJECTED_INTERVAL"):
         monkeypatch.setattr(f"pgmoor.{name}", 1.5)  # seconds, instead of 5
     manager = await moor(front, kwargs=files.kwargs)
     await fill(manager, 4)

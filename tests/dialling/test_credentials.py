@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from pgmoor import ConfigError, ConnectionManager, NoHostAvailable, gate, shared
-from pgmoor.gate import SLOW_DELAY
-from pgmoor.shared import KEPT_FOR
+from pgmoor import ConfigError, ConnectionManager, NoHostAvailable
+from pgmoor._core.dialling import login_throttle as gate
+from pgmoor._core.dialling.login_throttle import RETRY_INTERVAL
+from pgmoor._core.util import asynctools as shared
+from pgmoor._core.util.asynctools import KEPT_FOR
 from pgmoor.testing import Cluster, FaultProxy
 from support import fill, until
 
@@ -193,7 +195,7 @@ async def test_an_open_pool_does_not_hammer_either(server: Node) -> None:
 
 async def test_a_corrected_password_is_found_out(server: Node) -> None:
     vault = Vault("second")
-    async with manager_of(server, password=vault.ask, timeout=SLOW_DELAY + 10) as manager:
+    async with manager_of(server, password=vault.ask, timeout=RETRY_INTERVAL + 10) as manager:
         await until(lambda: manager.snapshot().hosts[0].status == "rejected")
         await server.sql("alter role app password 'second'")
 
@@ -203,12 +205,12 @@ async def test_a_corrected_password_is_found_out(server: Node) -> None:
 async def test_who_gets_in_takes_the_others_along(
     server: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gate, "SLOW_DELAY", 2.0)
+    monkeypatch.setattr(gate, "RETRY_INTERVAL", 2.0)
     vault = Vault("first")
     async with manager_of(server, password=vault.ask, min_size=3, max_size=3) as manager:
         await until(lambda: manager.snapshot().pool.size == 3)
         await server.sql("alter role app password 'second'")
-        machine = manager._machine
+        machine = manager._runtime
         assert machine is not None
         assert machine.desk.pool is not None
         for conn in tuple(machine.desk.pool.connections):  # the probe keeps its own

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from pgmoor import shared
-from pgmoor.shared import Shared
+from pgmoor._core.util import asynctools as shared
+from pgmoor._core.util.asynctools import SingleFlight
 
 
 class Source:
@@ -26,28 +26,28 @@ class Source:
 
 async def test_all_who_ask_at_once_share_one_answer() -> None:
     source = Source()
-    answer = Shared(source.fetch, "fetch")
+    answer = SingleFlight(source.fetch, "fetch")
     tasks = [asyncio.create_task(answer.get()) for _ in range(5)]
     await asyncio.sleep(0)
     source.ready.set()
 
     assert await asyncio.gather(*tasks) == [1] * 5
     assert await answer.get() == 1
-    assert await answer.get(anew=True) == 2
+    assert await answer.get(fresh=True) == 2
 
 
 async def test_an_answer_grows_old(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared, "KEPT_FOR", -1.0)
     source = Source()
     source.ready.set()
-    answer = Shared(source.fetch, "fetch")
+    answer = SingleFlight(source.fetch, "fetch")
 
     assert [await answer.get() for _ in range(3)] == [1, 2, 3]
 
 
 async def test_who_gives_up_leaves_the_work_to_the_next() -> None:
     source = Source()
-    answer = Shared(source.fetch, "fetch")
+    answer = SingleFlight(source.fetch, "fetch")
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
             await answer.get()
@@ -60,7 +60,7 @@ async def test_a_failure_is_not_kept() -> None:
     source = Source()
     source.ready.set()
     source.error = OSError("no")
-    answer = Shared(source.fetch, "fetch")
+    answer = SingleFlight(source.fetch, "fetch")
     with pytest.raises(OSError, match="no"):
         await answer.get()
     source.error = None
@@ -71,11 +71,11 @@ async def test_a_failure_is_not_kept() -> None:
 async def test_a_failure_is_not_kept_for_as_long_as_the_answer_before_it() -> None:
     source = Source()
     source.ready.set()
-    answer = Shared(source.fetch, "fetch")
+    answer = SingleFlight(source.fetch, "fetch")
     await answer.get()
     source.error = OSError("no")
     with pytest.raises(OSError, match="no"):
-        await answer.get(anew=True)
+        await answer.get(fresh=True)
     source.error = None
 
     assert await answer.get() == 3
@@ -86,7 +86,7 @@ async def test_a_failure_that_nobody_waited_for_is_not_reported_as_forgotten() -
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
     source = Source()
     source.error = OSError("no")
-    answer = Shared(source.fetch, "fetch")
+    answer = SingleFlight(source.fetch, "fetch")
     asker = asyncio.create_task(answer.get())
     await asyncio.sleep(0)
     asker.cancel()
@@ -100,7 +100,7 @@ async def test_a_failure_that_nobody_waited_for_is_not_reported_as_forgotten() -
 
 
 async def test_what_is_under_way_can_be_ended() -> None:
-    answer = Shared(Source().fetch, "fetch")
+    answer = SingleFlight(Source().fetch, "fetch")
     asker = asyncio.create_task(answer.get())
     await asyncio.sleep(0)
     answer.cancel()

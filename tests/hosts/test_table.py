@@ -7,22 +7,23 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pgmoor._core.hosts.host import Host, HostState, Observation, ServerInfo, was_replaced
 
+from pgmoor._core.hosts.failures import Failure, FailureKind
+from pgmoor._core.hosts.table import HostTable
 from pgmoor.health import Role, Status
-from pgmoor.hosts import Facts, Host, HostState, HostTable, Observation, was_replaced
-from pgmoor.sqlstate import Failure, FailureKind
 
 SYSTEM = 7
-PRIMARY = Facts(in_recovery=False, writable=True, timeline=1, system_id=SYSTEM)
-STANDBY = Facts(in_recovery=True, writable=False, timeline=1, system_id=SYSTEM, lag=0.5)
+PRIMARY = ServerInfo(in_recovery=False, writable=True, timeline=1, system_id=SYSTEM)
+STANDBY = ServerInfo(in_recovery=True, writable=False, timeline=1, system_id=SYSTEM, lag=0.5)
 
 
 def table_of(count: int = 1) -> HostTable:
     return HostTable([Host(index, f"db{index + 1}", 5432) for index in range(count)])
 
 
-def told(asked_at: float, facts: Facts, *, host: int = 0) -> Observation:
-    return Observation(host, asked_at, asked_at + 0.01, facts=facts)
+def told(asked_at: float, facts: ServerInfo, *, host: int = 0) -> Observation:
+    return Observation(host, asked_at, asked_at + 0.01, info=facts)
 
 
 def failed(asked_at: float, kind: FailureKind, *, host: int = 0) -> Observation:
@@ -74,7 +75,7 @@ def test_an_answer_says_all_that_is_known() -> None:
 
 
 def test_a_server_that_cannot_say_what_it_is_has_no_role() -> None:
-    state = after(told(10, Facts(writable=True)))
+    state = after(told(10, ServerInfo(writable=True)))
 
     assert (state.status, state.role, state.writable) == (Status.UP, Role.UNKNOWN, True)
 
@@ -95,7 +96,7 @@ def test_a_host_is_steady_since_it_first_answered_the_same() -> None:
     ],
     ids=["role", "writable", "timeline", "a restart"],
 )
-def test_an_answer_that_differs_makes_it_steady_anew(change: Facts) -> None:
+def test_an_answer_that_differs_makes_it_steady_anew(change: ServerInfo) -> None:
     state = after(told(10, PRIMARY), told(11, change))
 
     assert (state.since, state.steady_since) == (10.01, 11.01)
@@ -248,7 +249,7 @@ def test_a_primary_older_than_a_standby_is_stale() -> None:
 def test_what_a_host_said_is_as_old_as_its_last_answer() -> None:
     state = after(told(10, PRIMARY), failed(11, FailureKind.TIMEOUT))
 
-    assert (state.asked_at, state.heard_at) == (11, 10)
+    assert (state.asked_at, state.answered_at) == (11, 10)
 
 
 @pytest.mark.parametrize(
@@ -265,7 +266,7 @@ def test_what_a_host_said_is_as_old_as_its_last_answer() -> None:
     ],
 )
 def test_a_primary_that_has_another_timeline_is_another_server(
-    then: Facts | FailureKind, replaced: bool
+    then: ServerInfo | FailureKind, replaced: bool
 ) -> None:
     table = table_of()
     table.apply(told(10, PRIMARY))
@@ -320,7 +321,7 @@ def test_adopting_a_host_that_does_not_name_its_cluster_changes_nothing() -> Non
     table.apply(told(10, PRIMARY, host=0))
     table.adopt(0)
 
-    table.apply(told(10, Facts(writable=True), host=1))
+    table.apply(told(10, ServerInfo(writable=True), host=1))
     table.adopt(1)
 
     assert table.system_id == SYSTEM
@@ -329,7 +330,7 @@ def test_adopting_a_host_that_does_not_name_its_cluster_changes_nothing() -> Non
 # -- what always holds --------------------------------------------------------------------------
 
 any_facts = st.builds(
-    Facts,
+    ServerInfo,
     in_recovery=st.none() | st.booleans(),
     writable=st.none() | st.booleans(),
     timeline=st.none() | st.integers(1, 4),
@@ -340,8 +341,8 @@ histories = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 20), outcomes),
 many = settings(max_examples=200, deadline=None)
 
 
-def seen(host: int, asked_at: float, outcome: Facts | FailureKind) -> Observation:
-    if isinstance(outcome, Facts):
+def seen(host: int, asked_at: float, outcome: ServerInfo | FailureKind) -> Observation:
+    if isinstance(outcome, ServerInfo):
         return told(asked_at, outcome, host=host)
     return failed(asked_at, outcome, host=host)
 
@@ -349,7 +350,7 @@ def seen(host: int, asked_at: float, outcome: Facts | FailureKind) -> Observatio
 @many
 @given(histories)
 def test_older_observations_never_overwrite_newer_ones(
-    history: list[tuple[int, int, Facts | FailureKind]],
+    history: list[tuple[int, int, ServerInfo | FailureKind]],
 ) -> None:
     table = table_of(4)
     for step in history:
@@ -364,7 +365,7 @@ def test_older_observations_never_overwrite_newer_ones(
 @many
 @given(histories)
 def test_the_newest_timeline_only_grows(
-    history: list[tuple[int, int, Facts | FailureKind]],
+    history: list[tuple[int, int, ServerInfo | FailureKind]],
 ) -> None:
     table = table_of(4)
     for step in history:
@@ -379,7 +380,7 @@ def test_the_newest_timeline_only_grows(
 @many
 @given(histories)
 def test_an_observation_changes_one_host_only(
-    history: list[tuple[int, int, Facts | FailureKind]],
+    history: list[tuple[int, int, ServerInfo | FailureKind]],
 ) -> None:
     table = table_of(4)
     for step in history:
@@ -393,7 +394,7 @@ def test_an_observation_changes_one_host_only(
 @many
 @given(histories)
 def test_a_state_does_not_contradict_itself(
-    history: list[tuple[int, int, Facts | FailureKind]],
+    history: list[tuple[int, int, ServerInfo | FailureKind]],
 ) -> None:
     table = table_of(4)
     for step in history:

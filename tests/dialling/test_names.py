@@ -13,7 +13,7 @@ import pytest
 from psycopg import errors
 
 from pgmoor import ConnectionManager, NoHostAvailable
-from pgmoor.resolve import needs_resolving, resolve
+from pgmoor._core.dialling.dns import needs_resolving, resolve
 from pgmoor.testing import Cluster, FaultProxy
 from support import until
 
