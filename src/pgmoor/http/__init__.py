@@ -1,7 +1,7 @@
-"""Answers over HTTP for any framework: a health report, and a request that got no connection.
+"""HTTP responses for any framework: a health report, and a request that gets no connection.
 
 ```python
-answer = health_response(await manager.health(), request.headers.get("accept"))
+response = health_response(await manager.health(), request.headers.get("accept"))
 ```
 """
 

@@ -1,7 +1,7 @@
-"""A `Health` report as an HTTP answer: status codes, and the shapes in common use. Pure.
+"""A `Health` report as an HTTP response: status codes, and the formats in common use. Pure.
 
-The shapes are those of draft-inadarei-api-health-check-06, of Spring Boot's actuator and of
-MicroProfile Health. A liveness answer tells of the manager's own tasks only, in each of them.
+The formats are draft-inadarei-api-health-check-06, Spring Boot's actuator, MicroProfile Health,
+plain JSON and plain text. In each, a liveness response covers the manager's own tasks only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Check = Literal["ready", "live"]
 
-# Spring keeps this status for what was taken out of service on purpose, or is not in service yet.
+# Spring's status for what is not in service yet, or was taken out of service on purpose.
 OUT_OF_SERVICE = frozenset({State.NEW.value, State.STARTING.value, State.CLOSED.value})
 
 
@@ -35,49 +35,57 @@ def health_response(
     check: Check = "ready",
     details: bool = False,
 ) -> Response:
-    """Return the HTTP answer to a readiness or liveness check: 200 or 503.
+    """Return the HTTP response to a readiness or liveness check: 200 or 503.
 
     Args:
         health: The report, from `health()` or `snapshot()` of a manager.
-        accept: The request's Accept header. It chooses between health+json, json, text and spring;
-            without it the answer is health+json.
+        accept: The request's Accept header, which selects health+json, json, text or spring.
+            Without it the format is health+json.
         format: health+json, json, text, spring or microprofile, whatever the header says.
-        check: ready asks whether to send requests; live asks whether to restart the program, which
-            never depends on the database.
-        details: Whether the answer shows hosts, figures and the texts of errors.
+        check: "ready" asks whether to send requests. "live" asks whether to restart the program;
+            it never depends on the database.
+        details: Whether to include hosts, figures and error texts. Without them the response is
+            safe to expose publicly.
 
     Raises:
-        ValueError: There is no such format or check.
+        ValueError: *format* or *check* is unknown.
     """
     chosen = negotiate(accept) if format is None else format
     if chosen not in TYPES:
-        raise ValueError(f"there is no format {chosen!r}; there are {', '.join(TYPES)}")
+        raise ValueError(f"unknown format {chosen!r}; use one of {', '.join(TYPES)}")
     if check not in get_args(Check):
-        raise ValueError(f"there is no check {check!r}; there are ready and live")
+        raise ValueError(f"unknown check {check!r}; use ready or live")
     good = health.ready if check == "ready" else health.live
-    body = _SHAPES[chosen](health, check, details)
+    body = _FORMATTERS[chosen](health, check, details)
     text = body if isinstance(body, str) else json.dumps(body)
     return Response(
         OK if good else UNAVAILABLE,
         TYPES[chosen],
-        text.encode(errors="backslashreplace"),  # a host's name may hold what is no character
-        # A cache must not keep it: it is true for this instant.
+        text.encode(errors="backslashreplace"),  # a host's name may hold lone surrogates
+        # It describes this instant, so a cache must not keep it.
         {"Content-Type": TYPES[chosen], "Cache-Control": "no-store", "Vary": "Accept"},
     )
 
 
-# -- draft-inadarei-api-health-check ---------------------------------------------------------------
+def _status(health: Health, check: Check) -> str:
+    """Return pass, warn or fail."""
+    if check == "ready":
+        return health.status
+    return "pass" if health.live else "fail"
+
+
+def _known(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _health_json(health: Health, check: Check, details: bool) -> dict[str, Any]:
-    live = "pass" if health.live else "fail"
-    status = health.status if check == "ready" else live
+    status = _status(health, check)
     shown: dict[str, Any] = {"status": status}
     if not details:
         return shown
     shown |= {"serviceId": health.name, "notes": [f"{health.state} for {health.since:.1f} s"]}
     if check == "live":
-        return {**shown, "description": "the tasks that keep connections to PostgreSQL"}
+        return {**shown, "description": "the manager's background tasks"}
     if status != "pass":
         shown["output"] = health.reason
     return {
@@ -98,19 +106,20 @@ def _host_check(health: Health, host: HostHealth) -> dict[str, Any]:
     if host.status != Status.UNKNOWN.value:
         shown["status"] = "pass" if usable else "fail"
     if host.age is not None:
-        shown["time"] = _instant(health.at - host.age)
+        shown["time"] = _timestamp(health.at - host.age)
     if not usable and host.status != Status.UNKNOWN.value:
         shown["output"] = host.failure or ("stale" if host.stale else host.status)
-    rest = {
-        "role": host.role,
-        "writable": host.writable,
-        "timeline": host.timeline,
-        "lag": host.lag,
-        "current": host.current,
-        "stale": host.stale,
-        "pooled": host.pooled,
-    }
-    return shown | {key: value for key, value in rest.items() if value is not None}
+    return shown | _known(
+        {
+            "role": host.role,
+            "writable": host.writable,
+            "timeline": host.timeline,
+            "lag": host.lag,
+            "current": host.current,
+            "stale": host.stale,
+            "pooled": host.pooled,
+        }
+    )
 
 
 def _pool_checks(health: Health) -> dict[str, Any]:
@@ -119,7 +128,7 @@ def _pool_checks(health: Health) -> dict[str, Any]:
         "componentId": health.name,
         "componentType": "component",
         "status": "warn" if pool.saturated else "pass",
-        "time": _instant(health.at),
+        "time": _timestamp(health.at),
     }
     if pool.saturated:
         common["output"] = SATURATED
@@ -132,17 +141,14 @@ def _pool_checks(health: Health) -> dict[str, Any]:
     }
 
 
-def _instant(at: float) -> str:
+def _timestamp(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
 
 
-# -- Spring Boot's actuator ------------------------------------------------------------------------
-
-
 def _spring(health: Health, check: Check, details: bool) -> dict[str, Any]:
-    """Return a tree whose every status is the worst of those below, as Spring's aggregator has it.
+    """Return Spring's tree: each status is the worst one below it.
 
-    A standby that is down does not make the whole DOWN, so the hosts stand in the details.
+    Hosts are details and not components: a standby that is down must not make the whole DOWN.
     """
     if check == "live":
         status = "UP" if health.live else "DOWN"
@@ -160,44 +166,32 @@ def _spring(health: Health, check: Check, details: bool) -> dict[str, Any]:
             "since": round(health.since, 3),
             "reason": health.reason,
             "pool": asdict(health.pool),
-            "hosts": [_present(asdict(host)) for host in health.hosts],
+            "hosts": [_known(asdict(host)) for host in health.hosts],
         }
     return {"status": status, "components": component}
 
 
-def _present(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
-
-
-# -- MicroProfile Health ---------------------------------------------------------------------------
-
-
 def _microprofile(health: Health, check: Check, details: bool) -> dict[str, Any]:
-    """Return one check: the whole is UP when all checks are, so a standby that is down is none.
+    """Return one check, with the hosts in its data: strings, numbers and booleans, one level deep.
 
-    It stands in the data, which are texts, numbers and truth values, one level deep.
+    Hosts are not checks of their own: a standby that is down must not make the whole DOWN.
     """
     good = health.ready if check == "ready" else health.live
     status = "UP" if good else "DOWN"
-    shown: dict[str, Any] = {"name": "database" if check == "ready" else "manager"}
-    shown["status"] = status
+    name = "database" if check == "ready" else "manager"
+    shown: dict[str, Any] = {"name": name, "status": status}
     if details:
-        shown["data"] = {"name": health.name, "state": health.state}
-        shown["data"]["since"] = round(health.since, 3)
-    if details and check == "ready":
-        shown["data"]["reason"] = health.reason
-        shown["data"] |= {f"pool_{name}": value for name, value in asdict(health.pool).items()}
-        lines = {f"host_{place}": host_line(host) for place, host in enumerate(health.hosts, 1)}
-        shown["data"] |= lines
+        data = {"name": health.name, "state": health.state, "since": round(health.since, 3)}
+        if check == "ready":
+            data["reason"] = health.reason
+            data |= {f"pool_{figure}": value for figure, value in asdict(health.pool).items()}
+            data |= {f"host_{number}": host_line(h) for number, h in enumerate(health.hosts, 1)}
+        shown["data"] = data
     return {"status": status, "checks": [shown]}
 
 
-# -- plain text and plain JSON ---------------------------------------------------------------------
-
-
 def _text(health: Health, check: Check, details: bool) -> str:
-    live = "pass" if health.live else "fail"
-    status = health.status if check == "ready" else live
+    status = _status(health, check)
     if not details:
         return f"{status}\n"
     about = f"{health.name}: {health.state} for {health.since:.1f} s"
@@ -208,7 +202,7 @@ def _text(health: Health, check: Check, details: bool) -> str:
 
 
 def host_line(host: HostHealth) -> str:
-    """Return all that is known of a host in a line."""
+    """Return everything known about a host, in one line."""
     words = [str(host)]
     if host.status == Status.UP.value:
         words += ["in use"] * host.current + ["behind a pooler"] * (host.pooled is True)
@@ -227,7 +221,7 @@ def _json(health: Health, check: Check, details: bool) -> dict[str, Any]:
     return {"live": health.live} | ({"name": health.name} if details else {})
 
 
-_SHAPES: dict[Format, Callable[[Health, Check, bool], dict[str, Any] | str]] = {
+_FORMATTERS: dict[Format, Callable[[Health, Check, bool], dict[str, Any] | str]] = {
     "health+json": _health_json,
     "json": _json,
     "text": _text,

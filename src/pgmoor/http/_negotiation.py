@@ -1,4 +1,4 @@
-"""Which format of a health report a request gets, by its Accept header (RFC 9110, 12.5.1). Pure."""
+"""The format of a health report, from the Accept header of a request (RFC 9110, 12.5.1). Pure."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ TYPES: dict[Format, str] = {
     "json": "application/json",
     "text": "text/plain; charset=utf-8",
     "spring": "application/vnd.spring-boot.actuator.v3+json",
-    "microprofile": "application/json",  # it has no type of its own, so no header asks for it
+    "microprofile": "application/json",  # it has no type of its own, so no header can ask for it
 }
-OFFERED: tuple[Format, ...] = ("health+json", "json", "text", "spring")  # by preference
+# What a header can ask for, the preferred one first.
+OFFERED: tuple[Format, ...] = ("health+json", "json", "text", "spring")
 
 
 def negotiate(accept: str | None) -> Format:
-    """Return the format that an Accept header asks for; health+json when it asks for none of ours.
+    """Return the format that an Accept header asks for; health+json if it asks for none of these.
 
-    No request is refused for its header, as RFC 9110 allows: an orchestrator would take the refusal
-    for a failed check.
+    No header is refused (RFC 9110 allows that): an orchestrator would count a 406 as a failed
+    check.
     """
     chosen, best = OFFERED[0], (0.0, 0)
     ranges = [_media_range(item) for item in (accept or "").split(",")]
@@ -48,7 +49,7 @@ def _media_range(item: str) -> tuple[str, float]:
 
 
 def _preference(kind: str, ranges: list[tuple[str, float]]) -> tuple[float, int]:
-    """Return the weight of a media type, and how exactly it was named, which decides a tie."""
+    """Return the weight of a media type, and how exactly the header names it, to break ties."""
     names = ("*/*", f"{kind.partition('/')[0]}/*", kind)
     found = [(names.index(name), weight) for name, weight in ranges if name in names]
     if not found:

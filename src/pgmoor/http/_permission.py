@@ -1,22 +1,21 @@
-"""Whether a request may see what is not for everybody."""
+"""Whether a request may see hosts, figures and error texts."""
 
 from __future__ import annotations
 
 import inspect
 from typing import TYPE_CHECKING, TypeVar
 
+R = TypeVar("R")
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-R = TypeVar("R")
+    Permission = bool | Callable[[R], bool | Awaitable[bool]]
 
 
-async def is_allowed(
-    permission: bool | Callable[[R], bool | Awaitable[bool]],
-    request: R,
-) -> bool:
-    """Return *permission*, or what it returns for *request* where it is a function."""
+async def is_allowed(permission: Permission[R], request: R) -> bool:
+    """Return *permission*, or what it returns for *request* if it is a function."""
     if not callable(permission):
         return permission
-    answer = permission(request)
-    return bool(await answer if inspect.isawaitable(answer) else answer)
+    allowed = permission(request)
+    return bool(await allowed if inspect.isawaitable(allowed) else allowed)

@@ -1,4 +1,4 @@
-"""An HTTP answer that belongs to no framework."""
+"""An HTTP response that belongs to no framework."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ UNAVAILABLE = 503
 
 
 class Response(NamedTuple):
-    """An HTTP answer for any framework: status code, content type, body and all headers."""
+    """An HTTP response for any framework. `headers` includes Content-Type."""
 
     status_code: int
     content_type: str

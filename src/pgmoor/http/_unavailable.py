@@ -1,4 +1,4 @@
-"""The answer to a request that got no connection."""
+"""The response to a request that gets no connection."""
 
 from __future__ import annotations
 
@@ -6,22 +6,26 @@ from pgmoor.errors import ManagerClosed, NoHostAvailable, PoolExhausted, TooMany
 
 from ._response import UNAVAILABLE, Response
 
-# These say that there is no connection now. All other errors are the application's.
-UNAVAILABLE_ERRORS = (PoolExhausted, TooManyRequests, NoHostAvailable, ManagerClosed)
+# Seconds. A full pool has room as soon as a request ends; after a failover a host is usually in use
+# within a few seconds.
+RETRY_AFTER: dict[type[Exception], int] = {
+    PoolExhausted: 1,
+    TooManyRequests: 1,
+    NoHostAvailable: 5,
+    ManagerClosed: 5,
+}
+UNAVAILABLE_ERRORS = tuple(RETRY_AFTER)  # all other errors are the application's
 
-# Seconds. A full pool has room when a request has ended; a host is found within a second or so of
-# its return.
-RETRY_AFTER = {PoolExhausted: 1, TooManyRequests: 1, NoHostAvailable: 5, ManagerClosed: 5}
+MAX_CAUSES = 8  # wrapped errors to look through; a chain may be a loop
 
-MAX_CAUSES = 8  # wrapped errors that are looked through; it also ends a chain that is a loop
-
-_BODY = b'{"detail": "The database is not available just now."}'
+_BODY = b'{"detail": "The database is temporarily unavailable."}'
 
 
 def unavailable_cause(error: BaseException | None) -> Exception | None:
-    """Return the one of `UNAVAILABLE_ERRORS` that *error* is or wraps, as SQLAlchemy's errors do.
+    """Return the error that means "no connection": *error*, or one that it wraps as its cause.
 
-    None if there is none: the error is the application's.
+    Such errors are `PoolExhausted`, `TooManyRequests`, `NoHostAvailable` and `ManagerClosed`.
+    SQLAlchemy, for one, wraps them. None if there is no such error.
     """
     for _ in range(MAX_CAUSES):
         if error is None or isinstance(error, UNAVAILABLE_ERRORS):
@@ -30,19 +34,15 @@ def unavailable_cause(error: BaseException | None) -> Exception | None:
     return None
 
 
-def retry_after(error: Exception) -> int:
-    """Return the seconds after which it is worth trying again."""
-    return next(seconds for kind, seconds in RETRY_AFTER.items() if isinstance(error, kind))
-
-
 def unavailable_response(error: Exception) -> Response:
-    """Return 503 with Retry-After, for one of `UNAVAILABLE_ERRORS`.
+    """Return 503 with Retry-After, for an error from `unavailable_cause()`.
 
-    The error's text names hosts, so it is not in the answer.
+    The error's text names hosts, so it is not in the response.
     """
+    seconds = next(after for kind, after in RETRY_AFTER.items() if isinstance(error, kind))
     headers = {
         "Content-Type": "application/json",
         "Cache-Control": "no-store",
-        "Retry-After": str(retry_after(error)),
+        "Retry-After": str(seconds),
     }
     return Response(UNAVAILABLE, "application/json", _BODY, headers)
