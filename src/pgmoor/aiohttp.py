@@ -1,4 +1,4 @@
-"""pgmoor in aiohttp's server.
+"""pgmoor for aiohttp's server: setup, connections, 503 responses, health routes, status page.
 
 ```python
 app = web.Application()
@@ -11,29 +11,28 @@ async def order(request):
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from ._core.manager.manager import ConnectionManager
 from .http import health_response, unavailable_cause, unavailable_response
 from .http._permission import is_allowed
-from .manager import ConnectionManager
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
 
     from aiohttp.typedefs import Handler
 
-    from .checkout import Checkout
-    from .http import Check
-
-    Permission = bool | Callable[[web.Request], bool | Awaitable[bool]]
+    from ._core.pool.checkout import Checkout
+    from .http import Check, Response
+    from .http._permission import Permission
 
 __all__ = ["MANAGER", "add_status_page", "connection", "setup"]
 
 MANAGER = web.AppKey("pgmoor", ConnectionManager)
-"""Where the application has its manager: `app[MANAGER]`, in sub-applications
-`request.config_dict[MANAGER]`."""
+"""The key of the application's manager: `app[MANAGER]`, or `request.config_dict[MANAGER]` in
+sub-applications."""
 
 
 def setup(
@@ -43,21 +42,28 @@ def setup(
     key: web.AppKey[ConnectionManager] = MANAGER,
     health: bool = True,
     prefix: str = "",
-    details: Permission = False,
+    details: Permission[web.Request] = False,
 ) -> None:
-    """Open *manager* when the application starts, and close it when it ends.
+    """Open *manager* when the application starts, and close it when the application ends.
 
-    The application starts when the database is down. Requests that get no connection are answered
-    503 with Retry-After. With *health* there are `/livez`, which never depends on the database, and
-    `/readyz`, behind *prefix*; they show hosts, figures and error texts for `?details`, when
-    *details* is true or a function of the request that returns so. Several managers need a *key*
-    and a *prefix* each; `ValueError` without.
+    The application starts even if the database is down. Requests that get no connection get 503
+    with Retry-After.
+
+    *health* adds the routes `/livez`, which says whether to restart the program and never depends
+    on the database, and `/readyz`, which says whether to send requests; *prefix* goes before both.
+    `?details` adds hosts, figures and error texts if *details* is true, or is a function that
+    returns true for the request.
+
+    Several managers need a *key* and a *prefix* each.
+
+    Raises:
+        ValueError: The application already has a manager with this key, or routes with these paths.
     """
     if key in app:
-        raise ValueError("the application has a manager already; give this one a key of its own")
+        raise ValueError("the application already has a manager; give this one its own key")
     paths = {resource.canonical for resource in app.router.resources()}
     if health and {f"{prefix}/livez", f"{prefix}/readyz"} & paths:
-        raise ValueError("the health routes are there already; give these a prefix of their own")
+        raise ValueError("the health routes already exist; give these their own prefix")
     app[key] = manager
 
     async def run(_: web.Application) -> AsyncIterator[None]:
@@ -65,8 +71,8 @@ def setup(
             yield
 
     app.cleanup_ctx.append(run)
-    if _answer_503 not in app.middlewares:
-        app.middlewares.append(_answer_503)
+    if _respond_503 not in app.middlewares:
+        app.middlewares.append(_respond_503)
     if health:
         app.router.add_get(f"{prefix}/livez", _handler(manager, "live", details))
         app.router.add_get(f"{prefix}/readyz", _handler(manager, "ready", details))
@@ -78,37 +84,40 @@ def connection(
     *,
     key: web.AppKey[ConnectionManager] = MANAGER,
 ) -> Checkout:
-    """Lend a connection for an `async with` block, as the manager's method does.
+    """Check out a connection for an `async with` block; see `ConnectionManager.connection()`.
 
-    Let the block end before the response is sent, or a slow client holds the connection.
+    End the block before the response is sent, or a slow client holds the connection.
     """
     manager: ConnectionManager = request.config_dict[key]
     return manager.connection(timeout)
 
 
 @web.middleware
-async def _answer_503(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _respond_503(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except Exception as error:
         cause = unavailable_cause(error)
-        begun = request.writer.output_size > 0  # another answer can't follow what has been sent
+        begun = request.writer.output_size > 0  # a second response can't follow the first
         if cause is None or begun:
             raise
-        answer = unavailable_response(cause)
-        return web.Response(body=answer.body, status=answer.status_code, headers=answer.headers)
+        return _convert(unavailable_response(cause))
 
 
-def _handler(manager: ConnectionManager, which: Check, details: Permission) -> Any:
-    async def endpoint(request: web.Request) -> web.Response:
+def _convert(response: Response) -> web.Response:
+    return web.Response(body=response.body, status=response.status_code, headers=response.headers)
+
+
+def _handler(manager: ConnectionManager, check: Check, details: Permission[web.Request]) -> Handler:
+    async def endpoint(request: web.Request) -> web.StreamResponse:
         allowed = await is_allowed(details, request)
-        answer = health_response(
+        response = health_response(
             manager.snapshot(),
             request.headers.get("Accept"),
-            check=which,
+            check=check,
             details=allowed and "details" in request.query,
         )
-        return web.Response(body=answer.body, status=answer.status_code, headers=answer.headers)
+        return _convert(response)
 
     return endpoint
 
@@ -117,18 +126,18 @@ def add_status_page(
     app: web.Application,
     manager: ConnectionManager,
     *,
-    allow: Permission,
+    allow: Permission[web.Request],
     path: str = "/status",
 ) -> None:
     """Serve the status page at *path*, and its updates at *path*/stream.
 
-    They show hosts, figures and error texts to whom *allow* lets in: a function of the request that
-    returns so, or True for everybody who can reach the server. Others are answered 403. A function
-    may raise, say, `web.HTTPUnauthorized` itself.
+    The page shows hosts, figures and error texts. *allow* says who may see it: a function of the
+    request that returns true or false, or True for everyone who can reach the server. Others get
+    403. The function may also raise, for instance `web.HTTPUnauthorized`.
     """
-    from ._statuspage.aiohttp import endpoints  # noqa: PLC0415  who shows no page does without it
+    from ._statuspage.aiohttp import endpoints  # noqa: PLC0415  only apps with a page need it
 
-    page, stream, end_streams = endpoints(manager, lambda request: is_allowed(allow, request))
+    page, stream, end_streams = endpoints(manager, allow)
     app.router.add_get(path, page)
     app.router.add_get(f"{path}/stream", stream, allow_head=False)
     app.on_shutdown.append(end_streams)

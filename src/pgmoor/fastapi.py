@@ -1,4 +1,4 @@
-"""pgmoor in FastAPI.
+"""pgmoor for FastAPI: what `pgmoor.starlette` has, and connections as dependencies.
 
 ```python
 manager = ConnectionManager("postgresql://app@db1,db2/orders")
@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from fastapi import APIRouter, Depends
 from starlette.requests import HTTPConnection  # noqa: TC002  FastAPI reads the annotations
 
-from .connection import ManagedConnection
-from .manager import ConnectionManager
+from ._core.connection.managed import ManagedConnection
+from ._core.manager.manager import ConnectionManager
 from .starlette import (
     add_error_handlers,
     connection,
@@ -34,7 +34,9 @@ from .starlette import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from .starlette import Permission
+    from starlette.requests import Request
+
+    from .http._permission import Permission
 
 __all__ = [
     "Connection",
@@ -52,13 +54,13 @@ __all__ = [
 
 
 async def get_manager(request: HTTPConnection) -> ConnectionManager:
-    """Return the app's first manager: the dependency behind `Manager`."""
+    """Return the app's first manager. The dependency behind `Manager`."""
     return manager_of(request)
 
 
 async def get_connection(request: HTTPConnection) -> AsyncIterator[ManagedConnection]:
-    """Lend a connection: the dependency behind `Connection`, for `app.dependency_overrides`."""
-    _refuse_generators(request)
+    """Check out a connection. The dependency behind `Connection`, for `dependency_overrides`."""
+    _reject_generators(request)
     async with manager_of(request).connection() as conn:
         yield conn
 
@@ -66,11 +68,11 @@ async def get_connection(request: HTTPConnection) -> AsyncIterator[ManagedConnec
 Manager = Annotated[ConnectionManager, Depends(get_manager)]
 """The app's first manager."""
 
-# The scope "function" ends when the path operation returns and before the response is sent: a slow
-# client does not hold a connection, and an answer that says "done" is sent after the commit.
+# The scope "function" ends when the path operation returns, before the response is sent. A slow
+# client holds no connection, and a response that reports success is sent after the commit.
 Connection = Annotated[ManagedConnection, Depends(get_connection, scope="function")]
-"""A connection for a path operation: committed when it returns, rolled back when it raises, and
-given back, in both cases, before the response is sent."""
+"""A connection for a path operation. It is committed when the operation returns, rolled back when
+it raises, and in both cases returned to the pool before the response is sent."""
 
 
 def lend(
@@ -79,35 +81,35 @@ def lend(
     timeout: float | None = None,
     scope: Literal["function", "request"] = "function",
 ) -> Any:
-    """Return what `Connection` is made of, for another manager, *timeout* or *scope*.
+    """Return a dependency like `Connection`, with another manager, *timeout* or *scope*.
 
     `Reports = Annotated[ManagedConnection, lend("reports", timeout=2)]`
 
-    *manager* may be the name of one of the lifespan's. With the scope "request" the connection is
-    kept until the response has been sent, for one that is sent while its rows are read. The
-    attribute `dependency` of what is returned is a key for `app.dependency_overrides`.
+    *manager* may also be the name of one of the lifespan's managers. With the scope "request" the
+    connection is held until the response has been sent, so a streaming response can read rows from
+    it. The result's attribute `dependency` is the key for `app.dependency_overrides`.
     """
 
     async def dependency(request: HTTPConnection) -> AsyncIterator[ManagedConnection]:
         if scope == "function":
-            _refuse_generators(request)
+            _reject_generators(request)
         async with find(request, manager).connection(timeout) as conn:
             yield conn
 
     return Depends(dependency, scope=scope)
 
 
-def _refuse_generators(request: HTTPConnection) -> None:
-    """Raise `TypeError` where the connection would have gone back before the endpoint's first line.
+def _reject_generators(request: HTTPConnection) -> None:
+    """Raise `TypeError` if the endpoint yields: the connection would be returned before it runs.
 
-    FastAPI runs an endpoint that yields while it sends the response. Somebody else may have the
+    FastAPI runs such an endpoint while it sends the response. Another request may have the
     connection by then.
     """
     endpoint = request.scope.get("endpoint")
     if inspect.isasyncgenfunction(endpoint) or inspect.isgeneratorfunction(endpoint):
         raise TypeError(
-            f"{endpoint.__name__}() yields, so it runs while the response is sent, when this"
-            ' connection has been given back; use lend(scope="request")'
+            f"{endpoint.__name__}() yields, so it runs while the response is sent, after this"
+            ' connection was returned to the pool; use lend(scope="request")'
         )
 
 
@@ -115,12 +117,13 @@ def health_router(
     manager: ConnectionManager | str | None = None,
     *,
     prefix: str = "",
-    details: Permission = False,
+    details: Permission[Request] = False,
     dependencies: Sequence[Any] = (),
 ) -> APIRouter:
     """Return a router with `/livez` and `/readyz`; see `pgmoor.starlette.health_routes`.
 
-    They are not in the app's OpenAPI document. *dependencies* are FastAPI's, for authorisation.
+    The routes are not in the app's OpenAPI document. *dependencies* are FastAPI's, for
+    authorisation.
     """
     router = APIRouter(prefix=prefix, dependencies=list(dependencies), include_in_schema=False)
     methods = ["GET", "HEAD"]
@@ -139,11 +142,14 @@ def status_router(
 ) -> APIRouter:
     """Return a router with the status page; see `pgmoor.starlette.status_routes`.
 
-    *dependencies* are FastAPI's and decide who sees it: `[Depends(require_admin)]`. They run for
-    the page and for its stream. Raises `ValueError` when there is none.
+    *dependencies* are FastAPI's and decide who may see the page: `[Depends(require_admin)]`. They
+    run for the page and for its stream.
+
+    Raises:
+        ValueError: *dependencies* is empty.
     """
     if not dependencies:
-        raise ValueError("the status page needs a dependency that says who may see it")
+        raise ValueError("the status page needs a dependency that decides who may see it")
     router = APIRouter(dependencies=list(dependencies), include_in_schema=False)
     page, stream = status_endpoints(manager, allow=True)
     router.add_api_route(path, page, methods=["GET", "HEAD"], response_model=None)

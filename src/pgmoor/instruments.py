@@ -1,63 +1,68 @@
-"""What metrics and traces hear of while things happen; events tell of what has happened.
+"""The `Instrument` protocol for metrics and traces: methods that are called as things happen.
 
-The manager calls an `Instrument` in the middle of checkouts and dials, so it must be quick. One
-that raises is not called again. Without one nothing is called.
+The manager calls an instrument in the middle of checkouts and dials, so it must be quick. One that
+raises is not called again. Without instruments nothing is called. Events report what has happened;
+`happened()` gets those, too.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
     from .events import Event
 
-    # Called once, when what began has ended: with None, or with what it ended in.
-    Ended = Callable[[BaseException | str | None], None]
+__all__ = ["Ended", "Instrument"]
+
+Ended: TypeAlias = Callable[[BaseException | str | None], None]
+"""Called once, when what began has ended: with None, or with an error or a kind of failure."""
 
 
 class Instrument:
-    """Hears of checkouts, dials, probes and changes; a subclass overrides what it wants to hear.
+    """Records checkouts, dials, probes and changes. Override the methods that you need.
 
     All durations are in seconds. Every method runs in the event loop, in the task it is about.
     """
 
     def checked_out(self, waited: float) -> None:
-        """Hear that a caller got a connection, after *waited* seconds; 0 when one lay ready."""
+        """Record that a caller got a connection, after *waited* seconds; 0 if one was idle."""
 
     def returned(self, held: float) -> None:
-        """Hear that a connection came back after *held* seconds."""
+        """Record that a connection was returned after *held* seconds."""
 
     def timed_out(self) -> None:
-        """Hear that a caller waited for as long as it would, and got none."""
+        """Record that a caller got no connection within its timeout."""
 
     def waiting(self) -> Ended | None:
-        """Hear that a caller begins to wait; the result is called with its exception, or None."""
+        """Record that a caller begins to wait. The result gets its exception, or None."""
 
     def dialling(self, host: str) -> Ended | None:
-        """Hear of a dial for the pool; the result is called with None or the kind of failure."""
+        """Record that the pool dials *host*.
+
+        The result gets None, the kind of failure, or the exception that ended the dial.
+        """
 
     def dialled(self, seconds: float) -> None:
-        """Hear that a connection for the pool was made and tested in *seconds*."""
+        """Record that a connection for the pool was made and tested in *seconds*."""
 
     def probed(self, host: str, seconds: float, failure: str | None) -> None:
-        """Hear that a host was asked; *failure* is the kind of failure, or None."""
+        """Record a probe of *host*. *failure* is the kind of failure, or None."""
 
     def aborted(self, host: str) -> None:
-        """Hear that pgmoor cut a connection to *host*."""
+        """Record that pgmoor cut a connection to *host*."""
 
     def searched(self) -> None:
-        """Hear that the reconnect coroutine made an attempt."""
+        """Record an attempt to reconnect: all hosts were probed while none was in use."""
 
     def left(self, host: str, noticed: float) -> None:
-        """Hear that the host in use is given up, *noticed* seconds after the first sign of trouble.
+        """Record that the host in use is given up, *noticed* seconds after the first trouble.
 
-        Not called when everyone merely goes back to a preferred host.
+        Not called for a failback to a preferred host.
         """
 
     def entered(self, state: str) -> None:
-        """Hear that the manager is in another state from now on: a value of `State`."""
+        """Record that the manager enters a state: a value of `State`."""
 
     def happened(self, event: Event) -> None:
-        """Hear of an event at once; what `subscribe()` calls hears of it in a task of its own."""
+        """Record an event, at once. Callbacks of `subscribe()` get it later, in their own task."""

@@ -1,4 +1,4 @@
-"""pgmoor in Starlette, and the ground that `pgmoor.fastapi` stands on.
+"""pgmoor for Starlette: lifespan, connections, 503 responses, health routes and status page.
 
 ```python
 manager = ConnectionManager("postgresql://app@db1,db2/orders")
@@ -17,11 +17,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.websockets import WebSocket, WebSocketState
 
+from ._core.manager.manager import ConnectionManager
 from .health import State
 from .http import health_response, unavailable_cause, unavailable_response
 from .http._permission import is_allowed
 from .http._unavailable import UNAVAILABLE_ERRORS
-from .manager import ConnectionManager
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -30,11 +30,12 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.requests import HTTPConnection
 
-    from .checkout import Checkout
+    from ._core.pool.checkout import Checkout
     from .http import Check
+    from .http import Response as HttpResponse
+    from .http._permission import Permission
 
     Lifespan = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]]
-    Permission = bool | Callable[[Request], bool | Awaitable[bool]]
     Given = ConnectionManager | Callable[[], ConnectionManager]
     Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -47,20 +48,25 @@ __all__ = [
     "status_routes",
 ]
 
-STATE = "pgmoor"  # where a request's state has the managers, by name, the app's first one first
-TRY_AGAIN_LATER = 1013  # the code that a WebSocket is closed with (IANA's registry)
+STATE = "pgmoor"  # the key of a request's state: the app's managers by name, the first one first
+TRY_AGAIN_LATER = 1013  # a WebSocket close code (IANA's registry)
 
 
 def lifespan(
     manager: Given, *others: Given, inner: Lifespan | None = None
 ) -> Callable[[Any], AbstractAsyncContextManager[dict[str, Any]]]:
-    """Return a lifespan that opens the managers, then runs the app's own *inner*; and back again.
+    """Return a lifespan that opens the managers, then enters the app's own lifespan *inner*.
 
-    The app starts when the database is down, and is ready when it is up. The first manager is the
-    one that `connection()` and FastAPI's `Connection` take by default; others go by their names.
+    The managers are closed after *inner* has ended. The app starts even if the database is down.
+    `connection()` and FastAPI's `Connection` use the first manager by default; others are found by
+    their names.
 
-    Instead of a manager it takes a function that makes one: an app that starts more than once in a
-    process, as under a `TestClient` in each test, needs a new one each time.
+    An app that starts several times in one process, as with a `TestClient` in each test, needs a
+    new manager each time: pass a function that makes it.
+
+    Raises:
+        ValueError: At the app's start: two managers have the same name.
+        RuntimeError: At the app's start: a manager is closed, because the app has run before.
     """
 
     @asynccontextmanager
@@ -70,7 +76,7 @@ def lifespan(
             for given in (manager, *others):
                 each = given if isinstance(given, ConnectionManager) else given()
                 if each.name in managers:
-                    raise ValueError(f"two managers are named {each.name!r}; give each a name")
+                    raise ValueError(f"two managers are named {each.name!r}; name them apart")
                 _check_new(each)
                 managers[each.name] = await stack.enter_async_context(each)
             state: Mapping[str, Any] | None = None
@@ -84,82 +90,88 @@ def lifespan(
 def _check_new(manager: ConnectionManager) -> None:
     if manager.snapshot().state == State.CLOSED.value:
         raise RuntimeError(
-            f"{manager.name!r} was closed when the app stopped, and the app starts again; give"
-            " lifespan() a function that makes one"
+            f"{manager.name!r} was closed when the app stopped, and can't be opened again; pass"
+            " lifespan() a function that makes a new one"
         )
 
 
 def manager_of(request: HTTPConnection, name: str | None = None) -> ConnectionManager:
-    """Return the manager that the app's lifespan has opened, the first or the one of that name.
+    """Return a manager of the app's lifespan: the one named *name*, or the first.
 
-    Raises `RuntimeError` when the lifespan was not run, `LookupError` when it has none so named.
+    Raises:
+        RuntimeError: The lifespan has not run.
+        LookupError: The lifespan has no manager of that name.
     """
     managers: dict[str, ConnectionManager] | None = getattr(request.state, STATE, None)
     if managers is None:
-        raise RuntimeError("the app was made without lifespan=lifespan(manager), or has not begun")
+        raise RuntimeError("the app has no lifespan=lifespan(manager), or has not started")
     if name is None:
         return next(iter(managers.values()))
     if name not in managers:
-        raise LookupError(f"no manager is named {name!r}; there are {', '.join(managers)}")
+        raise LookupError(f"no manager is named {name!r}; the lifespan has {', '.join(managers)}")
     return managers[name]
 
 
 def find(request: HTTPConnection, which: ConnectionManager | str | None) -> ConnectionManager:
-    """Return a manager that was given itself, or by its name, or not at all: the app's first."""
+    """Return *which* if it is a manager, else the app's manager of that name, or its first."""
     return which if isinstance(which, ConnectionManager) else manager_of(request, which)
 
 
 def connection(
     request: HTTPConnection, timeout: float | None = None, *, name: str | None = None
 ) -> Checkout:
-    """Lend a connection for an `async with` block, as the manager's method does."""
+    """Check out a connection for an `async with` block; see `ConnectionManager.connection()`."""
     return manager_of(request, name).connection(timeout)
 
 
 def add_error_handlers(app: Starlette, *wrappers: type[Exception]) -> None:
-    """Answer 503 with Retry-After where a request gets no connection, and log nothing as an error.
+    """Respond with 503 and Retry-After if a request gets no connection; nothing is logged.
 
-    That is for `PoolExhausted`, `TooManyRequests`, `NoHostAvailable` and `ManagerClosed`. A
-    WebSocket is refused with that answer, or closed with code 1013 once it is accepted.
+    The errors are `PoolExhausted`, `TooManyRequests`, `NoHostAvailable` and `ManagerClosed`. A
+    WebSocket is rejected with that response, or closed with code 1013 if it is already accepted.
 
-    *wrappers* are errors that one of these may be the cause of, such as
-    `sqlalchemy.exc.OperationalError`; they go on unhandled when it is not.
+    *wrappers* are errors that may have one of these as their cause, such as
+    `sqlalchemy.exc.OperationalError`. Those with another cause stay unhandled.
     """
-    handler: Any = _refuse  # for requests and WebSockets: Starlette's types know one or the other
+    handler: Any = _handle  # it takes requests and WebSockets; Starlette's types have only one
     for kind in (*UNAVAILABLE_ERRORS, *wrappers):
         app.add_exception_handler(kind, handler)
 
 
-async def _refuse(request: Request | WebSocket, error: Exception) -> Response | None:
+async def _handle(request: Request | WebSocket, error: Exception) -> Response | None:
     cause = unavailable_cause(error)
     if cause is None:
         raise error
-    answer = unavailable_response(cause)
-    response = Response(answer.body, answer.status_code, answer.headers)
+    response = _convert(unavailable_response(cause))
     if isinstance(request, WebSocket):
-        await _refuse_websocket(request, response)
+        await _reject(request, response)
         return None
     return response
 
 
-async def _refuse_websocket(websocket: WebSocket, response: Response) -> None:
-    begun = websocket.application_state is not WebSocketState.CONNECTING
-    if begun or "websocket.http.response" not in websocket.scope.get("extensions", {}):
+def _convert(response: HttpResponse) -> Response:
+    return Response(response.body, response.status_code, response.headers)
+
+
+async def _reject(websocket: WebSocket, response: Response) -> None:
+    accepted = websocket.application_state is not WebSocketState.CONNECTING
+    if accepted or "websocket.http.response" not in websocket.scope.get("extensions", {}):
         await websocket.close(TRY_AGAIN_LATER)
     else:
         await websocket.send_denial_response(response)
 
 
 def health_routes(
-    manager: ConnectionManager | str | None = None, *, details: Permission = False
+    manager: ConnectionManager | str | None = None, *, details: Permission[Request] = False
 ) -> list[Route]:
-    """Return the routes `/livez` and `/readyz`, from memory: no round trip, no connection.
+    """Return the routes `/livez` and `/readyz`.
 
     `/livez` says whether to restart the program, and never depends on the database; `/readyz` says
-    whether to send requests. Both answer 200 or 503, in the format that the request accepts.
-    Hosts, figures and error texts are shown for `?details`, when *details* is true or a function of
-    the request that returns so. *manager* may be the name of one of the lifespan's; without it, it
-    is the first of these.
+    whether to send requests. Both respond from memory with 200 or 503, in the format that the
+    request accepts. `?details` adds hosts, figures and error texts if *details* is true, or is a
+    function that returns true for the request.
+
+    *manager* may also be the name of one of the lifespan's managers. Without it, the first is used.
     """
     return [
         Route("/livez", health_endpoint(manager, "live", details), methods=["GET"]),
@@ -168,32 +180,37 @@ def health_routes(
 
 
 def health_endpoint(
-    manager: ConnectionManager | str | None, which: Check, details: Permission
-) -> Callable[[Request], Awaitable[Response]]:
+    manager: ConnectionManager | str | None, check: Check, details: Permission[Request]
+) -> Endpoint:
     """Return the handler of one health check."""
 
     async def endpoint(request: Request) -> Response:
         allowed = await is_allowed(details, request)
-        answer = health_response(
+        response = health_response(
             find(request, manager).snapshot(),
             request.headers.get("accept"),
-            check=which,
+            check=check,
             details=allowed and "details" in request.query_params,
         )
-        return Response(answer.body, answer.status_code, answer.headers)
+        return _convert(response)
 
     return endpoint
 
 
 def status_routes(
-    manager: ConnectionManager | str | None = None, *, allow: Permission, path: str = "/status"
+    manager: ConnectionManager | str | None = None,
+    *,
+    allow: Permission[Request],
+    path: str = "/status",
 ) -> list[Route]:
     """Return the routes of the status page: *path*, and *path*/stream for its updates.
 
-    They show hosts, figures and error texts to whom *allow* lets in: a function of the request that
-    returns so, or True for everybody who can reach the server. Others are answered 403. A function
-    may raise, say, `HTTPException(401)` itself. *manager* is as in `health_routes()`; what is given
-    itself is remembered from its opening on, for the chart, and else from the first view on.
+    The page shows hosts, figures and error texts. *allow* says who may see it: a function of the
+    request that returns true or false, or True for everyone who can reach the server. Others get
+    403. The function may also raise, for instance `HTTPException(401)`.
+
+    *manager* is as in `health_routes()`. The chart of a manager that you pass begins when it opens;
+    that of any other begins with the first view.
     """
     page, stream = status_endpoints(manager, allow)
     return [
@@ -203,17 +220,17 @@ def status_routes(
 
 
 def status_endpoints(
-    manager: ConnectionManager | str | None, allow: Permission
+    manager: ConnectionManager | str | None, allow: Permission[Request]
 ) -> tuple[Endpoint, Endpoint]:
     """Return the handlers of the status page and of its stream."""
-    from ._statuspage import asgi  # noqa: PLC0415  who shows no page does without it
+    from ._statuspage import asgi  # noqa: PLC0415  only apps with a page need it
 
     pages = asgi.Pages(manager if isinstance(manager, ConnectionManager) else None)
 
     async def page(request: Request) -> Response:
         if not await is_allowed(allow, request):
             return asgi.forbidden()
-        return asgi.whole(pages.of(find(request, manager)))
+        return asgi.document_response(pages.of(find(request, manager)))
 
     async def stream(request: Request) -> Response:
         if not await is_allowed(allow, request):
