@@ -1,4 +1,4 @@
-"""The page's answers in aiohttp's server."""
+"""The page and its stream in aiohttp's server."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from pgmoor.http._permission import is_allowed
+
 from .page import COMMON_HEADERS, PAGE_HEADERS
-from .stream import FULL_HEADERS, STREAM_HEADERS, WRITE, StatusPage
+from .stream import FULL_HEADERS, STREAM_HEADERS, WRITE_TIMEOUT, StatusPage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from aiohttp.typedefs import Handler
 
-    from pgmoor.manager import ConnectionManager
+    from pgmoor._core.manager.manager import ConnectionManager
+    from pgmoor.http._permission import Permission
 
     from .stream import Viewer
 
@@ -23,24 +26,24 @@ if TYPE_CHECKING:
 
 
 def endpoints(
-    manager: ConnectionManager, allows: Callable[[web.Request], Awaitable[bool]]
+    manager: ConnectionManager, allow: Permission[web.Request]
 ) -> tuple[Handler, Handler, End]:
-    """Return the handlers of the page and of its stream, and what ends all streams."""
+    """Return the handlers of the page and of its stream, and a function that ends all streams."""
     status = StatusPage(manager)
 
     async def page(request: web.Request) -> web.StreamResponse:
-        if not await allows(request):
+        if not await is_allowed(allow, request):
             return _forbidden()
         return web.Response(body=status.document(), headers=PAGE_HEADERS)
 
     async def stream(request: web.Request) -> web.StreamResponse:
-        if not await allows(request):
+        if not await is_allowed(allow, request):
             return _forbidden()
         viewer = status.admit()
         if viewer is None:
             return web.Response(status=503, headers=FULL_HEADERS)
         try:
-            return await _feed(request, viewer)
+            return await _send_updates(request, viewer)
         finally:
             viewer.leave()
 
@@ -54,16 +57,16 @@ def _forbidden() -> web.Response:
     return web.Response(text="Forbidden", status=403, headers=COMMON_HEADERS)
 
 
-async def _feed(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+async def _send_updates(request: web.Request, viewer: Viewer) -> web.StreamResponse:
     response = web.StreamResponse(headers=STREAM_HEADERS)
     await response.prepare(request)
     try:
         while (chunk := await viewer.next()) is not None:
-            async with asyncio.timeout(WRITE):
+            async with asyncio.timeout(WRITE_TIMEOUT):
                 await response.write(chunk)
-    except TimeoutError:  # it reads too slowly, and would keep what is left in memory
+    except TimeoutError:  # the client reads too slowly, and the unsent rest would stay in memory
         if request.transport is not None:
             request.transport.abort()
     except ConnectionError:
-        pass  # it has gone
+        pass  # the client has disconnected
     return response

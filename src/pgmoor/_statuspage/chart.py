@@ -1,6 +1,7 @@
 """The chart of the pool's use over the last minutes, as inline SVG. Pure.
 
-Colours and strokes are in page.css. It has no text: it is stretched to the width of the page.
+Colours and strokes are in page.css. The chart has no text, because it is stretched to the width of
+the page.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from .history import Sample
 
 HEIGHT = 100  # units; the width is one unit a second
-ROOM = 1.06  # the scale reaches a little above the highest value, so that its line is whole
+HEADROOM = 1.06  # of the scale above the highest value, so that its line is not cut
 
 
 def chart(samples: list[Sample], now: float) -> str:
@@ -53,16 +54,16 @@ def highest(samples: list[Sample]) -> int:
 
 
 def summary(samples: list[Sample]) -> str:
-    """Return in words what the chart shows, for those who don't see it."""
+    """Return what the chart shows in words, for screen readers."""
     if not samples:
-        return "Pool use: nothing is known yet"
+        return "Pool use: no samples yet"
     last = samples[-1]
-    away = sum(not sample.ready for sample in samples)
+    not_ready = sum(not sample.ready for sample in samples)
     return (
         f"Pool use over the last {SPAN // 60} minutes: {last.used} of {last.limit} in use now,"
         f" {max(sample.used for sample in samples)} at most;"
         f" {max(sample.waiting for sample in samples)} callers waiting at most;"
-        f" not ready for {away} s"
+        f" not ready for {not_ready} s"
     )
 
 
@@ -71,11 +72,11 @@ def _x(at: float, now: float) -> float:
 
 
 def _y(value: int, top: int) -> float:
-    return round(HEIGHT - HEIGHT * value / (top * ROOM), 1)
+    return round(HEIGHT - HEIGHT * value / (top * HEADROOM), 1)
 
 
 def _steps(points: list[tuple[float, float]]) -> str:
-    """Return a path that keeps each value until the next; what does not change costs nothing."""
+    """Return a path that holds each value until the next. A value that repeats adds nothing."""
     (x, y), *rest = points
     path = [f"M{x:g} {y:g}"]
     for x, new in rest:
@@ -86,7 +87,7 @@ def _steps(points: list[tuple[float, float]]) -> str:
 
 
 def _outages(samples: list[Sample], now: float) -> str:
-    """Return the areas where the manager was not ready."""
+    """Return the areas of the times when the manager was not ready."""
     found: list[list[float]] = []
     for group in stretches(samples):
         before = True

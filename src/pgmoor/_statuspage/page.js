@@ -1,14 +1,14 @@
 "use strict";
 (() => {
-  const SILENT = 15000; // ms without a word, after which the stream is taken for lost
-  const AGAIN = 3000; // ms in which the browser may connect again by itself
+  const SILENT = 15000; // ms without a message, after which the stream counts as lost
+  const RETRY = 3000; // ms for the browser to reconnect by itself
   const address = location.pathname.replace(/\/+$/, "") + "/stream" + location.search;
   const link = document.getElementById("link");
   const parser = new DOMParser();
   let source = null;
   let timer = 0;
 
-  // Make `old` like `fresh`, and touch only what differs: a selection and the focus stay.
+  // Make `old` like `fresh`. Change only what differs, so that selection and focus stay.
   function patch(old, fresh) {
     if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName) {
       old.replaceWith(fresh.cloneNode(true));
@@ -31,60 +31,62 @@
     }
   }
 
-  function say(text, kind) {
+  function setStatus(text, kind) {
     if (link.textContent !== text) link.textContent = text;
     link.className = kind;
   }
 
-  function lost() {
+  function markLost() {
     if (link.className !== "lost") {
-      say("not live since " + new Date().toISOString().slice(11, 19) + " UTC; trying again", "lost");
+      const now = new Date().toISOString().slice(11, 19);
+      setStatus("not live since " + now + " UTC; reconnecting", "lost");
     }
   }
 
-  function expect(delay) {
+  // Reconnect unless a message arrives before.
+  function reconnectAfter(delay) {
     clearTimeout(timer);
     timer = setTimeout(() => {
-      lost();
+      markLost();
       connect();
     }, delay);
   }
 
-  function take(message) {
+  function update(message) {
     const fresh = parser.parseFromString(message.data, "text/html").body.firstElementChild;
     const old = fresh && document.getElementById(fresh.id);
     if (!old) return;
     patch(old, fresh);
     const state = document.querySelector("#state strong").textContent;
     document.title = document.querySelector("h1").textContent + ": " + state;
-    say("live", "live");
-    expect(SILENT);
+    setStatus("live", "live");
+    reconnectAfter(SILENT);
   }
 
-  function leave() {
+  function disconnect() {
     clearTimeout(timer);
     if (source) source.close();
     source = null;
   }
 
   function connect() {
-    leave();
+    disconnect();
     source = new EventSource(address);
-    source.addEventListener("message", take);
-    let failed = false; // the browser tries each second; the first failure counts
+    source.addEventListener("message", update);
+    let failed = false; // the browser retries each second; the delay counts from the first failure
     source.addEventListener("open", () => { failed = false; });
     source.addEventListener("error", () => {
-      if (!failed) expect(AGAIN);
+      if (!failed) reconnectAfter(RETRY);
       failed = true;
     });
-    expect(SILENT);
+    reconnectAfter(SILENT);
   }
 
-  // A browser has few connections to a server: a page that nobody sees takes none.
+  // A browser opens few connections to one server, so a hidden page uses none.
   document.addEventListener("visibilitychange", () => {
-    if (document.hidden) leave();
+    if (document.hidden) disconnect();
     else connect();
   });
-  addEventListener("pagehide", leave);
+  addEventListener("pagehide", disconnect);
   if (!document.hidden) connect();
 })();

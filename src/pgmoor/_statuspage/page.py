@@ -1,7 +1,7 @@
-"""The page, whole and in parts, and the headers that fence it in. Pure.
+"""The page, whole and in parts, and its security headers. Pure.
 
-Every part is made here, for the first view and for the updates; the page's script only puts new
-parts in the places of old ones.
+Every part is rendered here, for the first view and for the updates. The page's script only replaces
+old parts with new ones.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from importlib.resources import files
 from string import Template
 from typing import TYPE_CHECKING
 
+from pgmoor._core.util.durations import duration
 from pgmoor.health import Status
 
 from .chart import chart, highest
 from .history import SPAN
-from .texts import clock, duration, sentence, shown
+from .texts import clock, escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,14 +27,14 @@ if TYPE_CHECKING:
 
     from .history import History, Sample
 
-# Colour is never alone: each state has a sign of its own shape.
+# Each grade has a sign of its own, for readers who can't tell the colours apart.
 SIGNS = {
     "pass": "\N{CHECK MARK}",
     "warn": "!",
     "fail": "\N{MULTIPLICATION SIGN}",
     "none": "?",
 }
-NOTHING = '<span class="quiet" aria-label="none">\N{EN DASH}</span>'
+NOTHING = '<span class="muted" aria-label="none">\N{EN DASH}</span>'
 COLUMNS = ("Host", "Role", "State", "Timeline", "Latency", "Lag")
 
 
@@ -53,7 +54,7 @@ COMMON_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-# The icon is a data: address. Nothing else is loaded but the stream, from where the page is from.
+# The icon is a data: URL. The page loads nothing else but its stream, from its own origin.
 PAGE_HEADERS = {
     **COMMON_HEADERS,
     "Content-Type": "text/html; charset=utf-8",
@@ -68,11 +69,11 @@ PAGE_HEADERS = {
 
 
 def document(health: Health, history: History, now: float) -> bytes:
-    """Return the page as it is at the instant *now* of the monotonic clock."""
+    """Return the page as of *now*, a time of the monotonic clock."""
     text = FRAME.substitute(
         parts(health, history, now),
-        title=shown(f"{health.name}: {health.state}"),
-        name=shown(health.name),
+        title=escaped(f"{health.name}: {health.state}"),
+        name=escaped(health.name),
         style=STYLE,
         script=SCRIPT,
         at=clock(health.at, health.at),
@@ -81,7 +82,7 @@ def document(health: Health, history: History, now: float) -> bytes:
 
 
 def parts(health: Health, history: History, now: float) -> dict[str, str]:
-    """Return the parts that change, by their ids, each an element in one line."""
+    """Return the parts that change: elements by their ids, each on one line."""
     return {
         "state": _state(health),
         "hosts": _hosts(health.hosts),
@@ -95,21 +96,18 @@ def _sign(grade: str) -> str:
 
 
 def _state(health: Health) -> str:
-    """Return the verdict. Only its words are announced, not the seconds that go by."""
+    """Return the manager's state. Screen readers announce the words, not the passing seconds."""
     why = "" if health.reason == health.state else f": {health.reason}"
     return (
         f'<section id="state" class="{health.status}">{_sign(health.status)}'
-        f'<div><p class="verdict" role="status"><strong>{shown(health.state)}</strong>'
-        f' <span class="why">{shown(health.status + why)}</span></p>'
-        f'<p class="quiet">for {duration(health.since)}</p></div></section>'
+        f'<div><p class="verdict" role="status"><strong>{escaped(health.state)}</strong>'
+        f' <span class="why">{escaped(health.status + why)}</span></p>'
+        f'<p class="muted">for {duration(int(health.since))}</p></div></section>'
     )
 
 
-# -- hosts -----------------------------------------------------------------------------------------
-
-
 def _hosts(hosts: Iterable[HostHealth]) -> str:
-    # Styles that turn rows into cards on a phone take the table's roles away; they are given back.
+    # The styles for phones turn rows into cards, which removes the table's roles; so name them.
     head = "".join(f'<th scope="col" role="columnheader">{name}</th>' for name in COLUMNS)
     return (
         '<section id="hosts" aria-labelledby="hosts-title"><h2 id="hosts-title">Hosts</h2>'
@@ -123,7 +121,7 @@ def _host(host: HostHealth) -> str:
     up = host.status == Status.UP.value
     badge = ' <span class="badge">in use</span>' if up and host.current else ""
     values = (
-        shown(_role(host)) if up else NOTHING,
+        escaped(host.role_label) if up else NOTHING,
         _condition(host),
         str(host.timeline) if up and host.timeline is not None else NOTHING,
         f"{1000 * host.latency:.1f} ms" if up and host.latency is not None else NOTHING,
@@ -134,31 +132,21 @@ def _host(host: HostHealth) -> str:
         for name, value in zip(COLUMNS[1:], values, strict=True)
     )
     kind = "current" if badge else ""
-    name = f'<th scope="row" role="rowheader">{shown(host.host)}{badge}</th>'
+    name = f'<th scope="row" role="rowheader">{escaped(host.host)}{badge}</th>'
     return f'<tr role="row" class="{kind}">{name}{cells}</tr>'
 
 
-def _role(host: HostHealth) -> str:
-    words = [host.role]
-    if host.writable is not None:
-        words.append("writable" if host.writable else "read-only")
-    return ", ".join(words)
-
-
 def _condition(host: HostHealth) -> str:
-    words = [host.status]
+    words = host.status
     grade = "fail"
     if host.status == Status.UP.value:
         grade = "warn" if host.stale else "pass"
-        words += ["stale"] * host.stale + ["behind a pooler"] * (host.pooled is True)
+        words += ", behind a pooler" * (host.pooled is True)
     elif host.status == Status.UNKNOWN.value:
         grade = "none"
     failed = host.failure if host.status != Status.UP.value else None
-    why = f' <span class="why">({shown(failed)})</span>' if failed else ""
-    return f"{_sign(grade)} {shown(', '.join(words))}{why}"
-
-
-# -- pool and events -------------------------------------------------------------------------------
+    why = f' <span class="why">({escaped(failed)})</span>' if failed else ""
+    return f"{_sign(grade)} {escaped(words)}{why}"
 
 
 def _pool(pool: PoolFigures, samples: list[Sample], now: float) -> str:
@@ -168,7 +156,7 @@ def _pool(pool: PoolFigures, samples: list[Sample], now: float) -> str:
         for name, label, value in (
             ("used", "in use", pool.used),
             ("size", "connected", pool.size),
-            ("limit", "at most", limit),
+            ("limit", "maximum", limit),
             ("waiting", "callers waiting", pool.waiting),
         )
     )
@@ -185,12 +173,12 @@ def _pool(pool: PoolFigures, samples: list[Sample], now: float) -> str:
 def _events(events: Iterable[Event], now: float) -> str:
     items = "".join(
         f"<li>{clock(event.at, now)} <strong>{type(event).__name__}</strong>"
-        f" <span>{shown(sentence(event))}</span></li>"
+        f" <span>{escaped(event)}</span></li>"
         for event in sorted(events, key=lambda event: event.at, reverse=True)
     )
-    listed = f"<ol>{items}</ol>" if items else '<p class="quiet">None so far.</p>'
+    listed = f"<ol>{items}</ol>" if items else '<p class="muted">None so far.</p>'
     return (
         '<section id="events" aria-labelledby="events-title">'
-        '<h2 id="events-title">Last transitions <small>UTC</small></h2>'
+        '<h2 id="events-title">Recent events <small>UTC</small></h2>'
         f"{listed}</section>"
     )
