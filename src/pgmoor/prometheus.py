@@ -1,7 +1,7 @@
-"""Metrics for Prometheus: a collector over the figures of one or more managers.
+"""Metrics for Prometheus: a collector for one or more managers. Needs the extra `prometheus`.
 
-Needs the extra `prometheus`. It has no task and no thread of its own: the figures are put together
-when they are collected, in the thread that collects them.
+It has no task and no thread of its own: it reads the figures at each scrape, in the scraper's
+thread.
 """
 
 from __future__ import annotations
@@ -35,48 +35,47 @@ INFINITE = "+Inf"
 
 
 class Collector(_Collector):
-    """Reports on *managers*, each under the label `manager` with its name.
+    """Reports on *managers*, told apart by the label `manager`.
 
-    A registry takes one collector: managers that come later are added to it. A manager that is
-    closed is no longer reported on.
+    A registry takes one collector; `add()` further managers to it. A closed manager is dropped.
 
     Raises:
         ValueError: Two open managers have the same name.
     """
 
     def __init__(self, *managers: ConnectionManager) -> None:
-        self._sources = Registry()
+        self._managers = Registry()
         for manager in managers:
             self.add(manager)
 
     def add(self, manager: ConnectionManager) -> None:
-        """Report on *manager*, too; it need not be open yet.
+        """Start reporting on *manager*, which need not be open yet.
 
         Raises:
-            ValueError: An open manager of that name is reported on already.
+            ValueError: An open manager of that name is already reported on.
         """
-        self._sources.add(manager)
+        self._managers.add(manager)
 
     def remove(self, manager: ConnectionManager) -> None:
-        """Report on *manager* no longer."""
-        for source in self._sources:
-            if source.manager is manager:
-                self._sources.remove(source)
+        """Stop reporting on *manager*."""
+        for registered in self._managers:
+            if registered.manager is manager:
+                self._managers.remove(registered)
 
     def describe(self) -> Iterable[Family]:
-        """Return all metrics without values: a registry refuses names that it has already."""
+        """Return all metrics without values, so that a registry can refuse duplicate names."""
         return [_family(metric) for metric in METRICS]
 
     def collect(self) -> Iterable[Family]:
-        """Return all metrics with their values as they are now."""
+        """Return all metrics with their values as of now."""
         families = {metric.name: _family(metric) for metric in METRICS}
-        for source in self._sources:
-            if source.closed:
-                self._sources.remove(source)
+        for registered in self._managers:
+            if registered.closed:
+                self._managers.remove(registered)
                 continue
-            for reading in source.read():
+            for reading in registered.read():
                 names = [name for name, _ in reading.metric.labels]
-                labels = [source.name, *(reading.labels[name] for name in names)]
+                labels = [registered.name, *(reading.labels[name] for name in names)]
                 _add(families[reading.metric.name], labels, reading.value)
         return families.values()
 

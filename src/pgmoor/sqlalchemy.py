@@ -1,12 +1,11 @@
-"""SQLAlchemy's Core and ORM over a manager's connections.
+"""pgmoor for SQLAlchemy: Core and ORM on a manager's connections.
 
 ```python
 engine = create_async_engine(manager)
 Session = async_sessionmaker(engine)
 ```
 
-The manager pools and tests connections and moves them to another host; SQLAlchemy keeps none
-(`NullPool`).
+The manager pools the connections, tests them and fails over. SQLAlchemy keeps none (`NullPool`).
 """
 
 from __future__ import annotations
@@ -43,9 +42,9 @@ if TYPE_CHECKING:
 __all__ = ["create_async_engine"]
 
 URL = "postgresql+pgmoor://"
-OURS = ("async_creator", "creator", "poolclass", "pool", "connect_args")
+MANAGERS_OWN = ("async_creator", "creator", "poolclass", "pool", "connect_args")
 
-# What SQLAlchemy and the listeners of its events change of a connection.
+# The attributes of a connection that SQLAlchemy and listeners of its events change.
 CHANGED = (
     "_adapters",
     "_autocommit",
@@ -62,28 +61,28 @@ CHANGED = (
 
 
 class Loan:
-    """What a connection was set to before SQLAlchemy got it.
+    """One checkout by SQLAlchemy, with the settings that the connection had before.
 
-    Of psycopg's settings the private side is used: the public one refuses in a transaction, and
-    one who was cancelled gives the connection back in one.
+    It sets psycopg's private attributes: the public setters raise inside a transaction, and a
+    cancelled task returns its connection in one.
     """
 
     def __init__(self, manager: ConnectionManager, conn: ManagedConnection) -> None:
         self.manager = manager
         self.conn = conn
-        self.healthy = False  # though SQLAlchemy calls it invalid
+        self.healthy = False  # even if SQLAlchemy invalidates it
         self._lease = conn.lease
         self._own = {name: getattr(conn, name) for name in CHANGED}
         self._cursors: WeakSet[AsyncServerCursor[Any]] = WeakSet()
 
     def prepare(self) -> None:
-        """Set the connection to what SQLAlchemy takes for granted, on copies of what it changes."""
+        """Apply the settings that SQLAlchemy expects; copy what it changes in place."""
         conn = self.conn
         conn._adapters = AdaptersMap(conn.adapters)  # noqa: SLF001  see the class
         conn._notice_handlers = conn._notice_handlers.copy()  # noqa: SLF001  the same
         conn._autocommit = False  # noqa: SLF001  the same
         conn.row_factory = tuple_row
-        if issubclass(conn.cursor_factory, RawCursorMixin):  # its placeholders are other ones
+        if issubclass(conn.cursor_factory, RawCursorMixin):  # it uses other placeholders
             conn.cursor_factory = AsyncCursor
         made = conn.server_cursor_factory
         if issubclass(made, RawCursorMixin):
@@ -97,29 +96,29 @@ class Loan:
         conn.server_cursor_factory = server_cursor  # type: ignore[assignment]
 
     async def end(self) -> None:
-        """Give the connection back as it was; a transaction is rolled back by the manager."""
+        """Restore the settings and return the connection; the manager rolls back."""
         conn = self.conn
         if conn.holder is None or conn.lease != self._lease:
-            return  # it has been given back behind SQLAlchemy's back
+            return  # it was already returned, without SQLAlchemy
         for cursor in self._cursors:
-            # A result that is closed only now would close its cursor in another's transaction.
-            cursor._close()  # noqa: SLF001  the public one asks the server
+            # A result closed later would close its cursor in another caller's transaction.
+            cursor._close()  # noqa: SLF001  the public method sends a query
         for name, value in self._own.items():
             setattr(conn, name, value)
         await self.manager.putconn(conn)
 
     def end_soon(self) -> None:
-        """Have the manager's loop give the connection back; may be called in any thread."""
-        loop, pool = self.manager._loop, pool_of(self.conn)  # noqa: SLF001  not for everybody
+        """Have the manager's loop return the connection. Any thread may call it."""
+        loop, pool = self.manager._loop, pool_of(self.conn)  # noqa: SLF001  no public attribute
         assert loop is not None
-        with suppress(RuntimeError):  # the loop is closed, and all connections with it
+        with suppress(RuntimeError):  # the loop is closed, and so are all connections
             loop.call_soon_threadsafe(lambda: pool.tasks.spawn(self.end(), "collected"))
 
 
 class Dialect(PGDialectAsync_psycopg):
-    """SQLAlchemy's dialect for psycopg, for connections that are lent."""
+    """SQLAlchemy's dialect for psycopg, on connections from a manager."""
 
-    # Its statements and types are those of the dialect that it extends.
+    # Statements and types are those of the parent class.
     supports_statement_cache = True
     has_terminate = True
 
@@ -130,11 +129,11 @@ class Dialect(PGDialectAsync_psycopg):
 
     @classmethod
     def get_async_dialect_cls(cls, _: Any) -> type[Dialect]:
-        """Return the class itself: there is no other for asyncio."""
+        """Return the class itself, which is for asyncio only."""
         return cls
 
     async def lend(self, manager: ConnectionManager) -> ManagedConnection:
-        """Take a connection of the manager for SQLAlchemy."""
+        """Check out a connection for SQLAlchemy."""
         conn = await manager.getconn()
         loan = self._loans[conn] = Loan(manager, conn)
         loan.prepare()
@@ -142,9 +141,9 @@ class Dialect(PGDialectAsync_psycopg):
         return conn
 
     def _register(self, conn: ManagedConnection) -> None:
-        """Do to a connection what the parent does by `connect()`'s arguments."""
+        """Register the types that the parent would register when it connects."""
         if self._json_deserializer:
-            loads: Any = self._json_deserializer  # SQLAlchemy says that it is given a str only
+            loads: Any = self._json_deserializer  # SQLAlchemy annotates it as taking only a str
             set_json_loads(loads, conn)
         if self._json_serializer:
             set_json_dumps(self._json_serializer, conn)
@@ -155,33 +154,33 @@ class Dialect(PGDialectAsync_psycopg):
             register_hstore(self._hstore, conn)
 
     def _type_info_fetch(self, connection: Any, name: str) -> Any:
-        """Remember hstore's, which the parent asks for with the first connection only."""
+        """Remember hstore's type, which the parent fetches with the first connection only."""
         info = super()._type_info_fetch(connection, name)  # type: ignore[no-untyped-call]
         if name == "hstore":
             self._hstore = info
         return info
 
     def invalidated(self, adapted: Any, _: Any, error: BaseException | None) -> None:
-        """Note why SQLAlchemy is about to terminate a connection.
+        """Note whether the connection that SQLAlchemy is about to terminate is healthy.
 
-        It does so with every cancelled query, too, but ours has been brought to its end.
+        SQLAlchemy terminates it after each cancelled query, but pgmoor has ended that query.
         """
         loan = self._loans.get(adapted.driver_connection)
         if loan is not None:
             loan.healthy = error is not None and not isinstance(error, Exception)
 
     def do_close(self, adapted: Any) -> None:
-        """Give the connection back."""
+        """Return the connection to the manager."""
         loan = self._loans.pop(adapted.driver_connection, None)
         if loan is not None:
             await_(loan.end())
 
     def do_terminate(self, adapted: Any) -> None:
-        """Give the connection back, closed if it is not known to be healthy."""
+        """Return the connection to the manager; close it first unless it is known to be healthy."""
         loan = self._loans.pop(adapted.driver_connection, None)
         if loan is None:
             return
-        if not in_greenlet():  # the garbage collector found it
+        if not in_greenlet():  # called by the garbage collector
             loan.end_soon()
             return
         if not loan.healthy:
@@ -193,22 +192,23 @@ registry.register("postgresql.pgmoor", __name__, "Dialect")
 
 
 def create_async_engine(manager: ConnectionManager, **kwargs: Any) -> AsyncEngine:
-    """Return an engine whose connections are *manager*'s.
+    """Return an engine that uses *manager*'s connections.
 
-    *kwargs* are those of `sqlalchemy.ext.asyncio.create_async_engine`, without the pool's, the
-    creator and `connect_args`, which are the manager's business. The manager has to be open when
-    the engine first connects; `dispose()` leaves it open. `PoolExhausted`, `NoHostAvailable` and
-    the like come as `sqlalchemy.exc.OperationalError`, with the error of pgmoor in `orig`.
+    *kwargs* are those of `sqlalchemy.ext.asyncio.create_async_engine`, except the pool's arguments,
+    the creator and `connect_args`, which belong to the manager. Open the manager before the engine
+    first connects; `dispose()` leaves it open. `PoolExhausted`, `NoHostAvailable` and the like are
+    raised as `sqlalchemy.exc.OperationalError`, with pgmoor's error in `orig`.
 
-    What is set on a connection by the engine, by execution options or by listeners of the engine's
-    events is set back when it returns: other users of the manager see nothing of it.
+    Settings that the engine, execution options or event listeners change on a connection are
+    restored when it returns: other users of the manager never see them.
 
-    Raises `ConfigError` for an argument that is the manager's business.
+    Raises:
+        ConfigError: An argument belongs to the manager.
     """
     for name in kwargs:
-        if name in OURS or name.startswith("pool_") or name == "max_overflow":
+        if name in MANAGERS_OWN or name.startswith("pool_") or name == "max_overflow":
             raise ConfigError(
-                name, "the manager has the pool and makes the connections", "set it on the manager"
+                name, "the manager owns the pool and its connections", "set it on the manager"
             )
 
     async def borrow() -> Any:
@@ -216,6 +216,6 @@ def create_async_engine(manager: ConnectionManager, **kwargs: Any) -> AsyncEngin
         return await dialect.lend(manager)
 
     engine = asyncio.create_async_engine(URL, poolclass=NullPool, async_creator=borrow, **kwargs)
-    dialect: Any = engine.dialect  # ours, as the URL says
+    dialect: Any = engine.dialect  # the URL names ours
     event.listen(engine.sync_engine, "invalidate", dialect.invalidated)
     return engine

@@ -1,1 +1,1 @@
-"""The figures of a manager, for whatever exports them: `pgmoor.otel` and `pgmoor.prometheus`."""
+"""The figures of a manager, for `pgmoor.otel` and `pgmoor.prometheus` to export."""

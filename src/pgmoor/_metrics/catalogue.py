@@ -1,4 +1,4 @@
-"""Every metric that pgmoor reports: its names, unit, kind, attributes and meaning."""
+"""Every metric that pgmoor reports: names, unit, kind, attributes and meaning."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class Kind(Enum):
-    """What may happen to a metric's value, in OpenTelemetry's words."""
+    """The kind of a metric, in OpenTelemetry's words."""
 
     COUNTER = "counter"
     UP_DOWN = "up-down counter"
@@ -17,10 +17,10 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric. *labels* are Prometheus' names, each with the OpenTelemetry attribute's.
+    """One metric. Each of *labels* is Prometheus' name and that of the OpenTelemetry attribute.
 
-    The manager's name is a label of every metric. The label `host`, a host's `host:port`, is two
-    attributes in OpenTelemetry: server.address and server.port.
+    Every metric also has the manager's name. The label `host`, a `host:port`, is two attributes in
+    OpenTelemetry: server.address and server.port.
     """
 
     name: str
@@ -49,56 +49,56 @@ IDLE_MAX = Metric(
     "{connection}",
     Kind.UP_DOWN,
     "pgmoor_connections_idle_max",
-    "The greatest number of connections that may lie idle",
+    "The maximum number of idle connections",
 )
 IDLE_MIN = Metric(
     "db.client.connection.idle.min",
     "{connection}",
     Kind.UP_DOWN,
     "pgmoor_connections_idle_min",
-    "The least number of connections that the pool keeps: min_size",
+    "The minimum number of connections that the pool keeps: min_size",
 )
 MAX = Metric(
     "db.client.connection.max",
     "{connection}",
     Kind.UP_DOWN,
     "pgmoor_connections_max",
-    "The greatest number of connections that the pool makes: max_size and max_overflow",
+    "The maximum number of connections: max_size plus max_overflow",
 )
 PENDING = Metric(
     "db.client.connection.pending_requests",
     "{request}",
     Kind.UP_DOWN,
     "pgmoor_pending_requests",
-    "Callers that wait for a connection",
+    "Callers waiting for a connection",
 )
 TIMEOUTS = Metric(
     "db.client.connection.timeouts",
     "{timeout}",
     Kind.COUNTER,
     "pgmoor_timeouts_total",
-    "Callers that waited for as long as they would, and got no connection",
+    "Callers that got no connection within their timeout",
 )
 CREATE_TIME = Metric(
     "db.client.connection.create_time",
     "s",
     Kind.HISTOGRAM,
     "pgmoor_connection_create_seconds",
-    "The time it took to make and test a connection for the pool",
+    "Time to make and test a connection for the pool",
 )
 WAIT_TIME = Metric(
     "db.client.connection.wait_time",
     "s",
     Kind.HISTOGRAM,
     "pgmoor_connection_wait_seconds",
-    "The time it took a caller to get a connection; 0 when one lay ready",
+    "Time for a caller to get a connection; 0 if one was idle",
 )
 USE_TIME = Metric(
     "db.client.connection.use_time",
     "s",
     Kind.HISTOGRAM,
     "pgmoor_connection_use_seconds",
-    "The time from a caller getting a connection to its giving it back",
+    "Time from checkout to return",
 )
 READY = Metric(
     "pgmoor.ready",
@@ -112,7 +112,7 @@ MANAGER_STATE = Metric(
     "{manager}",
     Kind.UP_DOWN,
     "pgmoor_manager_state",
-    "1 for the state that the manager is in, 0 for the others",
+    "1 for the manager's present state, 0 for the others",
     (("state", "pgmoor.manager.state"),),
 )
 FAILOVERS = Metric(
@@ -120,42 +120,42 @@ FAILOVERS = Metric(
     "{failover}",
     Kind.COUNTER,
     "pgmoor_failovers_total",
-    "Times that everyone was moved to another host because of trouble with the one in use",
+    "Moves of all callers to another host because of trouble with the one in use",
 )
 OUTAGE_TIME = Metric(
     "pgmoor.outage.time",
     "s",
     Kind.COUNTER,
     "pgmoor_outage_seconds_total",
-    "Time without a host in use, the one that goes on included",
+    "Time without a host in use, including the present outage",
 )
 DETECTION = Metric(
     "pgmoor.detection.duration",
     "s",
     Kind.HISTOGRAM,
     "pgmoor_detection_seconds",
-    "The time from the first sign of trouble with the host in use to its being given up",
+    "Time from the first sign of trouble with the host in use until it is given up",
 )
 RECOVERY = Metric(
     "pgmoor.recovery.duration",
     "s",
     Kind.HISTOGRAM,
     "pgmoor_recovery_seconds",
-    "The time from a host being given up to a host being in use again, that one or another",
+    "Time from giving up a host until one is in use again, the same or another",
 )
 ATTEMPTS = Metric(
     "pgmoor.reconnect.attempts",
     "{attempt}",
     Kind.COUNTER,
     "pgmoor_reconnect_attempts_total",
-    "Times that the hosts were asked anew while none was in use",
+    "Attempts to reconnect: probes of all hosts while none was in use",
 )
 EVENTS = Metric(
     "pgmoor.events",
     "{event}",
     Kind.COUNTER,
     "pgmoor_events_total",
-    "Events, by their class",
+    "Events, by class",
     (("event", "pgmoor.event.name"),),
 )
 HOST_STATE = Metric(
@@ -163,7 +163,7 @@ HOST_STATE = Metric(
     "{host}",
     Kind.UP_DOWN,
     "pgmoor_host_state",
-    "1 for the state that the host is in, 0 for the others",
+    "1 for the host's present state, 0 for the others",
     (HOST, ("state", "pgmoor.host.state")),
 )
 HOST_ROLE = Metric(
@@ -171,7 +171,7 @@ HOST_ROLE = Metric(
     "{host}",
     Kind.UP_DOWN,
     "pgmoor_host_role",
-    "1 for the role that the host had when it answered last, 0 for the others",
+    "1 for the host's role as of its last answer, 0 for the others",
     (HOST, ("role", "pgmoor.host.role")),
 )
 HOST_IN_USE = Metric(
@@ -187,7 +187,7 @@ HOST_STALE = Metric(
     "{host}",
     Kind.UP_DOWN,
     "pgmoor_host_stale",
-    "1 for a host that is up and claims to be primary on a timeline that was left, else 0",
+    "1 for a host that is up and claims to be primary on a superseded timeline, else 0",
     (HOST,),
 )
 HOST_LAG = Metric(
@@ -195,7 +195,7 @@ HOST_LAG = Metric(
     "s",
     Kind.GAUGE,
     "pgmoor_host_lag_seconds",
-    "How far a standby that is up is behind in replay; 0 where it has replayed all that it got",
+    "Replay lag of a standby that is up; 0 if it has replayed everything it received",
     (HOST,),
 )
 PROBES = Metric(
@@ -203,7 +203,7 @@ PROBES = Metric(
     "s",
     Kind.HISTOGRAM,
     "pgmoor_probe_seconds",
-    "The time a probe of the host took that was answered",
+    "Time of probes that the host answered",
     (HOST,),
 )
 PROBE_FAILURES = Metric(
@@ -211,7 +211,7 @@ PROBE_FAILURES = Metric(
     "{failure}",
     Kind.COUNTER,
     "pgmoor_probe_failures_total",
-    "Probes of the host that failed, by the kind of failure",
+    "Failed probes of the host, by kind of failure",
     (HOST, FAILURE),
 )
 DIAL_FAILURES = Metric(
@@ -219,7 +219,7 @@ DIAL_FAILURES = Metric(
     "{failure}",
     Kind.COUNTER,
     "pgmoor_dial_failures_total",
-    "Connections to the host that could not be made for the pool, by the kind of failure",
+    "Failed dials to the host for the pool, by kind of failure",
     (HOST, FAILURE),
 )
 ABORTED = Metric(
@@ -227,7 +227,7 @@ ABORTED = Metric(
     "{connection}",
     Kind.COUNTER,
     "pgmoor_connections_aborted_total",
-    "Connections to the host that pgmoor cut, because the host was left or did not answer",
+    "Connections to the host that pgmoor cut, because it left the host or the host did not answer",
     (HOST,),
 )
 

@@ -1,4 +1,4 @@
-"""What a manager's metrics are at this instant: its report and its tally, put into one list."""
+"""The values of a manager's metrics at one instant, from its health report and its tally."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One value of a metric; *labels* are Prometheus' names, without the manager's."""
+    """One value of a metric. *labels* have Prometheus' names, without the manager's."""
 
     metric: Metric
     value: float | Buckets
@@ -39,12 +39,12 @@ def event_names() -> tuple[str, ...]:
 
 
 def read(health: Health, tally: Tally) -> Iterator[Reading]:
-    """Yield all readings; what has not happened yet is read as 0, so that its increase is seen."""
+    """Yield all readings. Counters start at 0, so that the first increase is seen."""
     yield from _of_pool(health, tally)
     yield from _of_manager(health, tally)
     shown: set[str] = set()
     for host in health.hosts:
-        # One name may stand in the list with several addresses.
+        # A name with several addresses is in the list once for each.
         if host.host in tally.probes and host.host not in shown:
             shown.add(host.host)
             yield from _of_host(host, tally)

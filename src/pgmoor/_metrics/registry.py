@@ -15,22 +15,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pgmoor import ConnectionManager
-    from pgmoor.health import Health
 
     from .readings import Reading
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Source:
-    """One manager, its tally, and what ends that being fed."""
+class RegisteredManager:
+    """A manager, its tally, and the function that detaches the tally."""
 
     manager: ConnectionManager
     tally: Tally
     detach: Callable[[], None]
 
     @classmethod
-    def of(cls, manager: ConnectionManager) -> Source:
-        """Begin to count what *manager* does."""
+    def of(cls, manager: ConnectionManager) -> RegisteredManager:
+        """Attach a tally to *manager*."""
         tally = Tally.of(manager)
         return cls(manager, tally, manager.instrument(tally))
 
@@ -41,51 +40,45 @@ class Source:
 
     @property
     def closed(self) -> bool:
-        """Whether the manager is closed for good."""
-        return self.report().state == State.CLOSED.value
-
-    def report(self) -> Health:
-        """Return the manager's condition. It may be asked for from any thread."""
-        return self.manager.snapshot()
+        """Whether the manager is closed."""
+        return self.manager.snapshot().state == State.CLOSED.value
 
     def read(self) -> Iterator[Reading]:
-        """Yield all readings as they are now."""
-        return read(self.report(), self.tally)
+        """Yield all readings as of now."""
+        return read(self.manager.snapshot(), self.tally)
 
 
 class Registry:
-    """The managers that one exporter reports on, each under a name of its own.
-
-    May be added to, removed from and iterated in any thread.
-    """
+    """The managers that one exporter reports on, each with a unique name. Safe in any thread."""
 
     def __init__(self) -> None:
-        self._all: tuple[Source, ...] = ()  # replaced as a whole
+        self._all: tuple[RegisteredManager, ...] = ()  # replaced as a whole
         self._changing = RLock()
 
-    def __iter__(self) -> Iterator[Source]:
+    def __iter__(self) -> Iterator[RegisteredManager]:
         return iter(self._all)
 
-    def add(self, manager: ConnectionManager) -> Source:
-        """Begin to report on *manager*, in the place of a closed one of its name.
+    def add(self, manager: ConnectionManager) -> RegisteredManager:
+        """Start reporting on *manager*, in place of a closed one of the same name.
 
-        Raises `ValueError` when an open one of its name, or the manager itself, is there already.
+        Raises:
+            ValueError: An open manager of that name, or *manager* itself, is already registered.
         """
         with self._changing:
-            for source in self:
-                if source.name == manager.name:
-                    if not source.closed:
+            for other in self:
+                if other.name == manager.name:
+                    if not other.closed:
                         raise ValueError(
-                            f"a manager named {manager.name!r} is reported on already;"
-                            " give each a name of its own"
+                            f"a manager named {manager.name!r} is already reported on; give each"
+                            " manager a unique name"
                         )
-                    self.remove(source)
-            source = Source.of(manager)
-            self._all = (*self._all, source)
-        return source
+                    self.remove(other)
+            registered = RegisteredManager.of(manager)
+            self._all = (*self._all, registered)
+        return registered
 
-    def remove(self, source: Source) -> None:
-        """Report on a manager no longer. Harmless when it is not reported on."""
-        source.detach()
+    def remove(self, registered: RegisteredManager) -> None:
+        """Stop reporting on a manager. Does nothing if it is not registered."""
+        registered.detach()
         with self._changing:
-            self._all = tuple(other for other in self._all if other is not source)
+            self._all = tuple(other for other in self._all if other is not registered)

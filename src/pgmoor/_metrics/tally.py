@@ -1,4 +1,4 @@
-"""Counts what a manager does. It is fed in the manager's event loop and read from any thread."""
+"""Counts what a manager does: written in the manager's event loop, read from any thread."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ WITHOUT_HOST = frozenset({State.SEARCHING.value, State.OUTAGE.value, State.GAVE_
 
 
 class Tally(Instrument):
-    """The totals since it was attached to a manager; durations in seconds.
+    """The totals since the tally was attached to a manager; durations in seconds.
 
-    Dictionaries are only ever added to, and are to be read by way of a copy.
+    Keys are only ever added to its dictionaries. Copy a dictionary before you iterate over it.
     """
 
     def __init__(self, hosts: Iterable[str], clock: Callable[[], float] = monotonic) -> None:
@@ -46,14 +46,14 @@ class Tally(Instrument):
         self.events: Counter[str] = Counter()
         self._clock = clock
         self._left_at: float | None = None
-        # The time without a host until then, and since when there is none. A reader's clock must
-        # not be read after the end was: a total that shrinks looks like a restart.
+        # The total of past outages, and when the present one began. Writers and readers read the
+        # clock under the lock: a total that shrinks would look like a restart.
         self._outage: tuple[float, float | None] = (0.0, None)
         self._changing = Lock()
 
     @classmethod
     def of(cls, manager: ConnectionManager) -> Tally:
-        """Return a tally for *manager*, which need not be open; it is not attached yet."""
+        """Return a tally for *manager*, which need not be open. The caller attaches it."""
         health = manager.snapshot()
         tally = cls(host.host for host in health.hosts)
         if health.state in WITHOUT_HOST:
@@ -61,12 +61,10 @@ class Tally(Instrument):
         return tally
 
     def outage_seconds(self) -> float:
-        """Return the time without a host in use, the one that goes on included."""
+        """Return the time without a host in use, including the present outage."""
         with self._changing:
-            until_then, since = self._outage
-            return until_then if since is None else until_then + self._clock() - since
-
-    # -- what the manager tells ----------------------------------------------------------------
+            past, since = self._outage
+            return past if since is None else past + self._clock() - since
 
     def checked_out(self, waited: float) -> None:
         """Count a checkout."""
@@ -80,11 +78,11 @@ class Tally(Instrument):
         self.uses.observe(held)
 
     def timed_out(self) -> None:
-        """Count a caller that waited in vain."""
+        """Count a caller whose wait timed out."""
         self.timeouts += 1
 
     def dialling(self, host: str) -> Ended:
-        """Count the dial if it fails; one that was ended because it is not wanted has not."""
+        """Count the dial if it fails. One that ends in an exception was cancelled, or is a bug."""
 
         def ended(outcome: BaseException | str | None) -> None:
             if isinstance(outcome, str):
@@ -111,20 +109,20 @@ class Tally(Instrument):
         """Count an attempt to reconnect."""
         self.attempts += 1
 
-    def left(self, host: str, noticed: float) -> None:  # noqa: ARG002  it is the manager's figure
-        """Count how long it took to give the host up, and begin to count the recovery."""
+    def left(self, host: str, noticed: float) -> None:  # noqa: ARG002  figures of the manager
+        """Count the detection, and start timing the recovery."""
         self.detections.observe(noticed)
         self._left_at = self._clock()
 
     def entered(self, state: str) -> None:
-        """Count the time without a host."""
+        """Time the outages."""
         without = state in WITHOUT_HOST
         with self._changing:
-            until_then, since = self._outage
+            past, since = self._outage
             if without and since is None:
-                self._outage = (until_then, self._clock())
+                self._outage = (past, self._clock())
             elif not without and since is not None:
-                self._outage = (until_then + self._clock() - since, None)
+                self._outage = (past + self._clock() - since, None)
         if state == State.CLOSED.value:
             self._left_at = None
         if not without:
@@ -138,7 +136,7 @@ class Tally(Instrument):
             self._recovered()
 
     def _recovered(self) -> None:
-        """Count the recovery, if one was under way: a host is in use again."""
+        """Count the recovery, if one is being timed: a host is in use again."""
         if self._left_at is not None:
             self.recoveries.observe(self._clock() - self._left_at)
             self._left_at = None

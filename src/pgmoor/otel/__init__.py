@@ -1,7 +1,7 @@
 """Metrics and traces for OpenTelemetry. Needs the extra `otel`.
 
-The metrics of the pool have the names and units of the conventions for database clients; what
-only pgmoor knows is under `pgmoor.`. psycopg's own instrumentation adds a span for each query.
+The metrics of the pool follow the semantic conventions for database clients; all others are named
+`pgmoor.…`. psycopg's own instrumentation adds a span for each query.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
     from pgmoor import ConnectionManager
-    from pgmoor._metrics.registry import Source
+    from pgmoor._metrics.registry import RegisteredManager
 
 __all__ = ["Instrumentation", "instrument"]
 
 
 class Instrumentation:
-    """What `instrument()` has begun for one manager."""
+    """The metrics and spans of one manager, as `instrument()` returns them."""
 
-    def __init__(self, meters: Meters, source: Source, spans: Spans) -> None:
+    def __init__(self, meters: Meters, registered: RegisteredManager, spans: Spans) -> None:
         self._meters = meters
-        self._source = source
+        self._registered = registered
         self._spans = spans
-        self._end_spans = source.manager.instrument(spans)
+        self._end_spans = registered.manager.instrument(spans)
 
     def uninstrument(self) -> None:
-        """Report on the manager no longer; not even on what has happened since the last time."""
+        """Stop reporting on the manager at once; what was not collected yet is lost."""
         self._end_spans()
         self._spans.close()
-        self._meters.remove(self._source)
+        self._meters.remove(self._registered)
 
 
 def instrument(
@@ -50,16 +50,15 @@ def instrument(
     meter_provider: MeterProvider | None = None,
     tracer_provider: TracerProvider | None = None,
 ) -> Instrumentation:
-    """Report on *manager*, which need not be open yet, from now on.
+    """Start reporting on *manager*, which need not be open yet.
 
-    Without a provider, the global one is used, and may be set later. A manager that is closed is
-    reported on for another five minutes, so that a last export has its last figures.
+    Without a provider, the global one is used; it may be set later. After `close()` the manager is
+    reported on for another five minutes, so that the last export has its last figures.
 
     Raises:
-        ValueError: An open manager of that name is reported on already: a pool's name is to be
-            unique.
+        ValueError: An open manager of that name is already reported on. Names must be unique.
     """
     meters = Meters.of(meter_provider)
-    source = meters.add(manager)
+    registered = meters.add(manager)
     tracer = get_tracer("pgmoor", __version__, tracer_provider)
-    return Instrumentation(meters, source, Spans(tracer, manager))
+    return Instrumentation(meters, registered, Spans(tracer, manager))

@@ -1,4 +1,4 @@
-"""The attributes of metrics and spans, by the names of the conventions where they have one."""
+"""The attributes of metrics and spans, with the semantic conventions' names where they exist."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def of_host(label: str) -> dict[str, str | int]:
-    """Return what names a host, given its `host:port`."""
+    """Return the attributes of a host, from its `host:port`."""
     address, _, port = label.rpartition(":")
     return {"server.address": address.removeprefix("[").removesuffix("]"), "server.port": int(port)}
 

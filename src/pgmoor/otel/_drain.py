@@ -1,7 +1,7 @@
-"""Brings what buckets have counted into an OpenTelemetry histogram, when metrics are collected.
+"""Copies counted durations into an OpenTelemetry histogram when metrics are collected.
 
-A histogram's `record()` costs more than a whole checkout, and there is no call for many at once.
-So a checkout only counts, and the records are made in the thread that collects.
+A histogram's `record()` costs more than a whole checkout, and no call records many values at once.
+So a checkout only counts, and the collecting thread calls `record()`.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
 
     from pgmoor._metrics.buckets import Buckets
 
-# Records between two offers to let other threads run, the event loop's above all: it waits for half
-# a millisecond at most. Beside a loop that never rests, each offer costs 5 ms.
-AT_ONCE = 100
+# Records between two pauses in which other threads, above all the event loop's, can run. They wait
+# half a millisecond at most. Beside a loop that is never idle, each pause takes 5 ms.
+BATCH = 100
 
 
 class Drain:
-    """Records what one `Buckets` counts; each duration as the mean of its fine bucket.
+    """Records the durations of one `Buckets`, each as the mean of its fine bucket.
 
-    So counts and sums are exact, and so are the histogram's buckets if its limits are among `FINE`.
+    Counts and sums are exact. So are the histogram's buckets, if their limits are among `FINE`.
     """
 
     def __init__(self, histogram: Histogram, attributes: dict[str, str | int]) -> None:
         self._histogram = histogram
         self._attributes = attributes
-        self._counts = [0] * (len(FINE) + 1)  # what has been recorded
+        self._counts = [0] * (len(FINE) + 1)  # recorded so far
         self._sums = [0.0] * (len(FINE) + 1)
 
     def run(self, buckets: Buckets, deadline: float) -> None:
-        """Record what is new; leave what can't be recorded until *deadline* for the next time."""
+        """Record new durations until *deadline*; the next collection records the rest."""
         counted = buckets.read()
         for index, (count, total) in enumerate(zip(counted.counts, counted.sums, strict=True)):
             new = count - self._counts[index]
@@ -43,8 +43,8 @@ class Drain:
                 return
 
     def _record(self, index: int, new: int, mean: float, deadline: float) -> bool:
-        """Record *mean* so many times; return whether there was time for all."""
-        # Rounding, and a duration whose count is not there yet, must not move it to another bucket.
+        """Record *mean* *new* times; return False if the deadline passed first."""
+        # Keep the mean inside its bucket: rounding moves it, and so does a sum ahead of its count.
         if index < len(FINE):
             mean = min(mean, FINE[index])
         if index:
@@ -52,7 +52,7 @@ class Drain:
         while new:
             if monotonic() > deadline:
                 return False
-            some = min(new, AT_ONCE)
+            some = min(new, BATCH)
             for _ in range(some):
                 self._histogram.record(mean, self._attributes)
             self._counts[index] += some

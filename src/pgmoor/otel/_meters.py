@@ -1,6 +1,6 @@
-"""pgmoor's metrics with one OpenTelemetry meter provider, for all managers that report there.
+"""pgmoor's metrics with one OpenTelemetry meter provider, for all managers that report to it.
 
-Everything is read when it is collected, in the thread that collects; nothing runs in between.
+Everything is read at collection, in the collecting thread. Nothing runs in between.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 
     from pgmoor import ConnectionManager
     from pgmoor._metrics.catalogue import Metric
-    from pgmoor._metrics.registry import Source
+    from pgmoor._metrics.registry import RegisteredManager
 
-AFTER_CLOSE = 300.0  # seconds that a closed manager is still reported on: for the last export
-SHARE_OF_TIME = 0.5  # of what a collection may take: for records in histograms
+REPORT_AFTER_CLOSE = 300.0  # seconds, so that the last export includes the manager
+DRAIN_SHARE = 0.5  # of a collection's timeout, for recording into histograms
 
 
 class Meters:
-    """The instruments of one provider; a provider has each of them once."""
+    """The OpenTelemetry instruments of one provider, made once for all managers."""
 
     def __init__(self, provider: MeterProvider | None) -> None:
-        self._sources = Registry()
-        self._closed_at: dict[Source, float] = {}
-        self._drains: dict[tuple[Source, Buckets], Drain] = {}
-        self._draining = Lock()  # nothing says that only one thread collects at a time
+        self._managers = Registry()
+        self._closed_at: dict[RegisteredManager, float] = {}
+        self._drains: dict[tuple[RegisteredManager, Buckets], Drain] = {}
+        self._draining = Lock()  # several threads may collect at once
         self._histograms: dict[str, Histogram] = {}
         self._meter = get_meter("pgmoor", __version__, provider)
         for metric in METRICS:
@@ -49,24 +49,24 @@ class Meters:
 
     @classmethod
     def of(cls, provider: MeterProvider | None) -> Meters:
-        """Return the one of *provider*; None stands for the global one."""
+        """Return the meters of *provider*; None is the global one."""
         key = provider or _GLOBAL
         with _making:
             if key not in _all:
                 _all[key] = cls(provider)
             return _all[key]
 
-    def add(self, manager: ConnectionManager) -> Source:
-        """Report on *manager*; raise `ValueError` if one of its name is reported on already."""
-        return self._sources.add(manager)
+    def add(self, manager: ConnectionManager) -> RegisteredManager:
+        """Start reporting on *manager*; raise `ValueError` if an open one has the same name."""
+        return self._managers.add(manager)
 
-    def remove(self, source: Source) -> None:
-        """Report on a manager no longer."""
-        self._sources.remove(source)
+    def remove(self, registered: RegisteredManager) -> None:
+        """Stop reporting on a manager."""
+        self._managers.remove(registered)
 
     def _create(self, metric: Metric) -> None:
         observe: list[CallbackT] = [partial(self._observe, metric)]
-        if metric is READY:  # one of the instruments has to see to the histograms
+        if metric is READY:  # histograms have no callback, so this one fills them
             observe.insert(0, self._drain)
         name, unit, meaning = metric.name, metric.unit, metric.meaning
         match metric.kind:
@@ -81,43 +81,44 @@ class Meters:
             case Kind.UP_DOWN:
                 self._meter.create_observable_up_down_counter(name, observe, unit, meaning)
 
-    # -- what is called at each collection -------------------------------------------------------
-
     def _observe(self, metric: Metric, _: CallbackOptions) -> Iterator[Observation]:
-        for source in self._sources:
-            for reading in source.read():
+        for registered in self._managers:
+            for reading in registered.read():
                 if reading.metric is metric and not isinstance(reading.value, Buckets):
-                    attributes = of_reading(source.name, metric, reading.labels)
+                    attributes = of_reading(registered.name, metric, reading.labels)
                     yield Observation(reading.value, attributes)
 
     def _drain(self, options: CallbackOptions) -> Iterator[Observation]:
-        deadline = monotonic() + options.timeout_millis / 1000 * SHARE_OF_TIME
+        deadline = monotonic() + options.timeout_millis / 1000 * DRAIN_SHARE
         with self._draining:
             self._retire()
-            for source in self._sources:
-                for reading in source.read():
+            for registered in self._managers:
+                for reading in registered.read():
                     if isinstance(reading.value, Buckets):
-                        key = source, reading.value
+                        key = registered, reading.value
                         if key not in self._drains:
-                            attributes = of_reading(source.name, reading.metric, reading.labels)
+                            attributes = of_reading(registered.name, reading.metric, reading.labels)
                             histogram = self._histograms[reading.metric.name]
                             self._drains[key] = Drain(histogram, attributes)
                         self._drains[key].run(reading.value, deadline)
         return iter(())
 
     def _retire(self) -> None:
-        """Drop managers that were closed long ago, and what belongs to those that are gone."""
+        """Drop managers that were closed long ago, and the state of those that were removed."""
         now = monotonic()
-        for source in self._sources:
-            if source.closed and now - self._closed_at.setdefault(source, now) > AFTER_CLOSE:
-                self._sources.remove(source)
-        kept = set(self._sources)
+        for registered in self._managers:
+            if (
+                registered.closed
+                and now - self._closed_at.setdefault(registered, now) > REPORT_AFTER_CLOSE
+            ):
+                self._managers.remove(registered)
+        kept = set(self._managers)
         self._closed_at = {one: at for one, at in self._closed_at.items() if one in kept}
         self._drains = {key: drain for key, drain in self._drains.items() if key[0] in kept}
 
 
 class _Global:
-    """Stands for the global provider, whichever it will be."""
+    """The key of the global provider, which may be set later."""
 
 
 _GLOBAL = _Global()

@@ -1,7 +1,7 @@
-"""Spans of what a caller or an operator waits for: acquire, dial, failover, outage.
+"""Spans for acquire, dial, failover and outage.
 
-An acquire belongs to the caller's trace. The others are nobody's in particular: each begins a
-trace of its own, and links tell what belongs together.
+An acquire belongs to the caller's trace. The others belong to no caller: each begins its own trace,
+and links connect them.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 
+from pgmoor._core.reporting.log_fields import fields
 from pgmoor._metrics.catalogue import POOL
 from pgmoor._metrics.tally import WITHOUT_HOST
 from pgmoor.events import Failover
 from pgmoor.health import State
 from pgmoor.instruments import Instrument
-from pgmoor.logs import fields
 
 from ._attributes import of_host
 
@@ -38,11 +38,11 @@ logger = logging.getLogger("pgmoor.otel")
 F = TypeVar("F", bound="Callable[..., Any]")
 
 SECOND = 1_000_000_000  # nanoseconds
-ANYWHERE = Context()  # no parent
+NO_PARENT = Context()
 
 
-def harmless(method: F) -> F:
-    """Report what *method* raises, in a user's span processor perhaps, and go on."""
+def log_errors(method: F) -> F:
+    """Log whatever *method* raises, such as an error of a user's span processor, and go on."""
 
     @wraps(method)
     def wrapper(*args: Any) -> Any:
@@ -57,30 +57,28 @@ def harmless(method: F) -> F:
 
 
 class Spans(Instrument):
-    """Makes the spans of one manager."""
+    """Creates the spans of one manager."""
 
     def __init__(self, tracer: Tracer, manager: ConnectionManager) -> None:
         self._tracer = tracer
         self._attributes = {POOL: manager.name, "db.system.name": "postgresql"}
-        self._trouble_since: int | None = None  # with the host that was given up
-        self._left: dict[str, str | int] = {}  # that host
+        self._trouble_since: int | None = None  # with the host that was given up last
+        self._given_up: dict[str, str | int] = {}  # the attributes of that host
         self._starting_since: int | None = None
-        self._outage: Span | None = None  # the one that goes on
+        self._outage: Span | None = None  # the present one
         self._last_outage: tuple[Span, int] | None = None  # with its end
         health = manager.snapshot()
         self._enter(health.state, time_ns() - int(health.since * SECOND))
 
-    # -- acquire ---------------------------------------------------------------------------------
-
-    @harmless
+    @log_errors
     def waiting(self) -> Ended:
-        """Begin the span of a caller that waits."""
+        """Begin the span of a caller's wait."""
         began = time_ns()
         span = self._tracer.start_span(
             "pgmoor.acquire", attributes=self._attributes, start_time=began
         )
 
-        @harmless
+        @log_errors
         def ended(outcome: BaseException | str | None) -> None:
             outage = self._outage_since(began)
             if outage is not None:
@@ -90,46 +88,42 @@ class Spans(Instrument):
         return ended
 
     def _outage_since(self, began: int) -> Span | None:
-        """Return the newest outage that has gone on at any time since *began*."""
+        """Return the newest outage that overlaps the time since *began*."""
         if self._outage is not None:
             return self._outage
         if self._last_outage is not None and self._last_outage[1] >= began:
             return self._last_outage[0]
         return None
 
-    # -- dial ------------------------------------------------------------------------------------
-
-    @harmless
+    @log_errors
     def dialling(self, host: str) -> Ended:
-        """Begin the span of a connection being made for the pool."""
+        """Begin the span of a dial for the pool."""
         links = [] if self._outage is None else [Link(self._outage.get_span_context())]
         span = self._tracer.start_span(
             "pgmoor.dial",
-            context=ANYWHERE,
+            context=NO_PARENT,
             kind=SpanKind.CLIENT,
             attributes={**self._attributes, **of_host(host)},
             links=links,
         )
 
-        @harmless
+        @log_errors
         def ended(outcome: BaseException | str | None) -> None:
             finish(span, outcome)
 
         return ended
 
-    # -- outage and failover ---------------------------------------------------------------------
-
-    @harmless
+    @log_errors
     def left(self, host: str, noticed: float) -> None:
-        """Remember when the trouble began, and with which host."""
+        """Remember the host that is given up, and when its trouble began."""
         self._trouble_since = time_ns() - int(noticed * SECOND)
-        self._left = of_host(host)
+        self._given_up = of_host(host)
 
     def entered(self, state: str) -> None:
-        """Begin or end the span of a time without a host."""
+        """Begin or end the span of an outage."""
         self._enter(state, time_ns())
 
-    @harmless
+    @log_errors
     def _enter(self, state: str, since: int) -> None:
         if state == State.STARTING.value:
             self._starting_since = since
@@ -143,9 +137,9 @@ class Spans(Instrument):
         else:
             self._end_outage()
 
-    @harmless
+    @log_errors
     def happened(self, event: Event) -> None:
-        """Note an event in the span of the outage; make the span of a failover."""
+        """Add the event to the span of the outage; create the span of a failover."""
         if self._outage is not None:
             values = {
                 f"pgmoor.event.{name}": value
@@ -163,7 +157,7 @@ class Spans(Instrument):
         outage = self._outage_since(began)
         self._tracer.start_span(
             "pgmoor.failover",
-            context=ANYWHERE,
+            context=NO_PARENT,
             attributes={
                 **self._attributes,
                 "pgmoor.failover.from": event.before,
@@ -179,8 +173,8 @@ class Spans(Instrument):
         if self._outage is None:
             self._outage = self._tracer.start_span(
                 "pgmoor.outage",
-                context=ANYWHERE,
-                attributes={**self._attributes, **self._left},
+                context=NO_PARENT,
+                attributes={**self._attributes, **self._given_up},
                 start_time=since,
             )
 
@@ -196,17 +190,17 @@ class Spans(Instrument):
             outage.end(now)
             self._outage, self._last_outage = None, (outage, now)
 
-    @harmless
+    @log_errors
     def close(self) -> None:
-        """End the span that is open, as it is not heard of any more how it ends."""
+        """End the span of the present outage, whose end will not be observed."""
         self._fail_outage("not observed to its end")
         self._end_outage()
 
 
 def finish(span: Span, outcome: BaseException | str | None) -> None:
-    """End *span* with what has come of it: nothing wrong, a kind of failure, or an exception.
+    """End *span* with its outcome: None, a kind of failure, or an exception.
 
-    Work that was cancelled has not failed.
+    Cancelled work is marked as cancelled and not as an error.
     """
     if isinstance(outcome, asyncio.CancelledError):
         span.set_attribute("pgmoor.cancelled", value=True)
