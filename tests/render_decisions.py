@@ -1,4 +1,4 @@
-"""Renders the cases of test_policy.py as the tables of docs/decisions.md.
+"""Renders the cases of decision_cases.py as the tables of docs/decisions.md.
 
 `python tests/render_decisions.py` prints them; with `--write` it puts them into the page.
 """
@@ -10,20 +10,19 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pgmoor.policy import Action
+from decision_cases import CASES, Case
+from pgmoor._core.hosts.decision import Action
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from test_policy import Case
-
 PAGE = Path(__file__).parent.parent / "docs" / "decisions.md"
-BEGIN = "<!-- The cases: written by tests/render_decisions.py from tests/test_policy.py. -->\n"
+BEGIN = "<!-- The cases: written by tests/render_decisions.py from tests/decision_cases.py. -->\n"
 END = "<!-- End of the cases. -->\n"
 
 
 def render(cases: Sequence[Case]) -> str:
-    """Return one section with one table for each topic."""
+    """Return a section with a table for each topic."""
     parts = []
     for topic, members in groupby(cases, key=lambda case: case.topic):
         rows = [_row(case) for case in members]
@@ -33,7 +32,7 @@ def render(cases: Sequence[Case]) -> str:
 
 
 def shown_on(page: str) -> str:
-    """Return what the page has between the two marks."""
+    """Return what stands between the two marks of the page."""
     return page.partition(BEGIN)[2].partition(END)[0].strip("\n") + "\n"
 
 
@@ -41,7 +40,7 @@ def _row(case: Case) -> str:
     hosts = "<br>".join(f"db{index}: {seen}" for index, seen in enumerate(case.hosts, start=1))
     given = f"{case.name} ({', '.join(case.settings)})" if case.settings else case.name
     if case.current is None:
-        in_use = f"searched for {case.searching or 0:g} s"
+        in_use = f"none, for {case.searching or 0:g} s"
     else:
         in_use = f"db{case.current + 1}"
     return f"| {given} | {hosts} | {in_use} | {_decision(case)} | {case.then.reason.value} |"
@@ -54,15 +53,13 @@ def _decision(case: Case) -> str:
         words += f" to db{then.host + 1}"
     if then.abort:
         words += ", cut its connections"
-    if then.again is not None:
-        words += f"; look again in {then.again:g} s"
+    if then.recheck is not None:
+        words += f"; decide again in {then.recheck:g} s"
     return words
 
 
 def main() -> None:
     """Print the tables, or put them into the page."""
-    from test_policy import CASES
-
     tables = render(CASES)
     if "--write" not in sys.argv:
         sys.stdout.write(tables)

@@ -1,4 +1,4 @@
-"""`HostTable`: what each observation does to what is known of a host."""
+"""`HostTable` and `HostState`: what each observation and each new list changes."""
 
 from __future__ import annotations
 
@@ -7,66 +7,71 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pgmoor._core.hosts.host import Host, HostState, Observation, ServerInfo, was_replaced
 
 from pgmoor._core.hosts.failures import Failure, FailureKind
+from pgmoor._core.hosts.host import Host, HostState, Observation, ServerInfo, was_replaced
 from pgmoor._core.hosts.table import HostTable
-from pgmoor.health import Role, Status
+from pgmoor.health import HostHealth, Role, Status
 
 SYSTEM = 7
 PRIMARY = ServerInfo(in_recovery=False, writable=True, timeline=1, system_id=SYSTEM)
 STANDBY = ServerInfo(in_recovery=True, writable=False, timeline=1, system_id=SYSTEM, lag=0.5)
+MISSED = FailureKind.TIMEOUT
+
+Outcome = ServerInfo | FailureKind
 
 
-def table_of(count: int = 1) -> HostTable:
-    return HostTable([Host(index, f"db{index + 1}", 5432) for index in range(count)])
+def hosts(*names: str) -> list[Host]:
+    return [Host(index, name, 5432) for index, name in enumerate(names)]
 
 
-def told(asked_at: float, facts: ServerInfo, *, host: int = 0) -> Observation:
-    return Observation(host, asked_at, asked_at + 0.01, info=facts)
+def table_of(*outcomes: Outcome) -> HostTable:
+    """Return a table of hosts, of which each has answered or failed at 10 s."""
+    table = HostTable(hosts(*(f"db{number}" for number, _ in enumerate(outcomes, start=1))))
+    for host, outcome in enumerate(outcomes):
+        table.apply(seen(host, 10, outcome))
+    return table
 
 
-def failed(asked_at: float, kind: FailureKind, *, host: int = 0) -> Observation:
-    return Observation(host, asked_at, asked_at + 0.01, failure=Failure(kind, kind.value))
+def seen(host: int, asked_at: float, outcome: Outcome) -> Observation:
+    if isinstance(outcome, ServerInfo):
+        return Observation(host, asked_at, asked_at + 0.01, info=outcome)
+    failure = Failure(outcome, outcome.value)
+    return Observation(host, asked_at, asked_at + 0.01, failure=failure)
 
 
-def after(*seen: Observation) -> HostState:
-    """Return the state of the first host after some observations."""
-    table = table_of()
-    for item in seen:
-        table.apply(item)
+def after(*outcomes: Outcome) -> HostState:
+    """Return the state of a host after outcomes at 10 s, 11 s and so on."""
+    table = HostTable(hosts("db1"))
+    for asked_at, outcome in enumerate(outcomes, start=10):
+        table.apply(seen(0, asked_at, outcome))
     return table[0]
 
 
-# -- names --------------------------------------------------------------------------------------
+def test_a_host_is_named_as_a_person_would_write_it() -> None:
+    labels = {
+        Host(0, "db1", 5432): "db1:5432",
+        Host(0, "::1", 5433): "[::1]:5433",
+        Host(0, "/run/postgresql", 5432): "/run/postgresql:5432",
+        Host(0, "", 5432): "local socket:5432",
+        Host(0, "", 5432, hostaddr="10.0.0.1"): "10.0.0.1:5432",
+        Host(0, "db1", 5432, hostaddr="10.0.0.1"): "db1:5432",
+    }
 
-
-@pytest.mark.parametrize(
-    ("host", "label"),
-    [
-        (Host(0, "db1", 5432), "db1:5432"),
-        (Host(0, "::1", 5433), "[::1]:5433"),
-        (Host(0, "/run/postgresql", 5432), "/run/postgresql:5432"),
-        (Host(0, "", 5432), "local socket:5432"),
-        (Host(0, "", 5432, hostaddr="10.0.0.1"), "10.0.0.1:5432"),
-        (Host(0, "db1", 5432, hostaddr="10.0.0.1"), "db1:5432"),
-    ],
-)
-def test_a_host_is_named_as_a_person_would_write_it(host: Host, label: str) -> None:
-    assert str(host) == label
+    assert {host: str(host) for host in labels} == labels
 
 
 # -- answers ------------------------------------------------------------------------------------
 
 
-def test_nothing_is_known_of_a_host_that_was_not_asked() -> None:
-    state = table_of()[0]
+def test_nothing_is_known_of_a_host_that_was_never_probed() -> None:
+    state = HostTable(hosts("db1"))[0]
 
     assert (state.status, state.role) == (Status.UNKNOWN, Role.UNKNOWN)
 
 
-def test_an_answer_says_all_that_is_known() -> None:
-    state = after(told(10, STANDBY))
+def test_an_answer_sets_everything() -> None:
+    state = after(STANDBY)
 
     assert (state.status, state.role, state.writable) == (Status.UP, Role.STANDBY, False)
     assert (state.timeline, state.system_id, state.lag) == (1, SYSTEM, 0.5)
@@ -74,43 +79,37 @@ def test_an_answer_says_all_that_is_known() -> None:
     assert (state.asked_at, state.since, state.steady_since) == (10, 10.01, 10.01)
 
 
-def test_a_server_that_cannot_say_what_it_is_has_no_role() -> None:
-    state = after(told(10, ServerInfo(writable=True)))
+def test_a_server_that_can_t_tell_its_role_has_none() -> None:
+    state = after(ServerInfo(writable=True))
 
     assert (state.status, state.role, state.writable) == (Status.UP, Role.UNKNOWN, True)
 
 
-def test_a_host_is_steady_since_it_first_answered_the_same() -> None:
-    state = after(told(10, PRIMARY), told(11, PRIMARY), told(12, replace(PRIMARY, lag=3.0)))
+def test_a_host_is_steady_from_the_first_of_the_same_answers_in_a_row() -> None:
+    steady_since = {
+        "the same": after(PRIMARY, PRIMARY, replace(PRIMARY, lag=3.0)),
+        "another role": after(PRIMARY, STANDBY),
+        "read-only": after(PRIMARY, replace(PRIMARY, writable=False)),
+        "another timeline": after(PRIMARY, replace(PRIMARY, timeline=2)),
+        "a restart": after(PRIMARY, replace(PRIMARY, started="later")),
+        "a missed probe": after(PRIMARY, MISSED, PRIMARY),
+        "no free slot": after(PRIMARY, FailureKind.SATURATED),
+    }
 
-    assert (state.since, state.steady_since) == (10.01, 10.01)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        STANDBY,
-        replace(PRIMARY, writable=False),
-        replace(PRIMARY, timeline=2),
-        replace(PRIMARY, started="later"),
-    ],
-    ids=["role", "writable", "timeline", "a restart"],
-)
-def test_an_answer_that_differs_makes_it_steady_anew(change: ServerInfo) -> None:
-    state = after(told(10, PRIMARY), told(11, change))
-
-    assert (state.since, state.steady_since) == (10.01, 11.01)
-
-
-def test_one_missed_answer_makes_it_steady_anew() -> None:
-    state = after(told(10, PRIMARY), failed(11, FailureKind.TIMEOUT), told(12, PRIMARY))
-
-    assert (state.since, state.steady_since) == (10.01, 12.01)
+    assert {name: state.steady_since for name, state in steady_since.items()} == {
+        "the same": 10.01,
+        "another role": 11.01,
+        "read-only": 11.01,
+        "another timeline": 11.01,
+        "a restart": 11.01,
+        "a missed probe": 12.01,
+        "no free slot": 10.01,
+    }
+    assert all(state.since == 10.01 for state in steady_since.values())
 
 
-def test_an_answer_clears_what_went_before() -> None:
-    timeouts = [failed(at, FailureKind.TIMEOUT) for at in (11, 12, 13)]
-    state = after(told(10, PRIMARY), *timeouts, told(14, PRIMARY))
+def test_an_answer_clears_the_failures_before_it() -> None:
+    state = after(PRIMARY, MISSED, MISSED, MISSED, PRIMARY)
 
     assert (state.status, state.misses, state.silent_since) == (Status.UP, 0, None)
     assert (state.failure, state.since) == (None, 14.01)
@@ -119,137 +118,104 @@ def test_an_answer_clears_what_went_before() -> None:
 # -- failures -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("kind", "status"),
-    [
-        (FailureKind.REFUSED, Status.DOWN),
-        (FailureKind.RESET, Status.DOWN),
-        (FailureKind.NAME, Status.DOWN),
-        (FailureKind.PROTOCOL, Status.DOWN),
-        (FailureKind.STARTING, Status.STARTING),
-        (FailureKind.CREDENTIALS, Status.REJECTED),
-        (FailureKind.CONFIGURATION, Status.REJECTED),
-        (FailureKind.SATURATED, Status.UP),
-        (FailureKind.RESOURCES, Status.UP),
-        (FailureKind.ROLE, Status.UP),
-        (FailureKind.TIMEOUT, Status.UP),
-        (FailureKind.OTHER, Status.UP),
-    ],
-)
-def test_what_one_failure_makes_of_a_host_that_was_up(kind: FailureKind, status: Status) -> None:
-    state = after(told(10, PRIMARY), failed(11, kind))
+@pytest.mark.parametrize("kind", FailureKind)
+def test_what_one_failure_makes_of_a_host_that_was_up(kind: FailureKind) -> None:
+    state = after(PRIMARY, kind)
 
-    assert state.status is status
+    assert state.status is {
+        FailureKind.REFUSED: Status.DOWN,
+        FailureKind.RESET: Status.DOWN,
+        FailureKind.NAME: Status.DOWN,
+        FailureKind.PROTOCOL: Status.DOWN,
+        FailureKind.SOURCE: Status.DOWN,
+        FailureKind.STARTING: Status.STARTING,
+        FailureKind.CREDENTIALS: Status.REJECTED,
+        FailureKind.CONFIGURATION: Status.REJECTED,
+    }.get(kind, Status.UP)
     assert state.failure == Failure(kind, kind.value)
-    assert (state.role, state.timeline) == (Role.PRIMARY, 1)  # what it was is still known
+    assert (state.role, state.timeline) == (Role.PRIMARY, 1)  # its last answer is still known
+    assert (state.asked_at, state.answered_at) == (11, 10)
 
 
 @pytest.mark.parametrize("kind", [FailureKind.TIMEOUT, FailureKind.OTHER])
-def test_two_unanswered_questions_in_a_row_are_silence(kind: FailureKind) -> None:
-    state = after(told(10, PRIMARY), failed(11, kind), failed(12, kind))
+def test_two_missed_probes_in_a_row_are_silence(kind: FailureKind) -> None:
+    silent, interrupted = after(PRIMARY, kind, kind), after(PRIMARY, kind, PRIMARY, kind)
 
-    assert (state.status, state.misses) == (Status.SILENT, 2)
-    assert (state.silent_since, state.since) == (11, 12.01)
-
-
-def test_two_unanswered_questions_with_an_answer_between_are_not() -> None:
-    miss = FailureKind.TIMEOUT
-    state = after(told(10, PRIMARY), failed(11, miss), told(12, PRIMARY), failed(13, miss))
-
-    assert (state.status, state.misses, state.silent_since) == (Status.UP, 1, 13)
+    assert (silent.status, silent.misses) == (Status.SILENT, 2)
+    assert (silent.silent_since, silent.since) == (11, 12.01)
+    assert (interrupted.status, interrupted.misses) == (Status.UP, 1)
+    assert interrupted.silent_since == 13
 
 
-def test_a_silent_host_that_refuses_is_down() -> None:
-    timeouts = [failed(at, FailureKind.TIMEOUT) for at in (10, 11)]
-    state = after(*timeouts, failed(12, FailureKind.REFUSED))
+def test_a_silent_host_that_refuses_connections_is_down() -> None:
+    state = after(MISSED, MISSED, FailureKind.REFUSED)
 
     assert (state.status, state.misses, state.silent_since) == (Status.DOWN, 0, None)
 
 
-def test_a_host_that_has_no_room_stays_as_steady_as_it_was() -> None:
-    state = after(told(10, PRIMARY), failed(11, FailureKind.SATURATED))
+def test_an_observation_with_neither_answer_nor_failure_is_a_missed_probe() -> None:
+    table = HostTable(hosts("db1"))
+    for asked_at in (10, 11):
+        table.apply(Observation(0, asked_at, asked_at + 1))
 
-    assert (state.steady_since, state.asked_at) == (10.01, 11)
-
-
-def test_an_observation_without_facts_or_failure_counts_as_unanswered() -> None:
-    state = after(Observation(0, 10, 11), Observation(0, 11, 12))
-
-    assert state.status is Status.SILENT
+    assert table[0].status is Status.SILENT
 
 
 # -- order of arrival ---------------------------------------------------------------------------
 
 
-def test_an_observation_asked_earlier_than_the_newest_changes_nothing() -> None:
-    table = table_of()
-    table.apply(told(11, PRIMARY))
+def test_apply_returns_the_state_before_and_after() -> None:
+    before, state = HostTable(hosts("db1")).apply(seen(0, 10, PRIMARY))
 
-    before, state = table.apply(failed(10, FailureKind.REFUSED))
+    assert (before.status, state.status) == (Status.UNKNOWN, Status.UP)
+
+
+def test_a_late_answer_changes_nothing_but_the_newest_timeline() -> None:
+    table = HostTable(hosts("db1"))
+    table.apply(seen(0, 11, FailureKind.REFUSED))
+
+    before, state = table.apply(seen(0, 10, replace(PRIMARY, timeline=3)))
 
     assert before is state is table[0]
-    assert state.status is Status.UP
-
-
-def test_a_late_answer_still_tells_of_a_newer_timeline() -> None:
-    table = table_of()
-    table.apply(failed(11, FailureKind.REFUSED))
-
-    table.apply(told(10, replace(PRIMARY, timeline=3)))
-
-    assert table[0].status is Status.DOWN
+    assert state.status is Status.DOWN
     assert table.newest_timeline(SYSTEM) == 3
 
 
-def test_apply_returns_the_state_before_and_after() -> None:
-    table = table_of()
+def test_a_preview_changes_nothing() -> None:
+    table = table_of(FailureKind.REFUSED)
+    before = table[0]
 
-    before, state = table.apply(told(10, PRIMARY))
-
-    assert (before.status, state.status) == (Status.UNKNOWN, Status.UP)
+    assert table.preview(seen(0, 11, PRIMARY)).status is Status.UP
+    assert table[0] is before
 
 
 # -- timelines and clusters ---------------------------------------------------------------------
 
 
-def test_a_primary_on_an_older_timeline_is_stale() -> None:
-    table = table_of(2)
-    table.apply(told(10, PRIMARY, host=0))
-    table.apply(told(10, replace(PRIMARY, timeline=2), host=1))
+def test_a_primary_is_stale_when_any_server_of_its_cluster_is_on_a_newer_timeline() -> None:
+    newer = replace(PRIMARY, timeline=2)
+    by_a_primary, by_a_standby = (
+        table_of(PRIMARY, newer),
+        table_of(PRIMARY, replace(newer, in_recovery=True)),
+    )
+    of_another_cluster = table_of(PRIMARY, replace(newer, system_id=8))
+    a_standby = table_of(STANDBY, newer)
 
-    assert [table.is_stale(state) for state in table] == [True, False]
+    for table, stale in (
+        (by_a_primary, [True, False]),
+        (by_a_standby, [True, False]),
+        (of_another_cluster, [False, False]),
+        (a_standby, [False, False]),
+    ):
+        assert [table.is_stale(state) for state in table] == stale
 
 
-def test_a_standby_on_an_older_timeline_is_not() -> None:
-    table = table_of(2)
-    table.apply(told(10, STANDBY, host=0))
-    table.apply(told(10, replace(PRIMARY, timeline=2), host=1))
-
-    assert not table.is_stale(table[0])
-
-
-def test_a_timeline_is_not_forgotten_when_its_primary_is_gone() -> None:
-    table = table_of(2)
-    table.apply(told(10, replace(PRIMARY, timeline=2), host=1))
-    table.apply(failed(11, FailureKind.REFUSED, host=1))
-
-    table.apply(told(12, PRIMARY, host=0))
+def test_a_timeline_is_remembered_when_its_primary_is_gone() -> None:
+    table = table_of(FailureKind.REFUSED, replace(PRIMARY, timeline=2))
+    table.apply(seen(1, 11, FailureKind.REFUSED))
+    table.apply(seen(0, 12, PRIMARY))
 
     assert table.is_stale(table[0])
-
-
-def test_a_primary_older_than_a_standby_is_stale() -> None:
-    table = table_of(2)
-    table.apply(told(10, PRIMARY, host=0))
-    table.apply(told(10, replace(STANDBY, timeline=2), host=1))
-
-    assert [table.is_stale(state) for state in table] == [True, False]
-
-
-def test_what_a_host_said_is_as_old_as_its_last_answer() -> None:
-    state = after(told(10, PRIMARY), failed(11, FailureKind.TIMEOUT))
-
-    assert (state.asked_at, state.answered_at) == (11, 10)
 
 
 @pytest.mark.parametrize(
@@ -260,39 +226,27 @@ def test_what_a_host_said_is_as_old_as_its_last_answer() -> None:
         pytest.param(PRIMARY, False, id="the same"),
         pytest.param(replace(PRIMARY, started="later"), False, id="a restart"),
         pytest.param(replace(PRIMARY, writable=False), False, id="a demotion"),
-        pytest.param(STANDBY, False, id="a standby, which it has become"),
+        pytest.param(STANDBY, False, id="a rejoin as standby"),
         pytest.param(replace(PRIMARY, timeline=2, pooled=True), False, id="behind a pooler"),
         pytest.param(FailureKind.REFUSED, False, id="a failure"),
     ],
 )
-def test_a_primary_that_has_another_timeline_is_another_server(
-    then: ServerInfo | FailureKind, replaced: bool
+def test_a_primary_on_another_timeline_or_of_another_cluster_is_another_server(
+    then: Outcome, replaced: bool
 ) -> None:
-    table = table_of()
-    table.apply(told(10, PRIMARY))
+    table = table_of(PRIMARY)
 
     assert was_replaced(*table.apply(seen(0, 11, then))) is replaced
 
 
 def test_a_standby_that_is_promoted_is_the_same_server() -> None:
-    table = table_of()
-    table.apply(told(10, STANDBY))
+    table = table_of(STANDBY)
 
-    assert not was_replaced(*table.apply(told(11, replace(PRIMARY, timeline=2))))
-
-
-def test_timelines_of_another_cluster_do_not_fence() -> None:
-    table = table_of(2)
-    table.apply(told(10, PRIMARY, host=0))
-    table.apply(told(10, replace(PRIMARY, timeline=9, system_id=8), host=1))
-
-    assert not table.is_stale(table[0])
+    assert not was_replaced(*table.apply(seen(0, 11, replace(PRIMARY, timeline=2))))
 
 
 def test_a_host_of_another_cluster_than_the_one_in_use_is_foreign() -> None:
-    table = table_of(3)
-    table.apply(told(10, PRIMARY, host=0))
-    table.apply(told(10, replace(PRIMARY, system_id=8), host=1))
+    table = table_of(PRIMARY, replace(PRIMARY, system_id=8), FailureKind.REFUSED)
     before = [table.is_foreign(state) for state in table]
 
     table.adopt(0)
@@ -302,105 +256,148 @@ def test_a_host_of_another_cluster_than_the_one_in_use_is_foreign() -> None:
 
 
 def test_a_cluster_that_was_rebuilt_as_a_whole_is_not_foreign() -> None:
-    table = table_of(2)
-    for host in (0, 1):
-        table.apply(told(10, PRIMARY, host=host))
+    table = table_of(PRIMARY, PRIMARY)
     table.adopt(0)
     rebuilt = replace(PRIMARY, system_id=8)
 
-    table.apply(told(11, rebuilt, host=0))
+    table.apply(seen(0, 11, rebuilt))
     halfway = [table.is_foreign(state) for state in table]
-    table.apply(told(12, rebuilt, host=1))
+    table.apply(seen(1, 12, rebuilt))
 
     assert halfway == [True, False]
     assert not any(table.is_foreign(state) for state in table)
 
 
-def test_adopting_a_host_that_does_not_name_its_cluster_changes_nothing() -> None:
-    table = table_of(2)
-    table.apply(told(10, PRIMARY, host=0))
+def test_adopting_a_host_that_does_not_tell_its_cluster_keeps_the_cluster() -> None:
+    table = table_of(PRIMARY, ServerInfo(writable=True))
     table.adopt(0)
-
-    table.apply(told(10, ServerInfo(writable=True), host=1))
     table.adopt(1)
 
     assert table.system_id == SYSTEM
 
 
+def test_not_all_clusters_that_a_hostile_server_claims_are_remembered() -> None:
+    table = table_of(replace(PRIMARY, timeline=3), MISSED)
+    table.adopt(0)
+    for number in range(10_000):
+        table.apply(seen(1, 11 + number, replace(PRIMARY, timeline=9, system_id=1000 + number)))
+
+    assert table.newest_timeline(SYSTEM) == 3
+    assert table.newest_timeline(10_999) == 9
+    assert sum(table.newest_timeline(1000 + number) > 0 for number in range(10_000)) < 100
+
+
+# -- a new list ---------------------------------------------------------------------------------
+
+
+def names(table: HostTable) -> list[str]:
+    return [state.host.host for state in table]
+
+
+def test_a_host_that_stays_in_the_list_keeps_its_index_and_its_state() -> None:
+    table = HostTable(hosts("a", "b"))
+    table.apply(seen(1, 1.0, PRIMARY))
+    known = table[1]
+
+    revision = table.revise(hosts("c", "b"))
+
+    assert names(table) == ["c", "b"]
+    assert [host.host for host in revision.added] == ["c"]
+    assert [host.host for host in revision.gone] == ["a"]
+    assert table[1] is known
+    assert [state.host.index for state in table] == [2, 1]
+
+
+def test_a_host_that_left_the_list_is_remembered_while_it_is_kept() -> None:
+    table = HostTable(hosts("a", "b"))
+    table.revise(hosts("b"), keep={0})
+
+    assert names(table) == ["b"]
+    assert table[0].host.host == "a"
+    assert not table.is_listed(0)
+    table.revise(hosts("b"))
+    assert not table.is_known(0)
+
+
+def test_a_host_that_returns_to_the_list_gets_a_new_index() -> None:
+    table = HostTable(hosts("a", "b"))
+    table.revise(hosts("b"))
+
+    revision = table.revise(hosts("a", "b"))
+
+    assert [(host.host, host.index) for host in revision.added] == [("a", 2)]
+    assert names(table) == ["a", "b"]
+
+
+def test_another_order_adds_and_removes_nothing() -> None:
+    table = HostTable(hosts("a", "b"))
+
+    assert table.revise(hosts("b", "a")) == ((), ())
+    assert names(table) == ["b", "a"]
+
+
+# -- the report ---------------------------------------------------------------------------------
+
+
+def test_a_report_shows_what_the_table_knows() -> None:
+    table = HostTable(hosts("db1", "db2", "db3"))
+    info = ServerInfo(True, writable=False, timeline=3, system_id=7, lag=0.5, pooled=True)
+    table.apply(Observation(0, 10.0, 10.25, info=info))
+    table.apply(seen(0, 11.0, FailureKind.REFUSED))
+    table.apply(seen(1, 13.0, replace(PRIMARY, timeline=2)))
+
+    down, stale, unknown = table.report(1, 13.5)
+
+    assert down == HostHealth(
+        host="db1:5432",
+        status="down",
+        role="standby",
+        writable=False,
+        timeline=3,
+        latency=0.25,
+        lag=0.5,
+        current=False,
+        stale=False,
+        failure="refused",
+        age=2.5,
+        pooled=True,
+        failure_kind="refused",
+    )
+    assert (stale.current, stale.stale, stale.age, stale.failure) == (True, True, 0.5, None)
+    assert (unknown.status, unknown.age, unknown.latency) == ("unknown", None, None)
+
+
 # -- what always holds --------------------------------------------------------------------------
 
-any_facts = st.builds(
+infos = st.builds(
     ServerInfo,
     in_recovery=st.none() | st.booleans(),
     writable=st.none() | st.booleans(),
     timeline=st.none() | st.integers(1, 4),
     system_id=st.sampled_from([None, 7, 8]),
 )
-outcomes = any_facts | any_facts | st.sampled_from(FailureKind)
+outcomes = infos | infos | st.sampled_from(FailureKind)
 histories = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 20), outcomes), max_size=20)
-many = settings(max_examples=200, deadline=None)
 
 
-def seen(host: int, asked_at: float, outcome: ServerInfo | FailureKind) -> Observation:
-    if isinstance(outcome, ServerInfo):
-        return told(asked_at, outcome, host=host)
-    return failed(asked_at, outcome, host=host)
-
-
-@many
+@settings(max_examples=300, deadline=None)
 @given(histories)
-def test_older_observations_never_overwrite_newer_ones(
-    history: list[tuple[int, int, ServerInfo | FailureKind]],
-) -> None:
-    table = table_of(4)
-    for step in history:
-        item = seen(*step)
-        before, state = table.apply(item)
+def test_after_any_history_a_table_is_consistent(history: list[tuple[int, int, Outcome]]) -> None:
+    table = HostTable(hosts("a", "b", "c", "d"))
+    for host, asked_at, outcome in history:
+        others = [state for state in table if state.host.index != host]
+        timelines = [table.newest_timeline(system) for system in (None, 7, 8)]
 
-        assert state.asked_at == max(before.asked_at, item.asked_at)
-        if item.asked_at < before.asked_at:
-            assert state == before
+        before, state = table.apply(seen(host, asked_at, outcome))
 
-
-@many
-@given(histories)
-def test_the_newest_timeline_only_grows(
-    history: list[tuple[int, int, ServerInfo | FailureKind]],
-) -> None:
-    table = table_of(4)
-    for step in history:
-        newest = [table.newest_timeline(system) for system in (None, 7, 8)]
-
-        table.apply(seen(*step))
-
+        # An older observation does not overwrite a newer one, and no other host changes.
+        assert state.asked_at == max(before.asked_at, asked_at)
+        assert asked_at >= before.asked_at or state == before
+        assert [state for state in table if state.host.index != host] == others
+        # The newest timeline of a cluster only grows.
         now = [table.newest_timeline(system) for system in (None, 7, 8)]
-        assert all(later >= earlier for later, earlier in zip(now, newest, strict=True))
-
-
-@many
-@given(histories)
-def test_an_observation_changes_one_host_only(
-    history: list[tuple[int, int, ServerInfo | FailureKind]],
-) -> None:
-    table = table_of(4)
-    for step in history:
-        others = [state for state in table if state.host.index != step[0]]
-
-        table.apply(seen(*step))
-
-        assert [state for state in table if state.host.index != step[0]] == others
-
-
-@many
-@given(histories)
-def test_a_state_does_not_contradict_itself(
-    history: list[tuple[int, int, ServerInfo | FailureKind]],
-) -> None:
-    table = table_of(4)
-    for step in history:
-        _, state = table.apply(seen(*step))
-
+        assert all(later >= earlier for later, earlier in zip(now, timelines, strict=True))
+        # A state does not contradict itself.
         assert (state.misses > 0) == (state.silent_since is not None)
         assert state.status is not Status.SILENT or state.misses >= 2
-        if state.steady_since is not None:
-            assert state.status is Status.UP
+        assert state.steady_since is None or state.status is Status.UP
