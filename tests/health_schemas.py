@@ -1,8 +1,8 @@
-"""What the formats of health answers demand, as JSON schemas.
+"""JSON schemas of the formats of health responses.
 
 Written from draft-inadarei-api-health-check-06, from the description of the health endpoint in
-Spring Boot's actuator API (version 3), and from appendix B of MicroProfile Health 4.0's protocol;
-stricter than these where pgmoor promises more: no key that they don't know, no nulls.
+Spring Boot's actuator API (version 3), and from appendix B of MicroProfile Health 4.0's protocol.
+They are stricter where pgmoor promises more: no unknown keys, no nulls.
 """
 
 from __future__ import annotations
