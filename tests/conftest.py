@@ -1,7 +1,8 @@
-"""Clusters made once for the whole run and reset for each test, and what goes with them."""
+"""Clusters, made once for the whole run and reset for each test, proxies and managers."""
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -10,27 +11,37 @@ import pytest_asyncio
 
 from pgmoor import ConnectionManager
 from pgmoor.testing import Cluster, FaultProxy
-from support import Recorder
+from support import Recorder, reset
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("soak")
-    group.addoption("--soak-seconds", type=float, default=60.0, help="how long -m soak runs")
-    group.addoption("--soak-seed", type=int, default=None, help="a seed, to repeat its schedule")
+    group.addoption("--soak-seconds", type=float, default=60.0, help="how long the soak runs")
+    group.addoption("--soak-seed", type=int, default=None, help="a seed, to repeat a schedule")
     group.addoption("--soak-loop", choices=["asyncio", "uvloop"], default="asyncio")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the soak out unless -m names it."""
+    """Deselect the soak unless -m names it."""
     if "soak" in str(config.getoption("-m")):
         return
     left_out = [item for item in items if item.get_closest_marker("soak")]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture
+def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Hide the machine's own PG* variables and the files in its home directory from libpq."""
+    for name in os.environ:
+        if name.startswith("PG"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -47,30 +58,21 @@ async def _pair() -> AsyncIterator[Cluster]:
 
 @pytest.fixture
 async def alone(_alone: Cluster) -> Cluster:
-    """One server, as it was when it was made."""
-    await _alone.reset()
-    await _prepare(_alone)
+    """One server, reset to its first state."""
+    await reset(_alone)
     return _alone
 
 
 @pytest.fixture
 async def pair(_pair: Cluster) -> Cluster:
-    """A primary and a streaming standby, as they were when they were made."""
-    await _pair.reset()
-    await _prepare(_pair)
+    """A primary and a streaming standby, reset to their first state."""
+    await reset(_pair)
     return _pair
-
-
-async def _prepare(cluster: Cluster) -> None:
-    await cluster[0].sql("create table if not exists work (id text, node int default 0)")
-    await cluster[0].sql("truncate work")
-    for node in cluster.nodes[1:]:
-        await node.wait_for("select to_regclass('work') is not null")
 
 
 @pytest.fixture
 def proxies() -> Iterator[Callable[[Cluster], list[FaultProxy]]]:
-    """Put a proxy before each server of a cluster."""
+    """Put a proxy in front of each server of a cluster."""
     with ExitStack() as stack:
         yield lambda cluster: [
             stack.enter_context(FaultProxy(node.host, node.port)) for node in cluster.nodes
@@ -79,9 +81,9 @@ def proxies() -> Iterator[Callable[[Cluster], list[FaultProxy]]]:
 
 @pytest.fixture
 async def moor() -> AsyncIterator[Callable[..., Any]]:
-    """Open a manager over servers or proxies; it is closed at the end of the test.
+    """Open managers over servers or proxies; the end of the test closes them.
 
-    The manager's events are in `manager.recorder`.
+    A manager's events are in its attribute `recorder`.
     """
     managers: list[ConnectionManager] = []
 

@@ -1,8 +1,9 @@
-"""What fault tests share: a workload that records what its callers met, and recorded events."""
+"""What fault tests share: a workload that records what its callers get, and recorded events."""
 
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import itertools
 from dataclasses import dataclass
 from time import monotonic
@@ -10,17 +11,27 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import pytest
 
+from pgmoor import CommitOutcomeUnknown, ConnectionAborted
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
     from pgmoor import ConnectionManager
     from pgmoor.events import Event
+    from pgmoor.testing import Cluster
 
 E = TypeVar("E", bound="Event")
 
-# For fault tests of decisions, which no event loop makes different.
-one_loop = pytest.mark.asyncio(loop_factories=["asyncio"])
+LOOPS = ["asyncio", *(["uvloop"] if importlib.util.find_spec("uvloop") else [])]
+# For fault tests whose outcome depends on the event loop's sockets, timers and cancellation. All
+# others run on asyncio's loop alone.
+both_loops = pytest.mark.asyncio(loop_factories=LOOPS)
+
+
+def loop_name() -> str:
+    """Return which of `LOOPS` is running."""
+    return type(asyncio.get_running_loop()).__module__.partition(".")[0]
 
 
 class Recorder:
@@ -42,7 +53,7 @@ class Recorder:
     async def wait_for(
         self, kind: type[E], timeout: float = 10, *, where: Callable[[E], bool] = lambda _: True
     ) -> E:
-        """Return the first event of a kind, past or to come."""
+        """Return the first event of a kind, past or future."""
         async with asyncio.timeout(timeout):
             while True:
                 self._new.clear()
@@ -68,7 +79,7 @@ class Failed:
 
 
 class Workload:
-    """Tasks that each acquire a connection, insert a row, commit and pause, for ever."""
+    """Tasks that each acquire a connection, insert a row, commit and pause, again and again."""
 
     def __init__(
         self,
@@ -79,8 +90,8 @@ class Workload:
         name: str = "",
     ) -> None:
         self.failed: list[Failed] = []
-        self.acknowledged: dict[str, float] = {}  # what was committed, and when it began
-        self.sent: dict[str, float] = {}  # all that was sent to some server, and when
+        self.acknowledged: dict[str, float] = {}  # each committed key, and when its turn began
+        self.sent: dict[str, float] = {}  # each key that was sent to a server, and when
         self._manager = manager
         self._name = name  # tells the rows of several workloads apart
         self._pause = pause
@@ -117,7 +128,7 @@ class Workload:
                 async with self._manager.connection() as conn:
                     self.sent[key] = monotonic()
                     await conn.execute("insert into work (id) values (%s)", [key])
-            except Exception as error:  # noqa: BLE001  whatever it is, the test looks at it
+            except Exception as error:  # noqa: BLE001  the test looks at each of them
                 self.failed.append(Failed(began, monotonic(), error))
             else:
                 self.acknowledged[key] = began
@@ -126,7 +137,7 @@ class Workload:
             await asyncio.sleep(self._pause)
 
     async def flowing(self, since: float, timeout: float = 30) -> float:
-        """Wait until every task has committed something begun after *since*; return the instant."""
+        """Wait until every task has committed a row begun after *since*; return the instant."""
         async with asyncio.timeout(timeout):
             while min(self._last_good) < since:
                 self._progress.clear()
@@ -134,7 +145,7 @@ class Workload:
         return monotonic()
 
     async def back(self, since: float, timeout: float = 30) -> float:
-        """Return the seconds from *since* until every task flows and nothing fails any more."""
+        """Return the seconds from *since* until every task commits and none fails any more."""
         while True:
             failures = len(self.failed)
             start = max([since, *(item.ended for item in self.failed)])
@@ -144,12 +155,37 @@ class Workload:
                 return end - since
 
     def acknowledged_since(self, since: float) -> set[str]:
-        """Return what was committed by operations that began after *since*."""
+        """Return the keys that were committed in turns that began after *since*."""
         return {key for key, began in self.acknowledged.items() if began > since}
 
     def errors(self) -> list[str]:
-        """Return what failed, in words, for the message of an assertion."""
+        """Return the errors as text, for the message of an assertion."""
         return [f"{type(item.error).__name__}: {item.error}" for item in self.failed]
+
+
+async def reset(cluster: Cluster) -> None:
+    """Bring a cluster back to what it was when it was made, with an empty table to work on."""
+    await cluster.reset()
+    await cluster[0].sql("create table if not exists work (id text, node int default 0)")
+    await cluster[0].sql("truncate work")
+    for node in cluster.nodes[1:]:
+        await node.wait_for("select to_regclass('work') is not null")
+
+
+async def fail_over(cluster: Cluster, work: Workload) -> float:
+    """Kill the first server and promote the second; return the seconds until *work* is back."""
+    await cluster[0].kill()
+    await cluster[1].promote()
+    return await work.back(monotonic())
+
+
+def only_aborted(work: Workload, host: str) -> None:
+    """Check that only statements under way failed, by an abort that names the host and why."""
+    assert 0 < len(work.failed) <= 8, work.errors()
+    for item in work.failed:  # during COMMIT, the unknown outcome comes first
+        assert isinstance(item.error, ConnectionAborted | CommitOutcomeUnknown), work.errors()
+        assert f"connection to {host} was aborted" in str(item.error)
+        assert "newer timeline" in str(item.error)
 
 
 async def hold(manager: ConnectionManager, count: int) -> list[Any]:

@@ -1,23 +1,25 @@
-"""Fault and cancellation tests run under asyncio's loop and under uvloop's."""
+"""The event loops of fault tests, and a cluster of three servers."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
 
 from pgmoor.testing import Cluster
+from support import reset
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 
-def pytest_asyncio_loop_factories() -> dict[str, Callable[..., Any]]:
+def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[..., Any]]:
+    """Use asyncio's loop, and uvloop's as well for tests marked `both_loops`."""
     factories: dict[str, Callable[..., Any]] = {"asyncio": asyncio.new_event_loop}
-    if importlib.util.find_spec("uvloop"):
+    marker = item.get_closest_marker("asyncio")
+    if marker and "uvloop" in marker.kwargs.get("loop_factories", ()):
         import uvloop
 
         factories["uvloop"] = uvloop.new_event_loop
@@ -34,9 +36,5 @@ async def _trio() -> AsyncIterator[Cluster]:
 @pytest.fixture
 async def trio(_trio: Cluster) -> Cluster:
     """A primary and two standbys, as they were when they were made; they log every statement."""
-    await _trio.reset()
-    await _trio[0].sql("create table if not exists work (id text, node int default 0)")
-    await _trio[0].sql("truncate work")
-    for node in _trio.nodes[1:]:
-        await node.wait_for("select to_regclass('work') is not null")
+    await reset(_trio)
     return _trio

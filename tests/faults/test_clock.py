@@ -1,4 +1,4 @@
-"""The system's clock is set back and forth: nothing is measured by it."""
+"""The system clock is set back and forth: no duration is measured with it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pgmoor
 from pgmoor.events import Failover, HostDown
-from support import Workload, recorder
+from support import Workload, fail_over, recorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 DAY = 86_400.0
 SOURCES = Path(pgmoor.__file__).parent
-# What they read is for people and other programs; nothing waits for it or is compared with it.
+# They show the time to people and other programs, and compare nothing with it.
 SHOWN = {"events.py", "health.py", "otel/_spans.py"}
 WALL = {"time_ns", "now", "utcnow", "today", "localtime", "gmtime", "ctime"}
 
 
-async def test_it_changes_nothing_while_all_is_well_nor_in_a_failover(
+async def test_a_changed_clock_disturbs_neither_a_healthy_manager_nor_a_failover(
     pair: Cluster, moor: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     offset = 0.0
@@ -42,7 +42,7 @@ async def test_it_changes_nothing_while_all_is_well_nor_in_a_failover(
 
         async def set_the_clock() -> None:
             nonlocal offset
-            for offset in itertools.cycle((DAY, -DAY, 0.0)):  # noqa: B007  what the lambdas read
+            for offset in itertools.cycle((DAY, -DAY, 0.0)):  # noqa: B007  the lambdas read it
                 await work.flowing(monotonic())
 
         clock = asyncio.create_task(set_the_clock())
@@ -51,9 +51,7 @@ async def test_it_changes_nothing_while_all_is_well_nor_in_a_failover(
         assert not work.failed, work.errors()
         assert not recorder(manager).of(HostDown)
 
-        await pair[0].kill()
-        await pair[1].promote()
-        back = await work.back(monotonic())
+        back = await fail_over(pair, work)
         clock.cancel()
 
     assert back < 1.0, back
@@ -61,7 +59,7 @@ async def test_it_changes_nothing_while_all_is_well_nor_in_a_failover(
     assert len(recorder(manager).of(Failover)) == 1
 
 
-def test_only_what_is_shown_to_people_reads_the_system_clock() -> None:
+def test_only_modules_that_show_the_time_read_the_system_clock() -> None:
     found = {
         str(path.relative_to(SOURCES))
         for path in SOURCES.rglob("*.py")

@@ -1,4 +1,4 @@
-"""close() while every peer is frozen: it keeps its time and leaves nothing behind."""
+"""`close()` while every server is frozen: it returns in time and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from pgmoor import ConnectionManager, ManagerClosed
-from support import until
+from support import both_loops, until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,7 +24,7 @@ LIMIT = 0.5  # seconds: `close_timeout`
 
 
 class Callers:
-    """Tasks that each hold a connection in a transaction and then do one thing with it."""
+    """Tasks that each hold a connection in a transaction, and then do one thing with it."""
 
     def __init__(self, manager: ConnectionManager) -> None:
         self._manager = manager
@@ -43,16 +43,16 @@ class Callers:
         await work(conn)
 
     async def release(self) -> None:
-        """Let all of them go on at once."""
+        """Let all of them continue at once."""
         self._go.set()
         await asyncio.sleep(0)
 
     async def ready(self) -> None:
-        """Return when all of them hold a connection."""
+        """Wait until each of them holds a connection."""
         await until(lambda: self._ready == len(self.tasks))
 
     async def errors(self) -> dict[str, BaseException | None]:
-        """Return what each has met, once they have all ended."""
+        """Return the error of each, once they have all ended."""
         _, late = await asyncio.wait(self.tasks.values(), timeout=0.5)
         assert not late, late
         return {
@@ -61,7 +61,8 @@ class Callers:
         }
 
 
-async def test_with_frozen_peers_it_takes_close_timeout_and_leaves_nothing(
+@both_loops
+async def test_close_with_frozen_servers_takes_close_timeout_and_leaves_nothing(
     pair: Cluster,
 ) -> None:
     before = _belongings()
@@ -84,7 +85,7 @@ async def test_with_frozen_peers_it_takes_close_timeout_and_leaves_nothing(
     await callers.release()
     waiters = [asyncio.create_task(manager.getconn()) for _ in range(6)]
     await until(lambda: manager.get_stats()["requests_waiting"] == 4)  # two are being tested
-    callers.tasks["cancelled"].cancel()  # the server is asked to cancel, and does not answer
+    callers.tasks["cancelled"].cancel()  # the cancel request gets no answer
     await asyncio.sleep(0)
     began = monotonic()
     await manager.close()
@@ -104,7 +105,7 @@ async def test_with_frozen_peers_it_takes_close_timeout_and_leaves_nothing(
 
 
 def _belongings() -> tuple[set[asyncio.Task[Any]], dict[str, str]]:
-    """Return the tasks and the descriptors that there are."""
+    """Return the tasks and the descriptors of this process."""
     gc.collect()
     descriptors = {}
     for path in Path("/proc/self/fd").iterdir():

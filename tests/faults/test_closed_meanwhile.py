@@ -1,4 +1,4 @@
-"""The manager is closed in the middle of something: at once, bounded, and nothing is left."""
+"""The manager is closed in the middle of something: it ends in time and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from pgmoor import ConnectionManager, ManagerClosed
 from pgmoor.events import Failover, HostUp, OutageStarted
 from pgmoor.testing import FaultProxy
-from support import hold, recorder, until
+from support import both_loops, hold, recorder, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -29,7 +29,7 @@ SETTINGS = {"close_timeout": 2.0, "keepalive_interval": 3600.0}
 
 @asynccontextmanager
 async def closes(*doors: FaultProxy, within: float) -> AsyncIterator[None]:
-    """Check that closing takes less than *within* seconds, and leaves no task or connection."""
+    """Check that closing takes less than *within* seconds and leaves no task or connection."""
     began = monotonic()
     yield
     taken = monotonic() - began
@@ -44,7 +44,7 @@ def sockets_to(ports: set[int]) -> list[int]:
     gc.collect()
     found = []
     for path in Path("/proc/self/fd").iterdir():
-        with suppress(OSError):  # the one that lists them, and sockets that are connected to nobody
+        with suppress(OSError):  # the one that lists them, and unconnected sockets
             if str(path.readlink()).startswith("socket:"):
                 with socket(fileno=os.dup(int(path.name))) as copy:
                     if copy.family is AF_INET and copy.getpeername()[1] in ports:
@@ -58,8 +58,10 @@ def door(alone: Cluster, proxies: Callable[..., Any]) -> FaultProxy:
     return found
 
 
-async def test_during_an_outage(moor: Callable[..., Any], door: FaultProxy) -> None:
-    manager = await moor(door, **SETTINGS)
+async def test_a_manager_can_be_closed_during_an_outage(
+    moor: Callable[..., Any], door: FaultProxy
+) -> None:
+    manager = await moor(door, health_interval=0.1, **SETTINGS)
     await manager.wait()
     door.refuse()
     door.reset()
@@ -75,8 +77,9 @@ async def test_during_an_outage(moor: Callable[..., Any], door: FaultProxy) -> N
         await manager.getconn()
 
 
+@both_loops
 @pytest.mark.parametrize("silence", ["deaf", "blackhole"])
-async def test_during_a_dial_that_nobody_answers(
+async def test_a_manager_can_be_closed_during_a_dial_without_answer(
     silence: str, moor: Callable[..., Any], door: FaultProxy
 ) -> None:
     getattr(door, silence)()
@@ -91,7 +94,7 @@ async def test_during_a_dial_that_nobody_answers(
         await waiter
 
 
-async def test_during_a_dial_for_a_pool_whose_host_answers(
+async def test_a_manager_can_be_closed_while_a_dial_for_its_pool_hangs(
     moor: Callable[..., Any], door: FaultProxy
 ) -> None:
     manager = await moor(door, min_size=1, max_size=4, **SETTINGS)
@@ -101,19 +104,22 @@ async def test_during_a_dial_for_a_pool_whose_host_answers(
     door.deaf()
     waiter = asyncio.create_task(manager.getconn())
     await until(lambda: door.accepted > dials)
-    await manager.putconn(held)  # goes to the one who waits
+    await manager.putconn(held)  # goes to the waiter
     await manager.putconn(await waiter)
     async with closes(door, within=0.5):
         await manager.close()
 
 
-async def test_during_a_ping(moor: Callable[..., Any], door: FaultProxy) -> None:
+@both_loops
+async def test_a_manager_can_be_closed_during_a_ping(
+    moor: Callable[..., Any], door: FaultProxy
+) -> None:
     manager = await moor(door, min_size=1, validate_after=0.0, health_timeout=30.0, **SETTINGS)
     await manager.wait()
     await manager.putconn((await hold(manager, 1))[0])
     door.silent()
     caller = asyncio.create_task(manager.getconn())
-    await until(lambda: manager._machine.desk.pool.idle == 0)  # it has been taken out, to be pinged
+    await until(lambda: manager._runtime.queue.pool.idle == 0)  # taken out, to be pinged
     async with closes(door, within=0.5):
         await manager.close()
 
@@ -121,7 +127,7 @@ async def test_during_a_ping(moor: Callable[..., Any], door: FaultProxy) -> None
         await caller
 
 
-async def test_during_a_failback_whose_connections_are_not_answered(
+async def test_a_manager_can_be_closed_during_a_failback_without_answers(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
     node = alone[0]
@@ -138,7 +144,7 @@ async def test_during_a_failback_whose_connections_are_not_answered(
         await until(
             lambda: any(isinstance(event, HostUp) for event in recorder(manager).events[seen:])
         )
-        preferred.deaf()  # its probe's connection lives, and no other is made
+        preferred.deaf()  # the probe's connection lives, and no new one can be made
         dials = preferred.accepted
         manager.failback()
         await until(lambda: preferred.accepted >= dials + 3)
@@ -149,7 +155,7 @@ async def test_during_a_failback_whose_connections_are_not_answered(
             await manager.close()
 
 
-async def test_opened_and_closed_at_once(alone: Cluster) -> None:
+async def test_a_manager_can_be_closed_right_after_open(alone: Cluster) -> None:
     node = alone[0]
     with FaultProxy(node.host, node.port) as door:
         for turns in range(25):  # of the event loop, between the two
@@ -168,7 +174,8 @@ async def test_opened_and_closed_at_once(alone: Cluster) -> None:
             pass
 
 
-async def test_a_close_that_was_cancelled_goes_on_and_may_be_called_again(
+@both_loops
+async def test_a_cancelled_close_goes_on_and_may_be_called_again(
     moor: Callable[..., Any], door: FaultProxy
 ) -> None:
     manager = await moor(door, close_timeout=0.5)
@@ -186,15 +193,15 @@ async def test_a_close_that_was_cancelled_goes_on_and_may_be_called_again(
         await manager.putconn(held)
 
 
-async def test_a_listener_that_defies_cancellation_does_not_hold_it_up(
+async def test_a_listener_that_ignores_cancellation_does_not_delay_close(
     moor: Callable[..., Any], door: FaultProxy, caplog: pytest.LogCaptureFixture
 ) -> None:
-    let_go = asyncio.Event()
+    release = asyncio.Event()
 
     async def defiant(event: object) -> None:
-        while not let_go.is_set():
+        while not release.is_set():
             try:
-                await let_go.wait()
+                await release.wait()
             except asyncio.CancelledError:
                 logging.getLogger("test").info("no")
 
@@ -203,7 +210,7 @@ async def test_a_listener_that_defies_cancellation_does_not_hold_it_up(
     began = monotonic()
     await manager.close(timeout=0.5)
     taken = monotonic() - began
-    let_go.set()
+    release.set()
 
     assert taken < 1.0, taken
     assert "a listener did not finish" in caplog.text

@@ -100,4 +100,4 @@ async def test_one_server_under_two_addresses_is_no_rival_of_itself(
 
 def _servers(manager: Any) -> set[str | None]:
     """Return when the servers were started that the manager knows of."""
-    return {state.started for state in manager._machine.steering.table}
+    return {state.started for state in manager._runtime.live.evidence.table}

@@ -33,7 +33,7 @@ class Dials(Instrument):
 
 
 def pool_of(manager: Any) -> Any:
-    return manager._machine.desk.pool
+    return manager._runtime.queue.pool
 
 
 def counters(pool: Any) -> tuple[int, int, int]:

@@ -132,7 +132,7 @@ async def test_a_full_server_is_not_left_for_one_with_room(
 
 
 def _pids(manager: Any) -> set[int]:
-    return {conn.info.backend_pid for conn in manager._machine.desk.pool.connections}
+    return {conn.info.backend_pid for conn in manager._runtime.queue.pool.connections}
 
 
 def _nothing_happened_to_the_host(manager: Any) -> None:

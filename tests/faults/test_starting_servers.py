@@ -130,5 +130,5 @@ async def _refused_with(node: Node, words: str) -> None:
 
 def _pids(manager: Any) -> set[int]:
     """Return the server's process ids of the connections that lived when last looked at."""
-    pool = manager._machine.desk.pool
+    pool = manager._runtime.queue.pool
     return {conn.info.backend_pid for conn in pool.connections} if pool is not None else set()

@@ -13,7 +13,7 @@ import pytest
 import impostors
 from impostors import Impostor
 from pgmoor import NoHostAvailable
-from pgmoor.sqlstate import FailureKind
+from pgmoor._core.hosts.failures import FailureKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
