@@ -1,4 +1,4 @@
-"""A manager with an engine over it, and a mapped class with types that psycopg knows."""
+"""A manager with an engine on it, and a mapped class with types that psycopg adapts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Order(Base):
 
 @dataclass
 class Lent:
-    """A manager of at most two connections, and an engine over it."""
+    """A manager of at most two connections, and an engine on it."""
 
     manager: ConnectionManager
     engine: AsyncEngine

@@ -1,4 +1,4 @@
-"""Web servers for tests: uvicorn and aiohttp's in the test's own loop, and any as a process."""
+"""Web servers for tests: uvicorn and aiohttp in the test's own loop, or any as a process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)")
 
 @asynccontextmanager
 async def uvicorn_server(app: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """Serve an ASGI app by uvicorn; lend a client that speaks to it over a socket."""
+    """Serve an ASGI app with uvicorn; yield a client that talks to it over a socket."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         server = uvicorn.Server(
@@ -50,7 +50,7 @@ async def uvicorn_server(app: Any) -> AsyncIterator[httpx.AsyncClient]:
 
 @asynccontextmanager
 async def aiohttp_server(app: web.Application, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """Serve an app by aiohttp's own runner; lend a client."""
+    """Serve an app with aiohttp's runner; yield a client."""
     runner = web.AppRunner(app, shutdown_timeout=5, **options)
     await runner.setup()
     try:
@@ -63,7 +63,7 @@ async def aiohttp_server(app: web.Application, **options: Any) -> AsyncIterator[
 
 
 class RawClient:
-    """A client that sends one GET and does with the answer what the test says."""
+    """A client that sends one GET, and reads the response as slowly as the test wants."""
 
     def __init__(self, base: httpx.AsyncClient, path: str) -> None:
         assert base.base_url.port is not None
@@ -76,12 +76,12 @@ class RawClient:
         self.socket.setblocking(False)
 
     async def begin(self) -> bytes:
-        """Return the beginning of the answer, and leave the rest where it is."""
+        """Return the beginning of the response, and leave the rest unread."""
         async with asyncio.timeout(10):
             return await asyncio.get_running_loop().sock_recv(self.socket, 1024)
 
     async def rest(self) -> int:
-        """Read to the end; return how many bytes came. The server has to close."""
+        """Read until the server closes; return the number of bytes."""
         loop, count = asyncio.get_running_loop(), 0
         async with asyncio.timeout(20):
             while data := await loop.sock_recv(self.socket, 1 << 20):
@@ -95,12 +95,12 @@ class RawClient:
         self.leave()
 
     def leave(self) -> None:
-        """Go away without a word."""
+        """Close the socket without reading the rest."""
         self.socket.close()
 
 
 class Program:
-    """A server in a process of its own, with its workers; what it prints is kept."""
+    """A server in its own process, with its workers and its output."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
@@ -116,7 +116,7 @@ class Program:
         self._said.set()
 
     async def says(self, pattern: str | re.Pattern[str], timeout: float = 20) -> re.Match[str]:
-        """Wait until the output has *pattern*."""
+        """Wait until the output contains *pattern*."""
         async with asyncio.timeout(timeout):
             while (found := re.search(pattern, self.output)) is None:
                 assert not self.reader.done(), self.output
@@ -125,7 +125,7 @@ class Program:
         return found
 
     async def url(self) -> str:
-        """Return where it listens, once it says so."""
+        """Return the URL that the server prints at its start."""
         return (await self.says(ADDRESS)).group()
 
     async def terminate(self, limit: float) -> float:
@@ -137,7 +137,7 @@ class Program:
         return monotonic() - began
 
     async def end(self) -> None:
-        """End it: well, if it can, as it may have started servers in sessions of their own."""
+        """End it: with SIGTERM if possible, as its own servers are in sessions of their own."""
         try:
             await self.terminate(5)
         except TimeoutError:
@@ -147,7 +147,7 @@ class Program:
 
 @asynccontextmanager
 async def program(*command: str, cwd: Path = TESTS, **env: str) -> AsyncIterator[Program]:
-    """Run `python -m` *command*; end it, and whatever it has started."""
+    """Run `python -m` *command*; end it and everything that it started."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", *command),
@@ -167,5 +167,5 @@ async def program(*command: str, cwd: Path = TESTS, **env: str) -> AsyncIterator
 
 
 async def unused(manager: ConnectionManager, timeout: float = 5) -> None:
-    """Wait until all connections are back."""
+    """Wait until all connections are returned."""
     await until(lambda: manager.snapshot().pool.used == 0, timeout)

@@ -1,8 +1,7 @@
-"""An app for servers that are started as programs: each answer tells who gave it.
+"""An app for web servers that run as processes. Its responses name the process.
 
-`webapp:app` is the FastAPI app, `webapp:application` the aiohttp one, as in `python -m webapp`.
-DATABASE_URL says where the database is; OPEN_EARLY has the manager opened by the import, which is a
-mistake before a fork.
+`webapp:app` is the FastAPI app; `webapp:application` is the aiohttp one, as is `python -m webapp`.
+DATABASE_URL names the database. OPEN_EARLY opens the manager at import, a mistake before a fork.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How pgmoor fits into an aiohttp application: its life, its parts, several databases, health."""
+"""pgmoor in an aiohttp application: start and end, sub-applications, several databases, health."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def report_name(request: web.Request) -> web.Response:
         return web.json_response(await cursor.fetchone())
 
 
-async def test_the_application_starts_while_the_database_is_down_and_becomes_ready(
+async def test_the_application_starts_without_a_database_and_becomes_ready_with_it(
     alone: Cluster,
 ) -> None:
     await alone[0].stop()
@@ -52,7 +52,7 @@ async def test_the_application_starts_while_the_database_is_down_and_becomes_rea
     assert manager.closed
 
 
-async def test_what_is_set_up_later_may_use_the_manager_until_it_has_ended(
+async def test_contexts_set_up_later_can_use_the_manager_until_they_have_ended(
     alone: Cluster,
 ) -> None:
     ended = []
@@ -71,7 +71,7 @@ async def test_what_is_set_up_later_may_use_the_manager_until_it_has_ended(
     assert ended
 
 
-async def test_several_managers_and_sub_applications(alone: Cluster) -> None:
+async def test_sub_applications_use_each_manager_of_the_application(alone: Cluster) -> None:
     app, sub = web.Application(), web.Application()
     setup(app, ConnectionManager(alone.conninfo(application_name="a"), min_size=1))
     reports = ConnectionManager(alone.conninfo(application_name="b"), min_size=1)
@@ -91,7 +91,7 @@ async def test_several_managers_and_sub_applications(alone: Cluster) -> None:
     assert len(app.middlewares) == 1
 
 
-async def test_details_are_shown_to_those_who_may_see_them(alone: Cluster) -> None:
+async def test_details_of_an_application_are_shown_if_requested_and_allowed(alone: Cluster) -> None:
     async def allowed(request: web.Request) -> bool:
         return request.headers.get("Authorization") == "Bearer let-me-see"
 
@@ -111,10 +111,10 @@ async def test_details_are_shown_to_those_who_may_see_them(alone: Cluster) -> No
     assert plain.headers["cache-control"] == "no-store"
 
 
-def test_a_second_manager_needs_a_key_and_a_prefix() -> None:
+def test_a_second_manager_needs_its_own_key_and_prefix() -> None:
     app = web.Application()
     setup(app, ConnectionManager(NO_SERVER))
-    with pytest.raises(ValueError, match="has a manager already"):
+    with pytest.raises(ValueError, match="already has a manager"):
         setup(app, ConnectionManager(NO_SERVER))
-    with pytest.raises(ValueError, match="routes are there already"):
+    with pytest.raises(ValueError, match="routes already exist"):
         setup(app, ConnectionManager(NO_SERVER), key=REPORTS)

@@ -1,4 +1,4 @@
-"""FastAPI's `Connection`: when it commits, when it rolls back, and when it is given back."""
+"""FastAPI's `Connection`: when it commits, rolls back and returns to the pool."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 CHUNK = b"x" * 65536
 BIG = 800  # chunks: 50 MB
 INSERT = "insert into work (id) values (%s)"
-# What happens at COMMIT, and no earlier.
+# A trigger that acts at COMMIT and no earlier.
 AT_COMMIT = """
 create or replace function at_commit() returns trigger language plpgsql as $$ begin
   if new.id = 'slow' then perform pg_sleep(0.3); end if;
@@ -43,7 +43,7 @@ class Number(BaseModel):
 
 
 async def note(conn: Connection) -> int:
-    """Be another dependency that needs a connection."""
+    """A second dependency that needs a connection."""
     await conn.execute(INSERT, ["noted"])
     return conn.info.backend_pid
 
@@ -118,39 +118,39 @@ async def at_commit(alone: Cluster) -> AsyncIterator[None]:
     await alone[0].sql("drop function at_commit cascade")
 
 
-async def test_the_commit_is_over_before_the_response_is_sent(
+async def test_the_transaction_is_committed_before_the_response_is_sent(
     client: httpx.AsyncClient, alone: Cluster, at_commit: None
 ) -> None:
-    answer = await client.post("/rows/slow")
+    response = await client.post("/rows/slow")
 
     assert await rows(alone) == ["slow"]
-    assert answer.status_code == 200
-    assert answer.elapsed.total_seconds() > 0.3  # which the commit took
+    assert response.status_code == 200
+    assert response.elapsed.total_seconds() > 0.3  # the commit took that long
 
 
 @pytest.mark.parametrize("key", ["bad", "lost"])
-async def test_a_commit_that_fails_is_no_success(
+async def test_a_failed_commit_is_a_500(
     client: httpx.AsyncClient, alone: Cluster, at_commit: None, key: str
 ) -> None:
-    answer = await client.post(f"/rows/{key}")
+    response = await client.post(f"/rows/{key}")
 
-    assert answer.status_code == 500
+    assert response.status_code == 500
     assert not await rows(alone)
     assert (await client.post("/rows/next")).status_code == 200
 
 
 @pytest.mark.parametrize(("path", "status"), [("refused", 409), ("failing", 500), ("wrong", 500)])
-async def test_an_endpoint_that_raises_is_rolled_back(
+async def test_the_transaction_of_an_endpoint_that_raises_is_rolled_back(
     client: httpx.AsyncClient, alone: Cluster, manager: ConnectionManager, path: str, status: int
 ) -> None:
-    answer = await client.post(f"/{path}/row")
+    response = await client.post(f"/{path}/row")
 
-    assert answer.status_code == status
+    assert response.status_code == status
     assert manager.snapshot().pool.used == 0
     assert not await rows(alone)
 
 
-async def test_the_dependencies_of_a_request_share_one_transaction(
+async def test_all_dependencies_of_a_request_share_one_transaction(
     client: httpx.AsyncClient, alone: Cluster
 ) -> None:
     assert (await client.post("/shared/row")).json() is True
@@ -169,7 +169,7 @@ async def test_a_client_that_does_not_read_holds_no_connection(
         assert monotonic() - began < 1
 
 
-async def test_with_the_scope_request_it_does(
+async def test_with_the_scope_request_a_slow_client_holds_its_connection(
     client: httpx.AsyncClient, manager: ConnectionManager
 ) -> None:
     with RawClient(client, "/held") as slow:
@@ -183,7 +183,7 @@ async def test_with_the_scope_request_it_does(
         assert (await writing).status_code == 200
 
 
-async def test_aiohttp_commits_and_gives_back_before_the_response_is_sent(
+async def test_aiohttp_commits_and_returns_the_connection_before_the_response_is_sent(
     manager: ConnectionManager, alone: Cluster, at_commit: None
 ) -> None:
     from aiohttp import web

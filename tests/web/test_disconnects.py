@@ -1,4 +1,4 @@
-"""Clients that go away, and answers that are sent while their rows are read."""
+"""Clients that disconnect, and responses that are sent while their rows are read."""
 
 from __future__ import annotations
 
@@ -116,8 +116,7 @@ def aiohttp_app(manager: ConnectionManager) -> web.Application:
 
 @pytest.fixture
 async def manager(alone: Cluster, moor: Any) -> ConnectionManager:
-    # A server notices only at the end of a query that its client was cut off: others' tests may
-    # have left such.
+    # A server notices a lost client only at the end of a query, so end what other tests left.
     await alone[0].sql(
         "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
         " where query ~ '^select pg_sleep' and pid <> pg_backend_pid()"
@@ -136,16 +135,15 @@ async def client(manager: ConnectionManager) -> AsyncIterator[httpx.AsyncClient]
 
 
 async def backend(manager: ConnectionManager) -> int:
-    """Return who serves the pool's only connection."""
+    """Return the backend of the pool's only connection."""
     async with manager.connection() as conn:
         return conn.info.backend_pid
 
 
-# -- a client goes away ----------------------------------------------------------------------------
-
-
-async def go_on(client: httpx.AsyncClient, manager: ConnectionManager, alone: Cluster) -> None:
-    """Leave in mid-query; the request is carried out all the same."""
+async def disconnect_in_mid_query(
+    client: httpx.AsyncClient, manager: ConnectionManager, alone: Cluster
+) -> None:
+    """Disconnect during a query, and see the request carried out all the same."""
     before = await backend(manager)
     with RawClient(client, "/plain"):
         await alone[0].wait_for(f"select {SLEEPS}")
@@ -155,18 +153,20 @@ async def go_on(client: httpx.AsyncClient, manager: ConnectionManager, alone: Cl
     assert await backend(manager) == before
 
 
-async def test_a_plain_endpoint_goes_on_without_its_client(
+async def test_a_plain_endpoint_finishes_without_its_client(
     client: httpx.AsyncClient, manager: ConnectionManager, alone: Cluster
 ) -> None:
-    await go_on(client, manager, alone)
+    await disconnect_in_mid_query(client, manager, alone)
 
 
-async def test_aiohttp_goes_on_by_default(manager: ConnectionManager, alone: Cluster) -> None:
+async def test_an_aiohttp_handler_finishes_without_its_client_by_default(
+    manager: ConnectionManager, alone: Cluster
+) -> None:
     async with aiohttp_server(aiohttp_app(manager)) as client:
-        await go_on(client, manager, alone)
+        await disconnect_in_mid_query(client, manager, alone)
 
 
-async def test_aiohttp_cancels_the_query_with_handler_cancellation(
+async def test_with_handler_cancellation_aiohttp_cancels_the_query(
     manager: ConnectionManager, alone: Cluster
 ) -> None:
     before = await backend(manager)
@@ -179,7 +179,7 @@ async def test_aiohttp_cancels_the_query_with_handler_cancellation(
 
 
 @pytest.mark.parametrize("path", ["/sleeping", "/own"])
-async def test_a_streaming_response_is_cancelled_with_its_query(
+async def test_a_disconnect_cancels_a_streaming_response_and_its_query(
     client: httpx.AsyncClient, manager: ConnectionManager, alone: Cluster, path: str
 ) -> None:
     before = await backend(manager)
@@ -192,25 +192,22 @@ async def test_a_streaming_response_is_cancelled_with_its_query(
     assert await backend(manager) == before
 
 
-# -- rows that are read while they are sent --------------------------------------------------------
-
-
-async def test_an_endpoint_that_yields_is_told_of_the_scope(
+async def test_an_endpoint_that_yields_gets_an_error_that_names_the_scope(
     client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    answer = await client.get("/wrong")
+    response = await client.get("/wrong")
 
-    assert answer.status_code == 500
+    assert response.status_code == 500
     assert "wrong() yields" in caplog.text
     assert 'use lend(scope="request")' in caplog.text
 
 
-async def test_rows_are_streamed_from_a_cursor(
+async def test_an_endpoint_can_stream_rows_from_a_cursor(
     client: httpx.AsyncClient, manager: ConnectionManager
 ) -> None:
-    answer = await client.get("/right")
+    response = await client.get("/right")
 
-    assert answer.text.split() == ["1", "2", "3", "4", "5"]
+    assert response.text.split() == ["1", "2", "3", "4", "5"]
     await unused(manager)
 
 

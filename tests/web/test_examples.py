@@ -1,4 +1,4 @@
-"""examples/fastapi_app.py and examples/aiohttp_app.py, as a person runs them."""
+"""examples/fastapi_app.py and examples/aiohttp_app.py run as their docstrings say."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def alive(pids: list[int]) -> list[int]:
 
 
 @pytest.mark.parametrize("example", ["fastapi_app", "aiohttp_app"])
-async def test_the_example_serves_and_ends_with_its_servers(
+async def test_the_example_serves_requests_and_stops_its_servers(
     example: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DATABASE_URL", raising=False)
@@ -41,6 +41,6 @@ async def test_the_example_serves_and_ends_with_its_servers(
     assert other.status_code == 404
     assert states == [200, 200]
     assert server.process.returncode == 0
-    assert len(servers) >= 2  # and what looks after them
+    assert len(servers) >= 2  # and the watcher process
     assert not alive(servers)
     assert "Traceback" not in server.output, server.output

