@@ -1,4 +1,4 @@
-"""Hosts that come and go while the manager is open."""
+"""A callable for `hosts`: hosts come and go while the manager is open."""
 
 from __future__ import annotations
 
@@ -7,36 +7,37 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pgmoor._core.hosts.host import Host, Observation, ServerInfo
 
 from pgmoor import ConfigError, ConnectionManager, NoHostAvailable
-from pgmoor._core.hosts.table import HostTable
 from pgmoor.events import Failover, HostsChanged
 from pgmoor.testing import FaultProxy
-from support import Recorder, Workload, until
+from servers import port_of
+from support import Recorder, Workload, recorder, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from pgmoor._core.manager.runtime import Runtime
     from pgmoor.testing import Cluster, Node
 
 
 class Registry:
-    """Knows the hosts, as a service registry would."""
+    """Returns the list of hosts, as a service registry would, or raises what a test sets."""
 
     def __init__(self, *nodes: Node) -> None:
         self.hosts: Any = [address(node) for node in nodes]
-        self.asked = 0
+        self.calls = 0
 
-    def ask(self) -> Any:
-        self.asked += 1
+    def __call__(self) -> Any:
+        self.calls += 1
         if isinstance(self.hosts, BaseException):
             raise self.hosts
         return self.hosts
 
-    async def ask_slowly(self) -> Any:
-        await asyncio.sleep(0)
-        return self.ask()
+    async def called(self, times: int) -> None:
+        """Wait until it has been called so often again."""
+        before = self.calls
+        await until(lambda: self.calls >= before + times)
 
 
 def address(node: Node) -> str:
@@ -46,9 +47,12 @@ def address(node: Node) -> str:
 @asynccontextmanager
 async def manager_of(registry: Registry, **settings: Any) -> AsyncIterator[ConnectionManager]:
     values = {"min_size": 1, "max_size": 4, "timeout": 10.0, "hosts_interval": 0.05, **settings}
-    manager = ConnectionManager(
-        "user=postgres dbname=postgres", hosts=registry.ask_slowly, **values
-    )
+
+    async def call() -> Any:
+        await asyncio.sleep(0)
+        return registry()
+
+    manager = ConnectionManager("user=postgres dbname=postgres", hosts=call, **values)
     manager.recorder = Recorder(manager)  # type: ignore[attr-defined]
     await manager.open()
     try:
@@ -57,93 +61,58 @@ async def manager_of(registry: Registry, **settings: Any) -> AsyncIterator[Conne
         await manager.close(timeout=1)
 
 
-def recorded(manager: ConnectionManager) -> Recorder:
-    found: Recorder = manager.recorder  # type: ignore[attr-defined]
-    return found
-
-
-async def port_of(manager: ConnectionManager) -> int:
-    async with manager.connection() as conn:
-        row = await (await conn.execute("select inet_server_port()")).fetchone()
-        assert row is not None
-        return int(row[0])
-
-
-def probes(manager: ConnectionManager) -> set[str]:
+def runtime_of(manager: ConnectionManager) -> Runtime:
     assert manager._runtime is not None
-    return {prober.host.label for prober in manager._runtime.probing.probers.values()}
+    return manager._runtime
 
 
-# -- the list ------------------------------------------------------------------------------------
+def probed(manager: ConnectionManager) -> set[str]:
+    return {prober.host.label for prober in runtime_of(manager).probing._probers.values()}
 
 
-def hosts(*names: str) -> list[Host]:
-    return [Host(index, name, 5432) for index, name in enumerate(names)]
+def remembered(manager: ConnectionManager) -> int:
+    """Return of how many hosts anything is known."""
+    return len(runtime_of(manager).live.evidence.table._states)
 
 
-def names(table: HostTable) -> list[str]:
-    return [state.host.host for state in table]
+# -- open() --------------------------------------------------------------------------------------
 
 
-def test_a_host_that_stays_keeps_its_index_and_what_is_known_of_it() -> None:
-    table = HostTable(hosts("a", "b"))
-    table.apply(Observation(1, 1.0, 1.1, info=ServerInfo(in_recovery=False, writable=True)))
-    known = table[1]
-
-    revision = table.revise(hosts("c", "b"))
-
-    assert names(table) == ["c", "b"]
-    assert [host.host for host in revision.added] == ["c"]
-    assert [host.host for host in revision.gone] == ["a"]
-    assert table[1] is known
-    assert [state.host.index for state in table] == [2, 1]
-
-
-def test_a_host_that_is_gone_is_known_for_as_long_as_it_is_in_use() -> None:
-    table = HostTable(hosts("a", "b"))
-    table.revise(hosts("b"), keep={0})
-
-    assert names(table) == ["b"]
-    assert table[0].host.host == "a"
-    assert not table.is_listed(0)
-    table.revise(hosts("b"))
-    assert not table.is_known(0)
-
-
-def test_a_host_that_comes_back_is_added_again() -> None:
-    table = HostTable(hosts("a", "b"))
-    table.revise(hosts("b"))
-
-    revision = table.revise(hosts("a", "b"))
-
-    assert [(host.host, host.index) for host in revision.added] == [("a", 2)]
-    assert names(table) == ["a", "b"]
-
-
-def test_another_order_is_no_other_list() -> None:
-    table = HostTable(hosts("a", "b"))
-
-    assert table.revise(hosts("b", "a")) == ((), ())
-    assert names(table) == ["b", "a"]
-
-
-# -- the manager ---------------------------------------------------------------------------------
-
-
-async def test_hosts_are_asked_for_when_the_manager_is_opened(alone: Cluster) -> None:
-    registry = Registry(alone[0])
-    async with manager_of(registry) as manager:
+async def test_open_raises_what_the_callable_does_and_can_be_called_again(alone: Cluster) -> None:
+    registry = Registry()
+    manager = ConnectionManager("user=postgres dbname=postgres", hosts=registry, min_size=1)
+    registry.hosts = OSError("no registry")
+    with pytest.raises(OSError, match="no registry"):
+        await manager.open()
+    registry.hosts = []
+    with pytest.raises(ConfigError, match="not a list of addresses"):
+        await manager.open()
+    registry.hosts = [address(alone[0])]
+    async with manager:
         assert await port_of(manager) == alone[0].port
 
 
-async def test_a_new_host_is_used_when_it_is_needed(pair: Cluster) -> None:
+async def test_open_waits_no_longer_than_connect_timeout_for_the_first_list() -> None:
+    async def hang() -> list[str]:
+        await asyncio.Event().wait()
+        return []
+
+    manager = ConnectionManager("user=postgres connect_timeout=0.1", hosts=hang)
+    with pytest.raises(NoHostAvailable, match=r"for hosts returned nothing within 0\.1 s"):
+        await manager.open()
+
+
+# -- another list --------------------------------------------------------------------------------
+
+
+async def test_a_new_host_is_probed_and_used_when_it_is_needed(pair: Cluster) -> None:
     registry = Registry(pair[0])
     async with manager_of(registry) as manager:
         assert await port_of(manager) == pair[0].port
         registry.hosts = [address(node) for node in pair]
-        event = await recorded(manager).wait_for(HostsChanged)
+        event = await recorder(manager).wait_for(HostsChanged)
         assert event.added == (address(pair[1]),)
-        await until(lambda: probes(manager) == {address(node) for node in pair})
+        await until(lambda: probed(manager) == {address(node) for node in pair})
 
         await pair[0].kill()
         await pair[1].promote()
@@ -151,7 +120,9 @@ async def test_a_new_host_is_used_when_it_is_needed(pair: Cluster) -> None:
         assert await port_of(manager) == pair[1].port
 
 
-async def test_a_host_that_is_taken_out_is_left_without_a_failure(pair: Cluster) -> None:
+async def test_a_host_that_is_removed_is_left_and_its_connections_may_finish(
+    pair: Cluster,
+) -> None:
     registry = Registry(*pair)
     async with (
         manager_of(registry, target="any") as manager,
@@ -160,31 +131,29 @@ async def test_a_host_that_is_taken_out_is_left_without_a_failure(pair: Cluster)
         assert await port_of(manager) == pair[0].port
 
         registry.hosts = [address(pair[1])]
-        event = await recorded(manager).wait_for(Failover)
+        event = await recorder(manager).wait_for(Failover)
 
         assert event.reason == "it is no longer in the list"
         assert await port_of(manager) == pair[1].port
         assert await (await held.execute("select 1")).fetchone() == (1,)
-        await until(lambda: probes(manager) == {address(pair[1])})
+        await until(lambda: probed(manager) == {address(pair[1])})
         assert [host.host for host in manager.snapshot().hosts] == [address(pair[1])]
 
 
-async def test_the_host_in_use_is_not_left_for_nothing(pair: Cluster) -> None:
-    """The list names a standby only: writes go on where they can."""
+async def test_a_removed_host_stays_in_use_until_another_qualifies(pair: Cluster) -> None:
     registry = Registry(*pair)
     async with manager_of(registry) as manager, Workload(manager, tasks=4) as workload:
-        registry.hosts = [address(pair[1])]
-        await recorded(manager).wait_for(HostsChanged)
-        asked = registry.asked
-        await until(lambda: registry.asked > asked + 5)
+        registry.hosts = [address(pair[1])]  # a standby
+        await recorder(manager).wait_for(HostsChanged)
+        await registry.called(5)
         assert workload.errors() == []
         assert await port_of(manager) == pair[0].port
         await pair[1].promote()
-        await recorded(manager).wait_for(Failover)
+        await recorder(manager).wait_for(Failover)
         assert await port_of(manager) == pair[1].port
 
 
-async def test_a_preferred_host_may_go_while_its_pool_is_filled(
+async def test_a_preferred_host_may_be_removed_while_its_pool_is_filled(
     pair: Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     filling = asyncio.Event()
@@ -201,17 +170,15 @@ async def test_a_preferred_host_may_go_while_its_pool_is_filled(
         registry.hosts = [address(pair[0]), address(pair[1])]
         await asyncio.wait_for(filling.wait(), 5)
         registry.hosts = [address(pair[1])]
-        await until(lambda: probes(manager) == {address(pair[1])})
+        await until(lambda: probed(manager) == {address(pair[1])})
 
-        machine = manager._runtime
-        assert machine is not None
-        await until(lambda: not list(machine.steering.left_pools))
-        await until(lambda: len(machine.steering.table._states) == 1)
+        await until(lambda: not list(runtime_of(manager).pools.retired))
+        await until(lambda: remembered(manager) == 1)
         assert await port_of(manager) == pair[1].port
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
 
 
-async def test_in_an_outage_the_list_is_asked_for_again(pair: Cluster) -> None:
+async def test_in_an_outage_the_callable_is_called_every_second(pair: Cluster) -> None:
     registry = Registry(pair[0])
     async with manager_of(registry, hosts_interval=3600.0) as manager:
         assert await port_of(manager) == pair[0].port
@@ -222,55 +189,29 @@ async def test_in_an_outage_the_list_is_asked_for_again(pair: Cluster) -> None:
         assert await port_of(manager) == pair[1].port
 
 
-@pytest.mark.parametrize(
-    "answer", [[], OSError("no registry"), None, "db1", [7], ["a", "a"]], ids=repr
-)
-async def test_an_answer_that_is_none_changes_nothing(alone: Cluster, answer: Any) -> None:
+# -- no list -------------------------------------------------------------------------------------
+
+
+async def test_what_is_no_list_of_addresses_changes_nothing_and_the_next_list_counts(
+    alone: Cluster,
+) -> None:
     registry = Registry(alone[0])
     async with manager_of(registry) as manager:
-        registry.hosts = answer
-        asked = registry.asked
-        await until(lambda: registry.asked > asked + 2)
+        for answer in (
+            *([], None, "db1", [7], ["a", "a"]),
+            *(OSError("no registry"), asyncio.CancelledError(), BaseException()),
+        ):
+            registry.hosts = answer
+            await registry.called(2)
 
+            assert [host.host for host in manager.snapshot().hosts] == [address(alone[0])]
+        assert recorder(manager).of(HostsChanged) == []
+        registry.hosts = [address(alone[0]), "127.0.0.1:1"]
+        await until(lambda: len(probed(manager)) == 2)
         assert await port_of(manager) == alone[0].port
-        assert [host.host for host in manager.snapshot().hosts] == [address(alone[0])]
-        assert recorded(manager).of(HostsChanged) == []
 
 
-async def test_of_hosts_whose_dials_failed_nothing_is_left_either(pair: Cluster) -> None:
-    async def configure(conn: Any) -> None:
-        if conn.info.port != pair[1].port:
-            raise LookupError
-
-    registry = Registry(pair[1])
-    async with manager_of(registry, target="any", configure=configure) as manager:
-        machine = manager._runtime
-        assert machine is not None
-        steering = machine.steering
-        for _ in range(3):
-            with FaultProxy(pair[0].host, pair[0].port) as proxy:
-                registry.hosts = [f"{proxy.host}:{proxy.port}"]
-                await until(lambda: steering.current in steering._dial_failures)
-                registry.hosts = [address(pair[1])]
-                await until(lambda: probes(manager) == {address(pair[1])})
-        await until(lambda: len(steering.table._states) == 1)
-
-        assert steering._dial_failures == {}
-        assert steering._report._dials == {}
-        assert steering._report._unexplained == {}
-
-
-@pytest.mark.parametrize("error", [asyncio.CancelledError, BaseException])
-async def test_an_answer_whose_own_work_is_cancelled_does_not_end_the_asking(
-    pair: Cluster, error: type[BaseException]
-) -> None:
-    registry = Registry(pair[0])
-    async with manager_of(registry) as manager:
-        registry.hosts = error()
-        asked = registry.asked
-        await until(lambda: registry.asked > asked + 1)
-        registry.hosts = [address(pair[0]), address(pair[1])]
-        await until(lambda: len(probes(manager)) == 2)
+# -- what is kept --------------------------------------------------------------------------------
 
 
 async def test_hosts_that_change_again_and_again_leave_nothing_behind(alone: Cluster) -> None:
@@ -279,38 +220,34 @@ async def test_hosts_that_change_again_and_again_leave_nothing_behind(alone: Clu
         await port_of(manager)
         before = len(asyncio.all_tasks())
         for number in range(30):
-            registry.hosts = [address(alone[0]), f"127.0.0.1:{number + 1}"]
             label = f"127.0.0.1:{number + 1}"
-            await until(lambda label=label: label in probes(manager))  # type: ignore[misc]
+            registry.hosts = [address(alone[0]), label]
+            await until(lambda label=label: label in probed(manager))  # type: ignore[misc]
         registry.hosts = [address(alone[0])]
-        await until(lambda: probes(manager) == {address(alone[0])})
+        await until(lambda: probed(manager) == {address(alone[0])})
         await until(lambda: len(asyncio.all_tasks()) <= before)
 
-        machine = manager._runtime
-        assert machine is not None
-        assert len(machine.steering.table._states) == 1
+        assert remembered(manager) == 1
         assert await port_of(manager) == alone[0].port
 
 
-async def test_what_the_first_question_raises_reaches_the_one_who_opens(alone: Cluster) -> None:
-    registry = Registry()
-    manager = ConnectionManager("user=postgres dbname=postgres", hosts=registry.ask)
-    registry.hosts = OSError("no registry")
-    with pytest.raises(OSError, match="no registry"):
-        await manager.open()
-    registry.hosts = []
-    with pytest.raises(ConfigError, match="not a list of addresses"):
-        await manager.open()
-    registry.hosts = [address(alone[0])]
-    await manager.open()
-    await manager.close()
+async def test_of_removed_hosts_whose_dials_failed_nothing_is_remembered(pair: Cluster) -> None:
+    async def configure(conn: Any) -> None:
+        if conn.info.port != pair[1].port:
+            raise LookupError
 
+    registry = Registry(pair[1])
+    async with manager_of(registry, target="any", configure=configure) as manager:
+        live = runtime_of(manager).live
+        failures = live.evidence.dial_failures
+        for _ in range(3):
+            with FaultProxy(pair[0].host, pair[0].port) as proxy:
+                registry.hosts = [f"{proxy.host}:{proxy.port}"]
+                await until(lambda: live.phase.current in failures)
+                registry.hosts = [address(pair[1])]
+                await until(lambda: probed(manager) == {address(pair[1])})
+        await until(lambda: remembered(manager) == 1)
 
-async def test_a_first_question_that_hangs_is_bounded() -> None:
-    async def hang() -> list[str]:
-        await asyncio.Event().wait()
-        return []
-
-    manager = ConnectionManager("user=postgres connect_timeout=1", hosts=hang)
-    with pytest.raises(NoHostAvailable, match="the callable for hosts gave nothing within 1 s"):
-        await manager.open()
+        assert failures == {}
+        assert live.reporter._dials._last == {}
+        assert live.reporter._unexplained == {}
