@@ -1,4 +1,4 @@
-"""An app with the status page and no database, for servers that run in a process of their own."""
+"""An app with the status page and no database, for servers that run in their own process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reports as tests of the page want them, and what a browser would make of its HTML."""
+"""Health reports for tests of the page, and a parser of its HTML."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ VOID = {"meta", "link", "path", "rect"}
 
 
 def host(name: str = "db1:5432", **changes: object) -> HostHealth:
-    """Return a primary in use, but for *changes*."""
+    """Return a primary in use, with *changes*."""
     values: dict[str, object] = {
         "host": name,
         "status": "up",
@@ -44,7 +44,7 @@ def health(*hosts: HostHealth, reason: str = "connected", name: str = "orders") 
 
 
 class Parsed(HTMLParser):
-    """The elements and the texts of a page; fails when they are not nested properly."""
+    """The elements and the text of a page. Fails if elements are not nested properly."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
