@@ -1,4 +1,4 @@
-"""What tests of metrics and traces share."""
+"""Fixtures for tests of metrics and traces."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def telemetry() -> Iterator[Telemetry]:
-    """An OpenTelemetry SDK of the test's own."""
+    """Return an OpenTelemetry SDK for one test."""
     telemetry = Telemetry()
     yield telemetry
     telemetry.close()

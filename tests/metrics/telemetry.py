@@ -1,4 +1,4 @@
-"""Reads what an application would export: OpenTelemetry's points and spans, Prometheus' samples."""
+"""What an application would export: OpenTelemetry's points and spans, Prometheus' samples."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def points_of(data: MetricsData | None) -> dict[str, list[Any]]:
     for resource in data.resource_metrics if data else ():
         for scope in resource.scope_metrics:
             for metric in scope.metrics:
-                assert metric.name not in found, "one stream for each metric"
+                assert metric.name not in found, "a metric has one stream"
                 found[metric.name] = list(metric.data.data_points)
     return found
 
 
 class Telemetry:
-    """An application's OpenTelemetry SDK, with everything kept in memory."""
+    """An application's OpenTelemetry SDK that exports to memory."""
 
     def __init__(self) -> None:
         self.reader = InMemoryMetricReader()
@@ -52,7 +52,7 @@ class Telemetry:
         return points_of(self.reader.get_metrics_data())
 
     def point(self, name: str, /, **attributes: Any) -> Any:
-        """Return the one data point of a metric whose attributes end so: `state="idle"`."""
+        """Return the only data point with attributes whose names end so, as in `state="idle"`."""
         points = [
             point
             for point in self.collect().get(name, [])
@@ -70,7 +70,7 @@ class Telemetry:
         return float(self.point(name, **attributes).value)
 
     def spans(self, name: str | None = None) -> Sequence[ReadableSpan]:
-        """Return the spans that have ended, of one name if given."""
+        """Return the spans that have ended, optionally only those of one name."""
         spans = self._spans.get_finished_spans()
         return [span for span in spans if name in (None, span.name)]
 
@@ -80,7 +80,7 @@ def _items(point: Any) -> list[tuple[str, Any]]:
 
 
 class Scrape:
-    """A registry with a collector over *managers*, and the samples of its newest exposition."""
+    """A registry with a collector for *managers*, and the samples that it exposes."""
 
     def __init__(self, *managers: ConnectionManager) -> None:
         self.collector = Collector(*managers)
@@ -96,7 +96,7 @@ class Scrape:
         ]
 
     def value(self, name: str, /, **labels: str) -> float:
-        """Return the one sample of a name that has these labels."""
+        """Return the only sample of that name with these labels."""
         values = [
             value
             for found, has, value in self.samples()

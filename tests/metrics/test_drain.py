@@ -1,4 +1,4 @@
-"""What buckets have counted arrives in an SDK's histogram: nothing lost, nothing twice."""
+"""Counted durations reach an SDK's histogram, each of them once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pgmoor._metrics.buckets import BOUNDS, Buckets
-from pgmoor.otel._drain import AT_ONCE, Drain
+from pgmoor.otel._drain import BATCH, Drain
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import Histogram
@@ -23,7 +23,7 @@ def histogram(telemetry: Telemetry, name: str) -> Histogram:
     )
 
 
-def test_count_sum_and_buckets_are_those_of_records_made_at_once(telemetry: Telemetry) -> None:
+def test_a_drained_histogram_equals_one_that_was_recorded_directly(telemetry: Telemetry) -> None:
     drained, direct = histogram(telemetry, "drained"), histogram(telemetry, "direct")
     drain, buckets = Drain(drained, {}), Buckets()
     durations = [random.expovariate(50) for _ in range(2000)]
@@ -43,9 +43,11 @@ def test_count_sum_and_buckets_are_those_of_records_made_at_once(telemetry: Tele
     assert ours.sum == pytest.approx(theirs.sum)
 
 
-def test_what_there_was_no_time_for_comes_with_the_next_collection(telemetry: Telemetry) -> None:
+def test_durations_left_at_the_deadline_are_recorded_at_the_next_collection(
+    telemetry: Telemetry,
+) -> None:
     drain, buckets = Drain(histogram(telemetry, "drained"), {}), Buckets()
-    for _ in range(10 * AT_ONCE):
+    for _ in range(10 * BATCH):
         buckets.observe(0.02)
     drain.run(buckets, monotonic() - 1)
     assert "drained" not in telemetry.collect()
@@ -53,14 +55,14 @@ def test_what_there_was_no_time_for_comes_with_the_next_collection(telemetry: Te
     buckets.observe(0.3)
     drain.run(buckets, monotonic() + 60)
 
-    assert telemetry.point("drained").count == 10 * AT_ONCE + 1
-    assert telemetry.point("drained").sum == pytest.approx(10 * AT_ONCE * 0.02 + 0.3)
+    assert telemetry.point("drained").count == 10 * BATCH + 1
+    assert telemetry.point("drained").sum == pytest.approx(10 * BATCH * 0.02 + 0.3)
 
 
-def test_a_sum_that_is_ahead_of_its_count_moves_nothing_to_another_bucket(
+def test_a_sum_ahead_of_its_count_moves_no_duration_to_another_bucket(
     telemetry: Telemetry,
 ) -> None:
-    """As when a collection comes in the middle of a count."""
+    """A collection in the middle of `observe()` sees such a sum."""
     drain, buckets = Drain(histogram(telemetry, "drained"), {}), Buckets()
     buckets.observe(0.0009)
     buckets.observe(0.0009)
@@ -76,7 +78,7 @@ def test_a_sum_that_is_ahead_of_its_count_moves_nothing_to_another_bucket(
     assert point.sum == pytest.approx(0.0018, rel=0.2)
 
 
-def test_nothing_new_records_nothing(telemetry: Telemetry) -> None:
+def test_a_collection_without_new_durations_records_nothing(telemetry: Telemetry) -> None:
     drain, buckets = Drain(histogram(telemetry, "drained"), {}), Buckets()
     buckets.zeros += 2
     for _ in range(3):

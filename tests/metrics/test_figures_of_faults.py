@@ -1,4 +1,4 @@
-"""Under real faults the figures tell the story, and both exporters tell the same one."""
+"""Metrics during real faults, the same from both exporters."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def label(server: Any) -> str:
     return f"{server.host}:{server.port}"
 
 
-async def test_a_crash_and_a_promotion_that_comes_late(
+async def test_a_crash_with_a_late_promotion(
     pair: Cluster, telemetry: Telemetry, moor: Callable[..., Any]
 ) -> None:
     manager = await moor(*pair)
@@ -38,8 +38,8 @@ async def test_a_crash_and_a_promotion_that_comes_late(
         assert scrape.value("pgmoor_ready") == 0
         assert scrape.value("pgmoor_manager_state", state="outage") == 1
         assert scrape.value("pgmoor_host_state", host=old, state="down") == 1
-        going_on = scrape.value("pgmoor_outage_seconds_total")
-        await until(lambda: scrape.value("pgmoor_outage_seconds_total") > going_on)
+        so_far = scrape.value("pgmoor_outage_seconds_total")
+        await until(lambda: scrape.value("pgmoor_outage_seconds_total") > so_far)
         await until(lambda: scrape.value("pgmoor_pending_requests") == 16)
 
         await pair[1].promote()
@@ -62,7 +62,7 @@ async def test_a_crash_and_a_promotion_that_comes_late(
     assert scrape.value("pgmoor_host_in_use", host=old) == 0
     assert scrape.value("pgmoor_host_role", host=new, role="primary") == 1
     assert scrape.value("pgmoor_timeouts_total") == 0
-    # Each caller of the workload got a connection, those whose work then failed too.
+    # Each caller of the workload got a connection, including those whose work then failed.
     await until(lambda: scrape.value("pgmoor_connections", state="used") == 0)
     checkouts = scrape.value("pgmoor_connection_wait_seconds_count")
     assert checkouts >= len(work.acknowledged) + failed
@@ -77,7 +77,7 @@ async def test_a_crash_and_a_promotion_that_comes_late(
     assert telemetry.value("pgmoor.events", name="OutageStarted") == 1
 
 
-async def test_silence_the_detection_counts_from_the_first_unanswered_probe(
+async def test_the_detection_of_a_silent_host_counts_from_the_first_unanswered_probe(
     pair: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
 ) -> None:
     doors = proxies(pair)
@@ -96,7 +96,7 @@ async def test_silence_the_detection_counts_from_the_first_unanswered_probe(
     await asyncio.wait(queries)
     assert all(query.exception() for query in queries)
 
-    # Two probes in a row were not answered, each for 0.3 s.
+    # Two probes in a row timed out, each after 0.3 s.
     assert 0.6 <= scrape.value("pgmoor_detection_seconds_sum") < 2.5
     assert scrape.value("pgmoor_detection_seconds_count") == 1
     assert scrape.value("pgmoor_failovers_total") == 1
@@ -106,7 +106,7 @@ async def test_silence_the_detection_counts_from_the_first_unanswered_probe(
         await manager.putconn(conn)
 
 
-async def test_the_only_server_restarts_an_outage_without_a_failover(
+async def test_a_restart_of_the_only_server_is_an_outage_and_no_failover(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
     manager = await moor(*alone)
@@ -114,7 +114,6 @@ async def test_the_only_server_restarts_an_outage_without_a_failover(
     await manager.wait()
     await alone[0].stop()
     began = await recorder(manager).wait_for(OutageStarted)
-    await asyncio.sleep(0)
     await alone[0].start()
     ended = await recorder(manager).wait_for(OutageEnded)
 
@@ -127,7 +126,7 @@ async def test_the_only_server_restarts_an_outage_without_a_failover(
     assert scrape.value("pgmoor_ready") == 1
 
 
-async def test_an_old_primary_that_comes_back_is_stale(
+async def test_an_old_primary_that_returns_is_stale(
     pair: Cluster, moor: Callable[..., Any]
 ) -> None:
     manager = await moor(*pair, health_interval=0.1)
@@ -146,7 +145,7 @@ async def test_an_old_primary_that_comes_back_is_stale(
     assert scrape.value("pgmoor_events_total", event="SplitBrain") == 1
 
 
-async def test_the_lag_of_a_standby_is_there_while_it_is_up(
+async def test_the_lag_of_a_standby_is_reported_while_it_is_up(
     pair: Cluster, moor: Callable[..., Any]
 ) -> None:
     manager = await moor(*pair, health_interval=0.1)
@@ -164,7 +163,7 @@ async def test_the_lag_of_a_standby_is_there_while_it_is_up(
     assert "pgmoor_host_lag_seconds" not in {name for name, _, _ in scrape.samples()}
 
 
-async def test_the_figures_are_read_from_other_threads_while_everything_moves(
+async def test_other_threads_read_growing_totals_during_a_failover(
     pair: Cluster, telemetry: Telemetry, moor: Callable[..., Any]
 ) -> None:
     manager = await moor(*pair, health_interval=0.1)
@@ -173,7 +172,7 @@ async def test_the_figures_are_read_from_other_threads_while_everything_moves(
     done = threading.Event()
 
     def read(newest: Callable[[], tuple[float, ...]]) -> int:
-        """Read again and again; return how often. What is raised or shrinks fails the test."""
+        """Read until *done*; return how often. A total that shrinks fails the test."""
         before: tuple[float, ...] = (0.0, 0.0, 0.0)
         times = 0
         while not done.is_set():

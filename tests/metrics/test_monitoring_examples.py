@@ -1,30 +1,25 @@
-"""The dashboard and the alert rules ask for metrics and labels that there are."""
+"""The dashboard and the alert rules use metrics and labels that exist."""
 
 from __future__ import annotations
 
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from metrics.monitoring import DASHBOARD, RULES, expressions_of_dashboard, expressions_of_rules
 from metrics.telemetry import Scrape
 from pgmoor import ConnectionManager
+from pgmoor._core.hosts.failures import FailureKind
 from pgmoor._metrics.catalogue import METRICS, Kind, Metric
 from pgmoor._metrics.readings import event_names
 from pgmoor.health import Role, State, Status
-from pgmoor.sqlstate import FailureKind
 
-EXPRESSIONS = [
-    pytest.param(expression, id=f"{path.stem}-{number}")
-    for path, found in (
-        (DASHBOARD, expressions_of_dashboard()),
-        (RULES, expressions_of_rules()),
-    )
-    for number, expression in enumerate(found, start=1)
-]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 VALUES = {
     "pgmoor_manager_state": {"state": {state.value for state in State}},
     "pgmoor_host_state": {"state": {status.value for status in Status}},
@@ -37,7 +32,7 @@ OF_TARGET = {"job", "instance", "manager"}
 
 
 def series(metric: Metric) -> set[str]:
-    """Return the names under which a metric's samples are found."""
+    """Return the names of a metric's samples."""
     if metric.kind is Kind.HISTOGRAM:
         return {f"{metric.prometheus}_{end}" for end in ("bucket", "count", "sum")}
     return {metric.prometheus}
@@ -46,16 +41,16 @@ def series(metric: Metric) -> set[str]:
 BY_SERIES = {name: metric for metric in METRICS for name in series(metric)}
 
 
-def test_the_expressions_are_found() -> None:
+def test_all_expressions_are_found() -> None:
     assert len(expressions_of_dashboard()) > 30
     assert len(expressions_of_rules()) >= 15
 
 
-def test_the_names_are_those_of_the_collectors_samples() -> None:
+def test_the_collector_has_samples_of_these_names() -> None:
     scrape = Scrape(ConnectionManager("host=db1", name="orders"))
     names = {name for name, _, _ in scrape.samples()}
 
-    # What has not happened, or is not known yet, has no sample.
+    # These have no sample until they happen or are known.
     assert set(BY_SERIES) - names <= {
         "pgmoor_host_lag_seconds",
         "pgmoor_probe_failures_total",
@@ -64,31 +59,38 @@ def test_the_names_are_those_of_the_collectors_samples() -> None:
     assert names <= set(BY_SERIES)
 
 
-@pytest.mark.parametrize("expression", EXPRESSIONS)
-def test_an_expression_asks_for_what_there_is(expression: str) -> None:
-    names = re.findall(r"\b(pgmoor_\w+)", expression)
-    assert names
-    assert set(names) <= set(BY_SERIES), set(names) - set(BY_SERIES)
-    for name, matchers in re.findall(r"(pgmoor_\w+)\{([^}]*)\}", expression):
-        metric = BY_SERIES[name]
-        labels = {label for label, _ in metric.labels} | OF_TARGET
-        for label, operator, value in re.findall(r'(\w+)(=~|=)"([^"]*)"', matchers):
-            assert label in labels, (name, label)
-            if label in VALUES.get(name, {}):
-                wanted = value.split("|") if operator == "=~" else [value]
-                assert set(wanted) <= VALUES[name][label], (name, label, value)
-    for grouping in re.findall(r"\b(?:by|on) \(([^)]*)\)", expression):
-        known = {label for name in names for label, _ in BY_SERIES[name].labels}
-        assert set(re.split(r",\s*", grouping)) <= known | OF_TARGET | {"le"}, grouping
+@pytest.mark.parametrize("expressions", [expressions_of_dashboard, expressions_of_rules])
+def test_every_expression_uses_existing_metrics_labels_and_values(
+    expressions: Callable[[], list[str]],
+) -> None:
+    for expression in expressions():
+        names = re.findall(r"\b(pgmoor_\w+)", expression)
+        assert names
+        assert set(names) <= set(BY_SERIES), set(names) - set(BY_SERIES)
+        for name, matchers in re.findall(r"(pgmoor_\w+)\{([^}]*)\}", expression):
+            check_matchers(name, matchers)
+        for grouping in re.findall(r"\b(?:by|on) \(([^)]*)\)", expression):
+            known = {label for name in names for label, _ in BY_SERIES[name].labels}
+            assert set(re.split(r",\s*", grouping)) <= known | OF_TARGET | {"le"}, grouping
 
 
-def test_no_metric_is_left_out_of_the_dashboard() -> None:
+def check_matchers(name: str, matchers: str) -> None:
+    """Assert that the metric has each label, and the label each value."""
+    labels = {label for label, _ in BY_SERIES[name].labels} | OF_TARGET
+    for label, operator, value in re.findall(r'(\w+)(=~|=)"([^"]*)"', matchers):
+        assert label in labels, (name, label)
+        if label in VALUES.get(name, {}):
+            wanted = value.split("|") if operator == "=~" else [value]
+            assert set(wanted) <= VALUES[name][label], (name, label, value)
+
+
+def test_the_dashboard_shows_every_metric() -> None:
     shown = set(re.findall(r"\b(pgmoor_\w+)", " ".join(expressions_of_dashboard())))
 
     assert [metric.prometheus for metric in METRICS if not shown & series(metric)] == []
 
 
-def test_the_dashboard_is_one_that_grafana_loads() -> None:
+def test_the_dashboards_panels_are_complete_and_do_not_overlap() -> None:
     dashboard: dict[str, Any] = json.loads(DASHBOARD.read_text(encoding="utf-8"))
     panels = dashboard["panels"]
     variables = {item["name"] for item in dashboard["templating"]["list"]}
@@ -100,7 +102,7 @@ def test_the_dashboard_is_one_that_grafana_loads() -> None:
         for x in range(panel["gridPos"]["w"])
         for y in range(panel["gridPos"]["h"])
     ]
-    assert len(set(cells)) == len(cells), "panels lie over each other"
+    assert len(set(cells)) == len(cells), "panels overlap"
     assert max(x for x, _ in cells) < 24
     for panel in panels:
         assert panel["title"]
@@ -122,4 +124,4 @@ def test_every_alert_has_a_severity_a_summary_and_a_test() -> None:
         assert "summary:" in alert, name
         assert "description:" in alert, name
         fired = re.search(rf"alertname: {name}\n\s+exp_alerts:", tests)
-        assert fired, f"{name} is never seen to fire in the rules' tests"
+        assert fired, f"no test of the rules sees {name} fire"

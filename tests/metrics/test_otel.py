@@ -1,4 +1,4 @@
-"""OpenTelemetry's figures are the truth, whoever collects them and whenever."""
+"""OpenTelemetry's metrics are exact for every reader, at any time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pgmoor.testing import Cluster
 
 
-async def test_the_times_of_checkouts_are_those_that_callers_see(
+async def test_the_times_of_checkouts_are_those_that_callers_measure(
     alone: Cluster, telemetry: Telemetry
 ) -> None:
     waited = used = 0.0
@@ -60,7 +60,7 @@ async def test_the_times_of_checkouts_are_those_that_callers_see(
     assert 0 < creations.sum < 2
 
 
-async def test_the_figures_of_the_pool_are_those_of_this_instant(
+async def test_the_figures_of_the_pool_are_current(
     alone: Cluster, telemetry: Telemetry, moor: Callable[..., Any]
 ) -> None:
     manager = await moor(*alone, min_size=3, max_size=5, max_overflow=2)
@@ -78,10 +78,10 @@ async def test_the_figures_of_the_pool_are_those_of_this_instant(
     assert await figures() == (1, 2, 5, 3, 7, 0, 0)
 
     conns += await hold(manager, 5)
-    vain = asyncio.create_task(manager.getconn(timeout=0.2))
+    timed_out = asyncio.create_task(manager.getconn(timeout=0.2))
     await until(lambda: telemetry.value("db.client.connection.pending_requests") == 1)
     with pytest.raises(PoolExhausted):
-        await vain
+        await timed_out
     assert await figures() == (0, 7, 5, 3, 7, 0, 1)
 
     for conn in conns:
@@ -91,7 +91,7 @@ async def test_the_figures_of_the_pool_are_those_of_this_instant(
 
 
 class Exporter(MetricExporter):
-    """Keeps what a reader's thread exports."""
+    """Keeps the points that a reader's thread exports."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class Exporter(MetricExporter):
         pass
 
 
-async def test_readers_in_their_own_threads_lose_nothing_and_count_nothing_twice(
+async def test_readers_in_their_own_threads_count_each_checkout_once(
     alone: Cluster,
 ) -> None:
     exporters = [Exporter(), Exporter()]
@@ -138,7 +138,7 @@ async def test_readers_in_their_own_threads_lose_nothing_and_count_nothing_twice
         began = [len(exporter.exported) for exporter in exporters]
         await asyncio.gather(*(work(manager) for _ in range(8)))
         await manager.putconn(held)
-    # A collection may take as long as the interval: the last one gets more time than that.
+    # A collection may take as long as the interval, so give the last one more time.
     assert await asyncio.to_thread(provider.force_flush, 10_000)
     await asyncio.to_thread(provider.shutdown)
 
@@ -150,7 +150,7 @@ async def test_readers_in_their_own_threads_lose_nothing_and_count_nothing_twice
                 if f"db.client.connection.{name}" in points
             ]
             assert counts == sorted(counts)
-            assert len(set(counts)) > 3  # they did collect meanwhile
+            assert len(set(counts)) > 3  # the readers collected during the work
             assert counts[-1] == checkouts + 1
         assert exporter.exported[-1]["db.client.connection.create_time"][0].count == 4
         pools = [
@@ -161,7 +161,7 @@ async def test_readers_in_their_own_threads_lose_nothing_and_count_nothing_twice
         assert all(pool["used"] > 0 for pool in pools[start + 1 : start + 6])
 
 
-async def test_a_closed_manager_is_in_the_last_export_and_later_in_none(
+async def test_a_closed_manager_is_in_the_last_export_and_later_dropped(
     alone: Cluster, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with ConnectionManager(alone.conninfo(), min_size=1, name="job") as manager:
@@ -172,14 +172,14 @@ async def test_a_closed_manager_is_in_the_last_export_and_later_in_none(
     assert telemetry.value("db.client.connection.count", state="idle") == 0
     assert telemetry.value("pgmoor.manager.state", state="closed") == 1
 
-    monkeypatch.setattr(_meters, "AFTER_CLOSE", 0.0)
+    monkeypatch.setattr(_meters, "REPORT_AFTER_CLOSE", 0.0)
     telemetry.collect()
     assert not any(
         point.attributes.get(POOL) == "job" for point in telemetry.collect().get("pgmoor.ready", [])
     )
 
 
-async def test_two_managers_are_told_apart(alone: Cluster, telemetry: Telemetry) -> None:
+async def test_two_managers_have_separate_figures(alone: Cluster, telemetry: Telemetry) -> None:
     async with (
         ConnectionManager(alone.conninfo(), min_size=1, name="orders") as orders,
         ConnectionManager(alone.conninfo(), min_size=2, name="users") as users,
@@ -202,10 +202,12 @@ async def test_two_managers_are_told_apart(alone: Cluster, telemetry: Telemetry)
     assert waits == {"users": 2}
 
 
-async def test_a_name_is_reported_on_once_at_a_time(alone: Cluster, telemetry: Telemetry) -> None:
+async def test_two_open_managers_of_one_name_are_an_error(
+    alone: Cluster, telemetry: Telemetry
+) -> None:
     async with ConnectionManager(alone.conninfo(), min_size=1, name="orders") as manager:
         first = instrument(manager, meter_provider=telemetry.meters)
-        with pytest.raises(ValueError, match="'orders' is reported on already"):
+        with pytest.raises(ValueError, match="'orders' is already reported on"):
             instrument(manager, meter_provider=telemetry.meters)
         first.uninstrument()
         instrument(manager, meter_provider=telemetry.meters)
@@ -216,7 +218,7 @@ async def test_a_name_is_reported_on_once_at_a_time(alone: Cluster, telemetry: T
     assert telemetry.value("pgmoor.manager.state", state="new") == 1
 
 
-async def test_uninstrument_ends_all_reports(alone: Cluster, telemetry: Telemetry) -> None:
+async def test_uninstrument_ends_metrics_and_spans(alone: Cluster, telemetry: Telemetry) -> None:
     async with ConnectionManager(alone.conninfo(), min_size=1, name="orders") as manager:
         instrumentation = instrument(
             manager, meter_provider=telemetry.meters, tracer_provider=telemetry.tracers
@@ -257,7 +259,7 @@ print(scope.scope.name, *sorted(names))
 """
 
 
-def test_the_global_provider_may_be_set_later() -> None:
+def test_the_global_provider_can_be_set_later() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", GLOBAL], check=True, capture_output=True, text=True
     )

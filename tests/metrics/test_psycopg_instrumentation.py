@@ -1,4 +1,4 @@
-"""psycopg's own instrumentation works on a manager's connections, which keep their abilities."""
+"""psycopg's own instrumentation works on a manager's connections and does not change them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def instrumentor(telemetry: Telemetry) -> Iterator[PsycopgInstrumentor]:
-    """The instrumentation, switched on; psycopg is as it was afterwards."""
+    """Switch the instrumentation on, and restore psycopg afterwards."""
     kinds = (psycopg.Connection, psycopg.AsyncConnection)
     originals = [vars(kind)["connect"] for kind in kinds]
     instrumentor = PsycopgInstrumentor()
@@ -38,7 +38,7 @@ def instrumentor(telemetry: Telemetry) -> Iterator[PsycopgInstrumentor]:
     yield instrumentor
     instrumentor.uninstrument()
     for kind, original in zip(kinds, originals, strict=True):
-        setattr(kind, "connect", original)  # noqa: B010  it is not what type checkers expect
+        setattr(kind, "connect", original)  # noqa: B010  type checkers expect a method
 
 
 def queries(telemetry: Telemetry, text: str) -> list[ReadableSpan]:
@@ -49,7 +49,7 @@ def queries(telemetry: Telemetry, text: str) -> list[ReadableSpan]:
     ]
 
 
-async def test_a_query_is_a_span_beside_the_wait_for_its_connection(
+async def test_the_span_of_a_query_is_a_sibling_of_the_wait_for_its_connection(
     alone: Cluster,
     telemetry: Telemetry,
     instrumentor: PsycopgInstrumentor,
@@ -75,7 +75,7 @@ async def test_a_query_is_a_span_beside_the_wait_for_its_connection(
     assert len(queries(telemetry, "select 1 as one")) == 1
 
 
-async def test_what_pgmoor_asks_by_itself_makes_no_span_of_a_query(
+async def test_pgmoors_own_queries_make_no_spans(
     alone: Cluster,
     telemetry: Telemetry,
     instrumentor: PsycopgInstrumentor,
@@ -93,11 +93,11 @@ async def test_what_pgmoor_asks_by_itself_makes_no_span_of_a_query(
 
 
 def _of_the_test(span: ReadableSpan) -> bool:
-    """Return whether the span is of a statement by which the fixtures prepare the servers."""
+    """Return whether the span is of a statement that a fixture sends over a Unix socket."""
     return "/" in str((span.attributes or {}).get("net.peer.name"))
 
 
-async def test_connections_keep_their_abilities(
+async def test_cancellation_aborts_and_lost_commits_work_with_instrumentation(
     alone: Cluster,
     telemetry: Telemetry,
     instrumentor: PsycopgInstrumentor,
@@ -113,12 +113,12 @@ async def test_connections_keep_their_abilities(
                 await conn.execute("select pg_sleep(60)")
         await conn.rollback()
         cursor = await conn.execute("select pg_backend_pid()")
-        assert await cursor.fetchone() == (pid,)  # a cancelled query costs no connection
+        assert await cursor.fetchone() == (pid,)  # the cancelled query did not cost the connection
 
         query = asyncio.create_task(conn.execute("select pg_sleep(60)"))
         await until(lambda: conn.info.transaction_status.name == "ACTIVE")
-        conn.abort("db1:5432", "the test wants it")
-        with pytest.raises(ConnectionAborted, match="db1:5432"):
+        conn.abort("the test aborts it")
+        with pytest.raises(ConnectionAborted, match="the test aborts it"):
             await query
 
     async with manager.connection() as conn:
@@ -127,12 +127,11 @@ async def test_connections_keep_their_abilities(
         with pytest.raises((CommitOutcomeUnknown, psycopg.OperationalError)):
             await conn.commit()
 
-    (slow, aborted) = queries(telemetry, "pg_sleep(60)")
-    assert slow.status.is_ok is False or slow.events or slow.attributes
+    _, aborted = queries(telemetry, "pg_sleep(60)")
     assert not aborted.status.is_ok
 
 
-async def test_a_cursor_factory_of_the_users_stays_underneath(
+async def test_a_users_cursor_factory_still_makes_the_cursors(
     alone: Cluster,
     telemetry: Telemetry,
     instrumentor: PsycopgInstrumentor,
@@ -150,7 +149,7 @@ async def test_a_cursor_factory_of_the_users_stays_underneath(
     assert len(queries(telemetry, "select 'factory'")) == 1
 
 
-async def test_one_manager_alone_is_instrumented_by_its_configure(
+async def test_configure_can_instrument_a_single_manager(
     alone: Cluster, telemetry: Telemetry, moor: Callable[..., Any]
 ) -> None:
     async def configure(conn: psycopg.AsyncConnection[Any]) -> None:
@@ -166,7 +165,7 @@ async def test_one_manager_alone_is_instrumented_by_its_configure(
     assert len(queries(telemetry, "select 'configured'")) == 1
 
 
-async def test_connections_are_managed_ones_however_often_it_is_switched(
+async def test_connections_stay_managed_when_instrumentation_is_switched_off_and_on(
     alone: Cluster,
     telemetry: Telemetry,
     instrumentor: PsycopgInstrumentor,

@@ -1,4 +1,4 @@
-"""Spans: a caller's wait is in the caller's trace, the rest in traces of its own, with links."""
+"""Spans: a wait is in its caller's trace; dials, failovers and outages have their own, linked."""
 
 from __future__ import annotations
 
@@ -26,11 +26,18 @@ if TYPE_CHECKING:
 async def opened(
     telemetry: Telemetry, moor: Callable[..., Any], *servers: Any, **settings: Any
 ) -> ConnectionManager:
-    """Return a manager that is instrumented from the start and has filled its pool."""
+    """Return a ready manager that was instrumented after its opening."""
     manager: ConnectionManager = await moor(*servers, name="orders", **settings)
     instrument(manager, meter_provider=telemetry.meters, tracer_provider=telemetry.tracers)
     await manager.wait()
     return manager
+
+
+async def request(telemetry: Telemetry, manager: ConnectionManager) -> None:
+    """Check out a connection within a span of the application's."""
+    with telemetry.tracer.start_as_current_span("request"):
+        async with manager.connection():
+            pass
 
 
 async def test_a_checkout_that_does_not_wait_makes_no_span(
@@ -46,19 +53,14 @@ async def test_a_checkout_that_does_not_wait_makes_no_span(
     assert len(telemetry.spans("pgmoor.acquire")) == before
 
 
-async def test_the_span_of_a_wait_belongs_to_the_caller(
+async def test_the_span_of_a_wait_is_a_child_of_the_callers(
     alone: Cluster, telemetry: Telemetry, moor: Callable[..., Any]
 ) -> None:
     manager = await opened(telemetry, moor, *alone, min_size=1, max_size=1)
     conn = (await hold(manager, 1))[0]
     before = len(telemetry.spans("pgmoor.acquire"))
 
-    async def request() -> None:
-        with telemetry.tracer.start_as_current_span("request"):
-            async with manager.connection():
-                pass
-
-    waiting = asyncio.create_task(request())
+    waiting = asyncio.create_task(request(telemetry, manager))
     await until(lambda: manager.snapshot().pool.waiting == 1)
     await asyncio.sleep(0.05)
     await manager.putconn(conn)
@@ -74,7 +76,7 @@ async def test_the_span_of_a_wait_belongs_to_the_caller(
     assert span.links == ()
 
 
-async def test_a_wait_in_vain_is_an_error_and_a_cancelled_one_is_not(
+async def test_a_wait_that_times_out_is_an_error_and_a_cancelled_one_is_not(
     alone: Cluster, telemetry: Telemetry, moor: Callable[..., Any]
 ) -> None:
     manager = await opened(telemetry, moor, *alone, min_size=1, max_size=1)
@@ -88,22 +90,22 @@ async def test_a_wait_in_vain_is_an_error_and_a_cancelled_one_is_not(
     await asyncio.wait([cancelled])
     await manager.putconn(conn)
 
-    vain, gone = telemetry.spans("pgmoor.acquire")[before:]
-    assert vain.status.status_code is StatusCode.ERROR
-    assert vain.attributes is not None
-    assert vain.attributes["error.type"] == "PoolExhausted"
-    assert [event.name for event in vain.events] == ["exception"]
+    timed_out, gone = telemetry.spans("pgmoor.acquire")[before:]
+    assert timed_out.status.status_code is StatusCode.ERROR
+    assert timed_out.attributes is not None
+    assert timed_out.attributes["error.type"] == "PoolExhausted"
+    assert [event.name for event in timed_out.events] == ["exception"]
     assert gone.status.status_code is StatusCode.UNSET
     assert gone.attributes is not None
     assert gone.attributes["pgmoor.cancelled"] is True
 
 
-async def test_dials_are_nobodys_and_say_where_they_went(
+async def test_dials_have_no_parent_and_name_their_host(
     alone: Cluster, telemetry: Telemetry, moor: Callable[..., Any]
 ) -> None:
     with telemetry.tracer.start_as_current_span("startup"):
         manager = await opened(telemetry, moor, *alone, min_size=2, max_size=2)
-    await manager.drain()  # makes new ones, from tasks that were begun in "startup"
+    await manager.drain()  # new ones are made by tasks that started within "startup"
     await until(lambda: len(telemetry.spans("pgmoor.dial")) == 4)
 
     for span in telemetry.spans("pgmoor.dial"):
@@ -115,21 +117,16 @@ async def test_dials_are_nobodys_and_say_where_they_went(
         assert 0 < seconds_of(span) < 5
 
 
-async def test_failover_and_outage_have_their_true_times_and_are_linked(
+async def test_failover_and_outage_have_exact_times_and_are_linked(
     pair: Cluster, telemetry: Telemetry, moor: Callable[..., Any]
 ) -> None:
     manager = await opened(telemetry, moor, *pair)
     killed = time.time()
     await pair[0].kill()
     began = await recorder(manager).wait_for(OutageStarted)
-    assert telemetry.spans("pgmoor.outage") == []  # it goes on
+    assert telemetry.spans("pgmoor.outage") == []  # it has not ended
 
-    async def request() -> None:
-        with telemetry.tracer.start_as_current_span("request"):
-            async with manager.connection():
-                pass
-
-    waiting = asyncio.create_task(request())
+    waiting = asyncio.create_task(request(telemetry, manager))
     await until(lambda: manager.snapshot().pool.waiting == 1)
     await pair[1].promote()
     ended = await recorder(manager).wait_for(OutageEnded)
@@ -159,7 +156,7 @@ async def test_failover_and_outage_have_their_true_times_and_are_linked(
     assert outage.status.status_code is StatusCode.UNSET
 
 
-async def test_an_outage_from_the_start_begins_with_the_manager(
+async def test_an_outage_at_the_start_begins_when_the_manager_opens(
     alone: Cluster, telemetry: Telemetry, moor: Callable[..., Any]
 ) -> None:
     await alone[0].stop()
@@ -177,7 +174,7 @@ async def test_an_outage_from_the_start_begins_with_the_manager(
     assert telemetry.spans("pgmoor.failover") == []
 
 
-async def test_an_outage_without_an_end_is_an_error(
+async def test_an_outage_that_ends_with_the_manager_is_an_error(
     alone: Cluster, telemetry: Telemetry, moor: Callable[..., Any]
 ) -> None:
     manager = await opened(telemetry, moor, *alone)
@@ -191,13 +188,13 @@ async def test_an_outage_without_an_end_is_an_error(
 
 
 class Faulty(SpanProcessor):
-    """What a user may have configured."""
+    """A user's span processor with a bug."""
 
     def on_start(self, span: Any, parent_context: Any = None) -> None:
         raise RuntimeError("no room")
 
 
-async def test_a_span_processor_that_fails_harms_nobody(
+async def test_a_failing_span_processor_is_logged_and_disturbs_nothing(
     pair: Cluster, moor: Callable[..., Any], telemetry: Telemetry, caplog: pytest.LogCaptureFixture
 ) -> None:
     tracers = TracerProvider(shutdown_on_exit=False)

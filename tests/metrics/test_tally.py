@@ -1,4 +1,4 @@
-"""What is counted of a manager's life, by a clock that the test sets."""
+"""What a tally counts, with a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def tally(clock: Clock) -> Tally:
 
 
 def enter(tally: Tally, clock: Clock, *steps: tuple[State, float]) -> None:
-    """Enter each state and let the seconds pass that it holds."""
+    """Enter each state and let its seconds pass."""
     for state, seconds in steps:
         tally.entered(state.value)
         clock.now += seconds
 
 
-def test_only_the_time_without_a_host_is_an_outage(tally: Tally, clock: Clock) -> None:
+def test_only_time_without_a_host_counts_as_outage(tally: Tally, clock: Clock) -> None:
     enter(tally, clock, (State.STARTING, 1), (State.READY, 10), (State.STALLED, 5))
     assert tally.outage_seconds() == 0
 
     enter(tally, clock, (State.SEARCHING, 0.2), (State.OUTAGE, 3))
-    assert tally.outage_seconds() == pytest.approx(3.2)  # it goes on
+    assert tally.outage_seconds() == pytest.approx(3.2)  # it has not ended
 
     enter(tally, clock, (State.READY, 60))
     assert tally.outage_seconds() == pytest.approx(3.2)
@@ -50,13 +50,13 @@ def test_only_the_time_without_a_host_is_an_outage(tally: Tally, clock: Clock) -
     assert tally.outage_seconds() == pytest.approx(4.2)
 
 
-def test_an_outage_goes_on_when_the_manager_has_given_up(tally: Tally, clock: Clock) -> None:
+def test_an_outage_continues_after_the_manager_has_given_up(tally: Tally, clock: Clock) -> None:
     enter(tally, clock, (State.STARTING, 0.2), (State.OUTAGE, 2), (State.GAVE_UP, 30))
 
     assert tally.outage_seconds() == pytest.approx(32)
 
 
-def test_a_failover_at_one_stroke_is_a_detection_and_a_recovery(tally: Tally, clock: Clock) -> None:
+def test_an_immediate_failover_is_a_detection_and_a_recovery(tally: Tally, clock: Clock) -> None:
     enter(tally, clock, (State.READY, 10))
     tally.left("db1:5432", 1.5)
     clock.now += 0.004
@@ -69,7 +69,9 @@ def test_a_failover_at_one_stroke_is_a_detection_and_a_recovery(tally: Tally, cl
     assert tally.outage_seconds() == 0
 
 
-def test_a_recovery_ends_once_and_lasts_until_a_host_is_in_use(tally: Tally, clock: Clock) -> None:
+def test_a_recovery_lasts_until_a_host_is_in_use_and_counts_once(
+    tally: Tally, clock: Clock
+) -> None:
     enter(tally, clock, (State.READY, 10))
     tally.left("db1:5432", 0.01)
     enter(tally, clock, (State.SEARCHING, 0.2), (State.OUTAGE, 7))
@@ -82,7 +84,7 @@ def test_a_recovery_ends_once_and_lasts_until_a_host_is_in_use(tally: Tally, clo
     assert tally.recoveries.read().total == pytest.approx(7.2)
 
 
-def test_a_host_that_comes_back_itself_is_a_recovery_without_a_failover(
+def test_the_return_of_the_same_host_is_a_recovery_without_a_failover(
     tally: Tally, clock: Clock
 ) -> None:
     enter(tally, clock, (State.READY, 10))
@@ -93,9 +95,7 @@ def test_a_host_that_comes_back_itself_is_a_recovery_without_a_failover(
     assert tally.recoveries.read().total == pytest.approx(0.1)
 
 
-def test_a_manager_that_is_closed_in_an_outage_has_not_recovered(
-    tally: Tally, clock: Clock
-) -> None:
+def test_closing_the_manager_in_an_outage_is_no_recovery(tally: Tally, clock: Clock) -> None:
     enter(tally, clock, (State.READY, 10))
     tally.left("db1:5432", 0.01)
     enter(tally, clock, (State.SEARCHING, 2), (State.CLOSED, 1))
@@ -117,7 +117,7 @@ def test_failures_are_counted_by_host_and_kind(tally: Tally) -> None:
     assert dict(tally.events) == {"HostDown": 1}
 
 
-def test_the_time_without_a_host_never_shrinks_whoever_reads_it() -> None:
+def test_the_outage_time_never_shrinks_for_readers_in_other_threads() -> None:
     tally = Tally(["db1:5432"])
     done = threading.Event()
     shrunk: list[float] = []
@@ -144,7 +144,7 @@ def test_the_time_without_a_host_never_shrinks_whoever_reads_it() -> None:
     assert tally.outage_seconds() > 0
 
 
-def test_a_host_that_is_not_in_the_list_harms_nobody(tally: Tally) -> None:
+def test_a_host_that_is_not_in_the_list_is_no_error(tally: Tally) -> None:
     tally.probed("db9:5432", 0.001, None)
     tally.probed("db9:5432", 0.001, "refused")
     tally.aborted("db9:5432")
