@@ -3,55 +3,65 @@
 from __future__ import annotations
 
 import ast
+import logging
 import re
 from dataclasses import dataclass
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pgmoor
 from pgmoor import events
-from pgmoor.logs import PREFIX
-
-if TYPE_CHECKING:
-    import logging
+from pgmoor._core.reporting import reporter
+from pgmoor._core.reporting.log_fields import PREFIX
 
 PACKAGE = Path(pgmoor.__file__).parent
 PAGE = Path(__file__).parent.parent / "docs" / "logs.md"
-LEVELS = {"exception": "ERROR"}  # the others are methods of their own name
+LEVELS = {"exception": "ERROR"}  # the other methods are named like their levels
 PLACEHOLDER = re.compile(r"%[-+ 0]*\d*(\.\d+)?[a-z]")
+VARIES = "…"
+SENTENCE = ""  # the message of a line about an event, which says itself
 
 
 @dataclass(frozen=True)
 class Line:
-    """A kind of log line: what every record of it has in common."""
+    """A kind of log line: what all its records have in common."""
 
     logger: str
     level: str
-    message: str  # its first line, with … for what varies
+    message: str  # its first line, with … for what varies; or SENTENCE
     event: str
     fields: frozenset[str]  # besides event and manager
+
+    def matches(self, text: str) -> bool:
+        """Return whether *text* is a message of this kind."""
+        pattern = re.escape(self.message).replace(VARIES, ".*")
+        return re.fullmatch(pattern, text.partition("\n")[0]) is not None
 
 
 def template(message: str) -> str:
     """Return a message's first line with … for each value."""
-    return PLACEHOLDER.sub("…", message).splitlines()[0]
+    return PLACEHOLDER.sub(VARIES, message).splitlines()[0]
 
 
 # -- the sources --------------------------------------------------------------------------------
 
 
 def in_the_sources() -> list[Line]:
-    """Return the lines that the sources can write, without those of the tools for tests."""
+    """Return the lines that the library logs."""
     files = (
         file
         for file in sorted(PACKAGE.rglob("*.py"))
         if file.relative_to(PACKAGE).parts[0] not in ("_cli", "testing")
     )
-    return [line for file in files for line in _Module(file).lines()]
+    return [line for file in files for line in Module(file).lines()]
 
 
-class _Module:
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+class Module:
+    """One source file."""
+
     def __init__(self, file: Path) -> None:
         self.file = file
         self.tree = ast.parse(file.read_text(encoding="utf-8"))
@@ -62,32 +72,43 @@ class _Module:
         ]
 
     def lines(self) -> list[Line]:
-        logger = self._logger()
+        """Return the lines of all calls of a logger's methods, and of `Reporter.tell()`."""
         inside = {  # the innermost function wins: walk() goes from the outer to the inner
             call: function
             for function in self.functions
             for call in ast.walk(function)
-            if isinstance(call, ast.Call) and ast.unparse(call.func).startswith("logger.")
+            if isinstance(call, ast.Call)
         }
-        return [
-            line
-            for call, function in inside.items()
-            for line in self._lines(logger or self._fail(call, "no logger"), call, function)
-        ]
+        found: list[Line] = []
+        for call, function in inside.items():
+            name = ast.unparse(call.func)
+            if name.startswith("logger."):
+                found += self._logged(call, function)
+            elif name.rpartition(".")[2] == "tell":
+                found.append(self._told(call, function))
+        return found
 
-    def _fail(self, node: ast.AST, why: str) -> str:
-        raise AssertionError(f"{self.file}:{getattr(node, 'lineno', 0)}: {why}")
+    def _fail(self, node: ast.AST, why: str) -> AssertionError:
+        return AssertionError(f"{self.file}:{getattr(node, 'lineno', 0)}: {why}")
 
-    def _logger(self) -> str | None:
+    def _logger(self, call: ast.Call) -> str:
         for node in self.tree.body:
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "logger":
                 assert isinstance(node.value, ast.Call)
-                name = ast.literal_eval(node.value.args[0])
-                assert isinstance(name, str)
-                return name
-        return None
+                return str(ast.literal_eval(node.value.args[0]))
+        raise self._fail(call, "no logger")
 
-    def _lines(self, logger: str, call: ast.Call, function: _Function) -> list[Line]:
+    def _told(self, call: ast.Call, function: _Function) -> Line:
+        """Return the line of a call that reports an event."""
+        event = call.args[0]
+        if isinstance(event, ast.Name):
+            event = _assigned(event, function)
+        assert isinstance(event, ast.Call)
+        kind = ast.unparse(event.func).rpartition(".")[2]
+        logger = self._logger(call) if len(call.args) > 1 else reporter.logger.name
+        return line_of_event(getattr(events, kind), logger)
+
+    def _logged(self, call: ast.Call, function: _Function) -> list[Line]:
         """Return a line for each level that a call has."""
         assert isinstance(call.func, ast.Attribute)
         method, args = call.func.attr, list(call.args)
@@ -97,16 +118,15 @@ class _Module:
             source = _assigned(level, function) if isinstance(level, ast.Name) else level
             levels = re.findall(r"logging\.([A-Z]+)", ast.unparse(source))
         if not isinstance(args[0], ast.Constant):
-            self._fail(call, "the message is not a constant")
+            raise self._fail(call, "the message is not a constant")
         message = template(ast.literal_eval(args[0]))
         extra = next((word.value for word in call.keywords if word.arg == "extra"), None)
         if extra is None:
-            self._fail(call, "no extra")
-        assert extra is not None
+            raise self._fail(call, "no extra")
         event, names = self._extra(extra, function)
         if not event:
-            self._fail(call, "no event")
-        fields = frozenset(names - {"manager"})
+            raise self._fail(call, "no event")
+        logger, fields = self._logger(call), frozenset(names - {"manager"})
         return [Line(logger, level, message, event, fields) for level in levels]
 
     def _extra(self, node: ast.expr, function: _Function) -> tuple[str, set[str]]:
@@ -114,37 +134,19 @@ class _Module:
         if isinstance(node, ast.Name):
             return self._extra(_assigned(node, function), function)
         if not isinstance(node, ast.Call):
-            self._fail(node, "extra is neither a call nor a name")
-        assert isinstance(node, ast.Call)
+            raise self._fail(node, "extra is neither a call nor a name")
         maker = ast.unparse(node.func).rpartition(".")[2]
+        names = {word.arg for word in node.keywords if word.arg}
+        event = ast.literal_eval(node.args[0]) if isinstance(node.args[0], ast.Constant) else ""
         if maker == "fields":
-            event = ast.literal_eval(node.args[0]) if isinstance(node.args[0], ast.Constant) else ""
-            return event, {word.arg for word in node.keywords if word.arg}
-        if maker == "fields_of":
-            kind = _event_class(node.args[0], function)
-            return kind, _fields_of_event(kind) if kind else set()
-        return self._helper(node, maker, function)
-
-    def _helper(self, node: ast.Call, maker: str, function: _Function) -> tuple[str, set[str]]:
-        """Look into a helper of the module that calls `fields` or `fields_of` for the caller."""
-        inner = next(function for function in self.functions if function.name == maker)
-        returned = inner.body[-1]
+            return event, names
+        # A helper of the module calls `fields` for its callers.
+        helper = next(function for function in self.functions if function.name == maker)
+        returned = helper.body[-1]
         assert isinstance(returned, ast.Return), maker
         assert returned.value is not None
-        event, names = self._extra(returned.value, inner)
-        if event == "":
-            first = node.args[0]
-            event = (
-                ast.literal_eval(first)
-                if isinstance(first, ast.Constant)
-                else _event_class(first, function)
-            )
-            if not isinstance(first, ast.Constant):
-                names = names | _fields_of_event(event)
-        return event, names | {word.arg for word in node.keywords if word.arg}
-
-
-_Function = ast.FunctionDef | ast.AsyncFunctionDef
+        same, more = self._extra(returned.value, helper)
+        return event or same, names | more
 
 
 def _assigned(name: ast.Name, function: _Function) -> ast.expr:
@@ -160,18 +162,11 @@ def _assigned(name: ast.Name, function: _Function) -> ast.expr:
     return max(found, key=lambda node: node.lineno).value
 
 
-def _event_class(node: ast.expr, function: _Function) -> str:
-    """Return the class of an event, or "" where it is a parameter."""
-    if isinstance(node, ast.Name):
-        if node.id in {argument.arg for argument in function.args.args}:
-            return ""
-        return _event_class(_assigned(node, function), function)
-    assert isinstance(node, ast.Call)
-    return ast.unparse(node.func).rpartition(".")[2]
-
-
-def _fields_of_event(kind: str) -> set[str]:
-    return {item.name for item in dataclass_fields(getattr(events, kind))} - {"at"}
+def line_of_event(kind: type[events.Event], logger: str) -> Line:
+    """Return the line that goes with events of a kind."""
+    level = reporter.LEVELS.get(kind, logging.INFO)
+    names = frozenset(item.name for item in dataclass_fields(kind)) - {"at", "manager"}
+    return Line(logger, logging.getLevelName(level), SENTENCE, kind.__name__, names)
 
 
 # -- the page -----------------------------------------------------------------------------------
@@ -197,7 +192,7 @@ def on_the_page() -> list[Line]:
 
 
 def extras(record: logging.LogRecord) -> dict[str, object]:
-    """Return a record's fields of ours, without the prefix."""
+    """Return pgmoor's own fields of a record, without the prefix."""
     return {
         key.removeprefix(PREFIX): value
         for key, value in vars(record).items()
