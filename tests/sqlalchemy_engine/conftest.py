@@ -1,4 +1,4 @@
-"""An engine over a manager over real servers, and the table that the tests write to."""
+"""An engine on a manager, and the table that the tests write to."""
 
 from __future__ import annotations
 

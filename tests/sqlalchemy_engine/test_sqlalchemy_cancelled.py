@@ -1,4 +1,4 @@
-"""A cancelled query loses no slot and, on a server that answers, no connection."""
+"""A cancelled query costs no slot in the pool and, if the server responds, no connection."""
 
 from __future__ import annotations
 
@@ -41,9 +41,6 @@ async def by_task(work: Callable[[], Awaitable[None]]) -> None:
     raise TimeoutError
 
 
-ways = pytest.mark.parametrize("way", [by_timeout, by_anyio, by_task])
-
-
 async def backends(manager: Any) -> set[int]:
     """Return the backends of both of the manager's connections."""
     conns = [await manager.getconn() for _ in range(2)]
@@ -53,8 +50,10 @@ async def backends(manager: Any) -> set[int]:
     return found
 
 
-@ways
-async def test_core_in_a_query(lent: Lent, way: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("way", [by_timeout, by_anyio, by_task])
+async def test_a_cancelled_query_of_core_keeps_its_connection(
+    lent: Lent, way: Callable[..., Any]
+) -> None:
     before = await backends(lent.manager)
 
     async def work() -> None:
@@ -72,8 +71,7 @@ async def test_core_in_a_query(lent: Lent, way: Callable[..., Any]) -> None:
         assert await conn.scalar(text("select count(*) from work")) == 0
 
 
-@ways
-async def test_a_session_in_a_query(lent: Lent, way: Callable[..., Any]) -> None:
+async def test_a_cancelled_query_of_a_session_keeps_its_connection(lent: Lent) -> None:
     before = await backends(lent.manager)
     session_of = async_sessionmaker(lent.engine)
 
@@ -85,7 +83,7 @@ async def test_a_session_in_a_query(lent: Lent, way: Callable[..., Any]) -> None
 
     for _ in range(4):
         with pytest.raises(TimeoutError):
-            await way(work)
+            await by_timeout(work)
 
     await until(lambda: lent.used == 0)
     assert await backends(lent.manager) == before
@@ -93,8 +91,7 @@ async def test_a_session_in_a_query(lent: Lent, way: Callable[..., Any]) -> None
         assert (await session.scalars(select(Order))).all() == []
 
 
-@ways
-async def test_a_stream_between_two_rows(lent: Lent, way: Callable[..., Any]) -> None:
+async def test_a_stream_cancelled_between_two_rows_keeps_its_connection(lent: Lent) -> None:
     before = await backends(lent.manager)
     rows = text("select i, pg_sleep(0.01) from generate_series(1, 100000) i")
 
@@ -106,13 +103,15 @@ async def test_a_stream_between_two_rows(lent: Lent, way: Callable[..., Any]) ->
 
     for _ in range(3):
         with pytest.raises(TimeoutError):
-            await way(work)
+            await by_timeout(work)
 
     await until(lambda: lent.used == 0)
     assert await backends(lent.manager) == before
 
 
-async def test_a_stream_that_was_cancelled_is_closed_late(lent: Lent) -> None:
+async def test_closing_a_cancelled_stream_later_does_not_touch_the_next_callers_transaction(
+    lent: Lent,
+) -> None:
     rows = text("select i, pg_sleep(0.05) from generate_series(1, 100000) i")
     conn = await lent.engine.connect()
     result = await conn.stream(rows, execution_options={"yield_per": 1})
@@ -127,13 +126,12 @@ async def test_a_stream_that_was_cancelled_is_closed_late(lent: Lent) -> None:
     await result.close()
     await conn.close()
 
-    for other in held:  # which is in its transaction still, and not in an aborted one
+    for other in held:  # its transaction goes on, and is not aborted
         await other.execute("select 1")
         await lent.manager.putconn(other)
 
 
-@ways
-async def test_a_caller_in_the_queue(lent: Lent, way: Callable[..., Any]) -> None:
+async def test_a_caller_cancelled_in_the_queue_costs_no_slot(lent: Lent) -> None:
     held = [await lent.engine.connect() for _ in range(2)]
 
     async def work() -> None:
@@ -141,18 +139,17 @@ async def test_a_caller_in_the_queue(lent: Lent, way: Callable[..., Any]) -> Non
             pass
 
     with pytest.raises(TimeoutError):
-        await way(work)
+        await by_timeout(work)
     for conn in held:
         await conn.close()
     assert lent.used == 0
     assert len(await backends(lent.manager)) == 2
 
 
-@ways
-async def test_the_first_checkout_of_an_engine(
-    alone: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any], way: Callable[..., Any]
+async def test_a_cancelled_first_checkout_costs_no_slot(
+    alone: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
 ) -> None:
-    # SQLAlchemy asks the first connection for the server's version, and that's where it is hit.
+    # SQLAlchemy queries the server's version on the first connection; that query is cancelled.
     door = proxies(alone)[0]
     manager = await moor(door, min_size=2, max_size=2)
     await manager.wait()
@@ -164,14 +161,14 @@ async def test_the_first_checkout_of_an_engine(
             pass
 
     with pytest.raises(TimeoutError):
-        await way(work)
+        await by_timeout(work)
     door.heal()
     await until(lambda: manager.snapshot().pool.used == 0)
     async with engine.connect() as conn:
         assert await conn.scalar(text("select 1")) == 1
 
 
-async def test_on_a_silent_server_it_costs_cancel_timeout_and_no_slot(
+async def test_a_query_cancelled_on_a_silent_server_takes_cancel_timeout_and_costs_no_slot(
     alone: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
 ) -> None:
     door = proxies(alone)[0]
@@ -188,7 +185,7 @@ async def test_on_a_silent_server_it_costs_cancel_timeout_and_no_slot(
     taken = monotonic() - began
     door.heal()
 
-    assert taken < 1.4, taken  # 0.4 s wanted
+    assert taken < 1.4, taken  # 0.4 s expected
     async with engine.connect() as conn:
         assert await conn.scalar(text("select 1")) == 1
     assert manager.snapshot().pool.used == 0

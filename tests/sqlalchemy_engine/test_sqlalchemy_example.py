@@ -1,4 +1,4 @@
-"""examples/sqlalchemy_orm.py, as a person runs it."""
+"""examples/sqlalchemy_orm.py runs as its docstring says."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 EXAMPLE = Path(__file__).parents[2] / "examples" / "sqlalchemy_orm.py"
 
 
-def test_the_example_loses_no_order() -> None:
+def test_the_sqlalchemy_example_loses_no_order() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", str(EXAMPLE)],
         check=False,

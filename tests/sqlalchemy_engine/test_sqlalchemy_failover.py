@@ -1,4 +1,4 @@
-"""Units of work of the ORM go on after their primary was killed or cut off."""
+"""Units of work of the ORM continue after their primary is killed or falls silent."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Shops:
-    """Tasks that place orders by the ORM, one transaction each, and remember what came of it."""
+    """Tasks that place orders with the ORM, one transaction each, and record the outcomes."""
 
     def __init__(self, engine: AsyncEngine, tasks: int = 8) -> None:
         self.session_of = async_sessionmaker(engine)
@@ -54,7 +54,7 @@ class Shops:
                 async with self.session_of.begin() as session:
                     session.add(Order(customer=customer, sizes=[count]))
                     await session.flush()
-                    await asyncio.sleep(0.02)  # so that some are always under way
+                    await asyncio.sleep(0.02)  # so that some are always in flight
                     assert await session.scalar(select(Order.id).where(Order.customer == customer))
             except DBAPIError as error:
                 self.failed.append(error)
@@ -62,7 +62,7 @@ class Shops:
                 self.placed[customer] = self._latest[number] = began
 
     async def flowing(self, since: float) -> float:
-        """Wait until every task has committed something begun after *since*."""
+        """Wait until every task has committed an order that it began after *since*."""
         await until(lambda: min(self._latest) > since, 20)
         return monotonic()
 
@@ -74,7 +74,9 @@ async def prepare(engine: AsyncEngine, pair: Cluster) -> None:
     await pair[1].wait_for("select to_regclass('orders') is not null")
 
 
-async def test_the_primary_is_killed(pair: Cluster, moor: Callable[..., Any]) -> None:
+async def test_orders_continue_after_the_primary_is_killed(
+    pair: Cluster, moor: Callable[..., Any]
+) -> None:
     manager = await moor(*pair, max_size=4)
     engine = create_async_engine(manager)
     await prepare(engine, pair)
@@ -85,8 +87,8 @@ async def test_the_primary_is_killed(pair: Cluster, moor: Callable[..., Any]) ->
         back = await shops.flowing(writable) - writable
         await shops.flowing(monotonic())
 
-    assert back < 2, back  # 0.2 s wanted
-    assert 0 < len(shops.failed) <= 4, shops.failed  # what was under way: at most the whole pool
+    assert back < 2, back  # 0.2 s expected
+    assert 0 < len(shops.failed) <= 4, shops.failed  # in flight: at most the whole pool
     for error in shops.failed:
         assert isinstance(error, OperationalError)
         assert error.connection_invalidated, error
@@ -96,7 +98,7 @@ async def test_the_primary_is_killed(pair: Cluster, moor: Callable[..., Any]) ->
     assert manager.snapshot().pool.used == 0
 
 
-async def test_the_primary_falls_silent(
+async def test_orders_continue_after_the_primary_falls_silent(
     pair: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
 ) -> None:
     doors = proxies(pair)
@@ -109,7 +111,7 @@ async def test_the_primary_falls_silent(
         await pair[1].promote()
         back = await shops.flowing(monotonic()) - began
 
-    assert back < 3.5, back  # 1.3 s wanted
+    assert back < 3.5, back  # 1.3 s expected
     assert 0 < len(shops.failed) <= 4, shops.failed
     for error in shops.failed:
         assert isinstance(error.orig, ConnectionAborted), error

@@ -1,4 +1,4 @@
-"""A connection that SQLAlchemy gives back is as it was, whatever was set on it meanwhile."""
+"""A connection that SQLAlchemy returns has the settings that it had before."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from psycopg import AsyncConnection
+from psycopg.types.numeric import IntLoader
 from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError, SAWarning
 
@@ -22,11 +23,19 @@ if TYPE_CHECKING:
     from pgmoor import ConnectionManager
     from pgmoor.testing import Cluster
 
-UNSEEN = ("_adapters", "_begin_statement")  # psycopg makes them when they are needed
+UNSEEN = ("_adapters", "_begin_statement")  # psycopg sets them on first use
+READ_ONLY = {"postgresql_readonly": True}
+
+
+class Doubling(IntLoader):
+    """Reads each integer as its double."""
+
+    def load(self, data: Any) -> int:
+        return 2 * super().load(data)
 
 
 async def look(manager: ConnectionManager) -> list[dict[str, Any]]:
-    """Return how each of the manager's connections is set; lends them all at once."""
+    """Return the settings of both of the manager's connections."""
     conns = [await manager.getconn() for _ in range(2)]
     found = []
     for conn in conns:
@@ -36,7 +45,7 @@ async def look(manager: ConnectionManager) -> list[dict[str, Any]]:
     return found
 
 
-async def test_notice_handlers_do_not_pile_up(lent: Lent) -> None:
+async def test_notice_handlers_do_not_accumulate(lent: Lent) -> None:
     most = 0
     for _ in range(200):
         async with lent.engine.connect() as conn:
@@ -48,7 +57,7 @@ async def test_notice_handlers_do_not_pile_up(lent: Lent) -> None:
     assert [each["handlers"] for each in await look(lent.manager)] == [0, 0]
 
 
-async def test_notices_are_logged_by_sqlalchemys_logger(
+async def test_sqlalchemys_logger_logs_each_notice_once(
     lent: Lent, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "sqlalchemy.dialects.postgresql")
@@ -59,17 +68,20 @@ async def test_notices_are_logged_by_sqlalchemys_logger(
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "how"),
     [
-        {"isolation_level": "AUTOCOMMIT"},
-        {"isolation_level": "SERIALIZABLE"},
-        {"postgresql_readonly": True},
-        {"postgresql_deferrable": True, "isolation_level": "REPEATABLE READ"},
+        ({"isolation_level": "AUTOCOMMIT"}, "connection"),
+        ({"isolation_level": "SERIALIZABLE"}, "connection"),
+        (READ_ONLY, "connection"),
+        (
+            {"postgresql_deferrable": True, "isolation_level": "REPEATABLE READ"},
+            "connection",
+        ),
+        (READ_ONLY, "engine"),
+        (READ_ONLY, "in a transaction"),
     ],
-    ids=["autocommit", "serializable", "read-only", "deferrable"],
 )
-@pytest.mark.parametrize("how", ["connection", "engine", "cancelled"])
-async def test_execution_options_do_not_stick(
+async def test_execution_options_are_restored(
     lent: Lent, options: dict[str, Any], how: str
 ) -> None:
     before = await look(lent.manager)
@@ -81,8 +93,8 @@ async def test_execution_options_do_not_stick(
             async with lent.engine.connect() as conn:
                 await conn.execution_options(**options)
                 await conn.execute(text("select 1"))
-                if how == "cancelled":
-                    await conn.execute(text("begin"))  # left open: given back in a transaction
+                if how == "in a transaction":
+                    await conn.execute(text("begin"))  # the connection returns in a transaction
                 raise LookupError
 
     await until(lambda: lent.used == 0)
@@ -93,18 +105,7 @@ async def test_execution_options_do_not_stick(
         assert await cursor.fetchone() == ("read committed",)
 
 
-async def test_isolation_level_of_the_engine_holds_and_does_not_stick(lent: Lent) -> None:
-    before = await look(lent.manager)
-    engine = create_async_engine(lent.manager, isolation_level="AUTOCOMMIT")
-    for _ in range(3):
-        async with engine.connect() as conn:
-            raw = (await conn.get_raw_connection()).driver_connection
-            assert isinstance(raw, AsyncConnection)
-            assert raw.autocommit
-    assert await look(lent.manager) == before
-
-
-async def test_what_listeners_register_does_not_stick(lent: Lent) -> None:
+async def test_settings_made_by_event_listeners_are_restored(lent: Lent) -> None:
     before = await look(lent.manager)
 
     def listener(adapted: Any, _: Any) -> None:
@@ -120,7 +121,7 @@ async def test_what_listeners_register_does_not_stick(lent: Lent) -> None:
     assert await look(lent.manager) == before
 
 
-async def test_what_the_managers_configure_did_holds_for_sqlalchemy(
+async def test_settings_made_by_configure_hold_for_sqlalchemy(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
     async def configure(conn: Any) -> None:
@@ -135,7 +136,7 @@ async def test_what_the_managers_configure_did_holds_for_sqlalchemy(
             assert await conn.scalar(text("show transaction_read_only")) == "on"
 
 
-async def test_pool_errors_come_as_operational_errors(
+async def test_pool_errors_are_raised_as_operational_errors(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
     manager = await moor(alone[0], min_size=1, max_size=1, timeout=0.2)
@@ -154,7 +155,7 @@ async def test_pool_errors_come_as_operational_errors(
     assert isinstance(down.value.orig, NoHostAvailable)
 
 
-async def test_a_disconnect_is_recognised_and_the_next_checkout_works(lent: Lent) -> None:
+async def test_a_disconnect_is_detected_and_the_next_checkout_works(lent: Lent) -> None:
     async with lent.engine.connect() as conn:
         pid = await conn.scalar(text("select pg_backend_pid()"))
         async with lent.engine.connect() as other:
@@ -169,7 +170,7 @@ async def test_a_disconnect_is_recognised_and_the_next_checkout_works(lent: Lent
     assert lent.used == 0
 
 
-async def test_a_lost_commit_is_of_unknown_outcome(
+async def test_a_lost_commit_has_an_unknown_outcome(
     alone: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
 ) -> None:
     door = proxies(alone)[0]
@@ -196,11 +197,11 @@ async def test_invalidate_ends_the_session(lent: Lent) -> None:
     assert lent.used == 0
 
 
-async def test_a_connection_that_is_collected_comes_back(lent: Lent) -> None:
+async def test_a_garbage_collected_connection_returns_to_the_pool(lent: Lent) -> None:
     conn = await lent.engine.connect()
     await conn.execute(text("insert into work (id) values ('x')"))
     assert lent.used == 1
-    with pytest.warns(SAWarning, match="garbage collector"):  # noqa: PT031  it takes both
+    with pytest.warns(SAWarning, match="garbage collector"):  # noqa: PT031  both statements are needed
         del conn
         gc.collect()
 
@@ -209,23 +210,10 @@ async def test_a_connection_that_is_collected_comes_back(lent: Lent) -> None:
         assert await again.scalar(text("select count(*) from work")) == 0
 
 
-async def test_the_manager_may_be_closed_first(lent: Lent) -> None:
+async def test_closing_the_manager_before_the_engine_raises_operational_errors(lent: Lent) -> None:
     with pytest.raises(OperationalError, match="the manager is closed"):
         async with lent.engine.connect() as conn:
             await conn.execute(text("select 1"))
             await lent.manager.close(timeout=0.1)
     with pytest.raises(OperationalError, match="is closed"):
         await lent.engine.connect()
-
-
-def _doubling() -> type[Any]:
-    from psycopg.types.numeric import IntLoader
-
-    class Doubling(IntLoader):
-        def load(self, data: Any) -> int:
-            return 2 * super().load(data)
-
-    return Doubling
-
-
-Doubling = _doubling()

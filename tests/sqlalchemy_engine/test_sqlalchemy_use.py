@@ -1,4 +1,4 @@
-"""Core, ORM and sessions work as over SQLAlchemy's own pool."""
+"""Core, ORM and sessions work as with SQLAlchemy's own pool."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pgmoor.testing import Cluster
 
 
-async def test_core(lent: Lent) -> None:
+async def test_core_inserts_and_selects(lent: Lent) -> None:
     async with lent.engine.begin() as conn:
         await conn.execute(insert(Order), [{"customer": "a"}, {"customer": "b"}])
     async with lent.engine.connect() as conn:
@@ -51,7 +51,7 @@ async def test_a_session_keeps_its_objects_types_and_identity(lent: Lent) -> Non
     assert lent.used == 0
 
 
-async def test_an_exception_rolls_back_and_gives_back(lent: Lent) -> None:
+async def test_an_exception_rolls_back_and_returns_the_connection(lent: Lent) -> None:
     session_of = async_sessionmaker(lent.engine)
     with pytest.raises(LookupError):
         async with session_of.begin() as session:
@@ -64,7 +64,7 @@ async def test_an_exception_rolls_back_and_gives_back(lent: Lent) -> None:
     assert lent.used == 0
 
 
-async def test_savepoints(lent: Lent) -> None:
+async def test_a_savepoint_rolls_back_alone(lent: Lent) -> None:
     session_of = async_sessionmaker(lent.engine)
     async with session_of.begin() as session:
         session.add(Order(customer="a"))
@@ -81,7 +81,7 @@ async def test_savepoints(lent: Lent) -> None:
     assert found == ["a", "c"]
 
 
-async def test_run_sync_and_reflection(lent: Lent) -> None:
+async def test_run_sync_reflects_tables(lent: Lent) -> None:
     async with lent.engine.connect() as conn:
         reflected = MetaData()
         await conn.run_sync(reflected.reflect)
@@ -90,7 +90,7 @@ async def test_run_sync_and_reflection(lent: Lent) -> None:
     assert Base.metadata.tables["orders"].columns.keys()
 
 
-async def test_rows_are_streamed(lent: Lent) -> None:
+async def test_stream_yields_all_rows(lent: Lent) -> None:
     async with lent.engine.connect() as conn:
         numbers = text("select i from generate_series(1, 2500) i")
         result = await conn.stream(numbers, execution_options={"yield_per": 100})
@@ -102,7 +102,7 @@ async def test_rows_are_streamed(lent: Lent) -> None:
     assert lent.used == 0
 
 
-async def test_a_stream_that_is_left_early_holds_nothing(lent: Lent) -> None:
+async def test_a_stream_that_is_abandoned_holds_no_connection(lent: Lent) -> None:
     for _ in range(4):  # more often than there are connections
         async with lent.engine.connect() as conn:
             result = await conn.stream(text("select i from generate_series(1, 100000) i"))
@@ -114,9 +114,9 @@ async def test_a_stream_that_is_left_early_holds_nothing(lent: Lent) -> None:
 
 @pytest.fixture
 async def hstore(alone: Cluster) -> AsyncIterator[Cluster]:
-    """A server that has a type of this name: the bundled ones come without the extension.
+    """A server with a type of this name, as the bundled servers lack the extension.
 
-    What is tested is whether values of its OID are written and read as dictionaries.
+    It serves to test whether values of its OID are written and read as dictionaries.
     """
     await alone[0].sql("create type hstore")
     functions = [
@@ -137,7 +137,7 @@ async def hstore(alone: Cluster) -> AsyncIterator[Cluster]:
     await alone[0].sql("drop type hstore cascade")
 
 
-async def test_hstore_and_json_functions_on_every_connection(
+async def test_hstore_and_json_functions_work_on_every_connection(
     hstore: Cluster, moor: Callable[..., Any]
 ) -> None:
     manager = await moor(hstore[0], min_size=2, max_size=2)
@@ -156,19 +156,21 @@ async def test_hstore_and_json_functions_on_every_connection(
             got = await conn.scalar(text("select '{\"sum\": 1.10}'::jsonb"))
             assert got == {"sum": Decimal("1.10")}
 
-    async with manager.connection() as plain:  # others get what psycopg gives
+    async with manager.connection() as plain:  # other callers get psycopg's types
         cursor = await plain.execute("select '{\"sum\": 1.5}'::jsonb, 'a=>1'::hstore")
         assert await cursor.fetchone() == ({"sum": 1.5}, "a=>1")
 
 
-async def test_inet_as_text_where_asked_for(alone: Cluster, moor: Callable[..., Any]) -> None:
+async def test_native_inet_types_can_be_switched_off(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
     manager = await moor(alone[0], min_size=1, max_size=1)
     engine = create_async_engine(manager, native_inet_types=False)
     async with engine.connect() as conn:
         assert await conn.scalar(text("select '10.0.0.1'::inet")) == "10.0.0.1"
 
 
-async def test_a_manager_for_other_users_serves_sqlalchemy_all_the_same(
+async def test_a_manager_with_other_factories_and_autocommit_serves_sqlalchemy(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
     async def configure(conn: Any) -> None:
@@ -185,7 +187,7 @@ async def test_a_manager_for_other_users_serves_sqlalchemy_all_the_same(
     with pytest.raises(LookupError):
         async with engine.begin() as conn:
             await conn.execute(text("insert into work (id) values (:id)"), {"id": "x"})
-            raise LookupError  # and nothing was committed
+            raise LookupError  # so nothing is committed
 
     async with manager.connection() as raw:
         assert raw.autocommit
@@ -193,7 +195,7 @@ async def test_a_manager_for_other_users_serves_sqlalchemy_all_the_same(
         assert await cursor.fetchone() == {"n": 0}
 
 
-async def test_two_engines_over_one_manager(lent: Lent) -> None:
+async def test_engines_on_one_manager_have_their_own_isolation_levels(lent: Lent) -> None:
     strict = create_async_engine(lent.manager, isolation_level="SERIALIZABLE")
     show = text("show transaction isolation level")
     for _ in range(3):
@@ -204,13 +206,12 @@ async def test_two_engines_over_one_manager(lent: Lent) -> None:
     assert lent.used == 0
 
 
-@pytest.mark.parametrize(
-    "name", ["pool_size", "max_overflow", "pool_pre_ping", "pool_recycle", "poolclass", "creator"]
-)
-async def test_what_is_the_managers_business_is_refused(lent: Lent, name: str) -> None:
-    with pytest.raises(ConfigError, match="the manager has the pool") as caught:
-        create_async_engine(lent.manager, **{name: 1})
-    assert caught.value.setting == name
+async def test_arguments_that_belong_to_the_manager_are_rejected(lent: Lent) -> None:
+    pool = ["pool_size", "max_overflow", "pool_pre_ping", "pool_recycle", "poolclass", "creator"]
+    for name in pool:
+        with pytest.raises(ConfigError, match="the manager owns the pool") as caught:
+            create_async_engine(lent.manager, **{name: 1})
+        assert caught.value.setting == name
 
 
 async def test_dispose_leaves_the_manager_and_the_engine_usable(lent: Lent) -> None:
