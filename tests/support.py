@@ -179,6 +179,11 @@ async def fail_over(cluster: Cluster, work: Workload) -> float:
     return await work.back(monotonic())
 
 
+async def stuck(manager: ConnectionManager) -> None:
+    """Wait until statements hang on every connection, so that callers wait for one."""
+    await until(lambda: manager.get_stats()["requests_waiting"] > 0)
+
+
 def only_aborted(work: Workload, host: str) -> None:
     """Check that only statements under way failed, by an abort that names the host and why."""
     assert 0 < len(work.failed) <= 8, work.errors()
@@ -199,6 +204,12 @@ async def fill(manager: ConnectionManager, count: int) -> list[Any]:
     for conn in conns:
         await manager.putconn(conn)
     return conns
+
+
+def pool_pids(manager: Any) -> set[int]:
+    """Return the server's process ids of the pool's connections; none without a host."""
+    pool = manager._runtime.queue.pool
+    return {conn.info.backend_pid for conn in pool.connections} if pool is not None else set()
 
 
 async def until(condition: Callable[[], bool], timeout: float = 10) -> float:

@@ -1,4 +1,4 @@
-"""The event loops of fault tests, and a cluster of three servers."""
+"""The event loops of fault tests, a cluster of three servers, and two ways to one server."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from pgmoor.testing import Cluster
+from pgmoor.testing import Cluster, FaultProxy
 from support import reset
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[..., Any]]:
@@ -38,3 +38,11 @@ async def trio(_trio: Cluster) -> Cluster:
     """A primary and two standbys, as they were when they were made; they log every statement."""
     await reset(_trio)
     return _trio
+
+
+@pytest.fixture
+def equals(alone: Cluster) -> Iterator[list[FaultProxy]]:
+    """Two proxies before one server, which are equals: one cluster, one timeline."""
+    node = alone[0]
+    with FaultProxy(node.host, node.port) as first, FaultProxy(node.host, node.port) as second:
+        yield [first, second]

@@ -1,8 +1,8 @@
-"""A program for `test_stopped`: it works, is stopped from outside, and tells how it went on.
+"""The program that `test_stopped` stops: it works, and reports what happened afterwards.
 
-Arguments: the name of the event loop, and a list of hosts for each manager. When all flows it
-writes a line; a line of input, an instant of the system's monotonic clock, has it report on what
-came after.
+Arguments: the name of the event loop, and a list of hosts for each manager. It writes a line once
+all its tasks have committed rows. It reads a line, an instant of the monotonic clock, and reports
+what happened since then.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pgmoor import ConnectionManager
 from support import Recorder, Workload
 
 
-def say(words: object) -> None:
-    sys.stdout.write(json.dumps(words) + "\n")
+def say(value: object) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")
     sys.stdout.flush()
 
 
 class Part:
-    """One manager, what works with it, and what it says."""
+    """One manager, its workload, and its events."""
 
     def __init__(self, name: str, hosts: str) -> None:
         self.manager = ConnectionManager(
@@ -31,10 +31,10 @@ class Part:
         )
         self.work = Workload(self.manager, tasks=8, name=name)
         self._recorder = Recorder(self.manager)
-        self._told = 0
+        self._seen = 0
 
     def forget(self) -> None:
-        self._told = len(self._recorder.events)
+        self._seen = len(self._recorder.events)
 
     async def report(self, since: float) -> dict[str, Any]:
         flows = await self.work.flowing(since) - since
@@ -44,7 +44,7 @@ class Part:
             "flows": flows,
             "back": back,
             "errors": self.work.errors(),
-            "events": [type(event).__name__ for event in self._recorder.events[self._told :]],
+            "events": [type(event).__name__ for event in self._recorder.events[self._seen :]],
             "sent": self.work.sent,
             "acknowledged": list(self.work.acknowledged),
         }

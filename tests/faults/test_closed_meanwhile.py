@@ -16,13 +16,12 @@ import pytest
 
 from pgmoor import ConnectionManager, ManagerClosed
 from pgmoor.events import Failover, HostUp, OutageStarted
-from pgmoor.testing import FaultProxy
 from support import both_loops, hold, recorder, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from pgmoor.testing import Cluster
+    from pgmoor.testing import Cluster, FaultProxy
 
 SETTINGS = {"close_timeout": 2.0, "keepalive_interval": 3600.0}
 
@@ -128,50 +127,45 @@ async def test_a_manager_can_be_closed_during_a_ping(
 
 
 async def test_a_manager_can_be_closed_during_a_failback_without_answers(
-    alone: Cluster, moor: Callable[..., Any]
+    equals: list[FaultProxy], moor: Callable[..., Any]
 ) -> None:
-    node = alone[0]
-    with FaultProxy(node.host, node.port) as preferred, FaultProxy(node.host, node.port) as other:
-        manager = await moor(
-            preferred, other, health_interval=0.05, failback="manual", min_size=3, **SETTINGS
-        )
-        await manager.wait()
-        preferred.refuse()
-        preferred.reset()
-        await recorder(manager).wait_for(Failover)
-        seen = len(recorder(manager).events)
-        preferred.heal()
-        await until(
-            lambda: any(isinstance(event, HostUp) for event in recorder(manager).events[seen:])
-        )
-        preferred.deaf()  # the probe's connection lives, and no new one can be made
-        dials = preferred.accepted
-        manager.failback()
-        await until(lambda: preferred.accepted >= dials + 3)
-        (held,) = await hold(manager, 1)  # from the other one, meanwhile
-        assert held.info.port == other.port
-        await manager.putconn(held)
-        async with closes(preferred, other, within=0.5):
-            await manager.close()
+    preferred, other = equals
+    manager = await moor(
+        preferred, other, health_interval=0.05, failback="manual", min_size=3, **SETTINGS
+    )
+    await manager.wait()
+    preferred.refuse()
+    preferred.reset()
+    await recorder(manager).wait_for(Failover)
+    seen = len(recorder(manager).events)
+    preferred.heal()
+    await until(lambda: any(isinstance(event, HostUp) for event in recorder(manager).events[seen:]))
+    preferred.deaf()  # the probe's connection lives, and no new one can be made
+    dials = preferred.accepted
+    manager.failback()
+    await until(lambda: preferred.accepted >= dials + 3)
+    (held,) = await hold(manager, 1)  # from the other one, meanwhile
+    assert held.info.port == other.port
+    await manager.putconn(held)
+    async with closes(preferred, other, within=0.5):
+        await manager.close()
 
 
-async def test_a_manager_can_be_closed_right_after_open(alone: Cluster) -> None:
-    node = alone[0]
-    with FaultProxy(node.host, node.port) as door:
-        for turns in range(25):  # of the event loop, between the two
-            manager = ConnectionManager(
-                "user=postgres dbname=postgres", hosts=[f"{door.host}:{door.port}"]
-            )
+async def test_a_manager_can_be_closed_right_after_open(door: FaultProxy) -> None:
+    for turns in range(25):  # of the event loop, between the two
+        manager = ConnectionManager(
+            "user=postgres dbname=postgres", hosts=[f"{door.host}:{door.port}"]
+        )
+        await manager.open()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        began = monotonic()
+        await manager.close()
+        assert monotonic() - began < 0.5
+        with pytest.raises(ManagerClosed):
             await manager.open()
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            began = monotonic()
-            await manager.close()
-            assert monotonic() - began < 0.5
-            with pytest.raises(ManagerClosed):
-                await manager.open()
-        async with closes(door, within=0.5):
-            pass
+    async with closes(door, within=0.5):
+        pass
 
 
 @both_loops

@@ -1,4 +1,4 @@
-"""An address leads to several servers, or two to one: what a connection itself says counts."""
+"""One address leads to several servers, or two to one: each connection is asked who it reached."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from pgmoor.events import Failover, SplitBrain
-from pgmoor.testing import FaultProxy
 from server_log import ServerLog
-from support import Workload, hold, one_loop, recorder, until
+from support import Workload, fail_over, hold, recorder, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pgmoor.testing import Cluster
+    from pgmoor.testing import Cluster, FaultProxy
 
 
 async def test_a_dial_that_reaches_the_old_primary_is_not_used(
@@ -22,9 +21,7 @@ async def test_a_dial_that_reaches_the_old_primary_is_not_used(
     doors = proxies(pair)
     manager = await moor(*doors, health_interval=0.05)
     async with Workload(manager, tasks=4) as work:
-        await pair[0].kill()
-        await pair[1].promote()
-        await work.back(monotonic())
+        await fail_over(pair, work)
         await recorder(manager).wait_for(Failover)
         await pair[0].start()
         ((before,),) = await pair[0].sql("select count(*) from work")
@@ -41,7 +38,7 @@ async def test_a_dial_that_reaches_the_old_primary_is_not_used(
     assert await pair[0].sql("select count(*) from work") == [(before,)]
 
 
-async def test_an_address_that_was_given_to_the_new_primary_is_found_again(
+async def test_an_address_that_moved_to_the_new_primary_is_found_again(
     pair: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
 ) -> None:
     door, _ = proxies(pair)
@@ -51,22 +48,21 @@ async def test_an_address_that_was_given_to_the_new_primary_is_found_again(
     await pair[0].demote()
     await pair[1].promote()
     door.retarget(pair[1].host, pair[1].port)
-    async with Workload(manager, tasks=1) as work:  # waits until it flows
+    async with Workload(manager, tasks=1) as work:  # waits until a row is committed
         assert work.acknowledged
 
     assert await pair[1].sql("select count(*) >= %s from work", len(work.acknowledged)) == [(True,)]
     assert await pair[0].sql("select count(*) from work") == [(0,)]
 
 
-@one_loop
-async def test_an_address_given_to_the_new_primary_ends_the_connections_to_the_old_one(
+async def test_when_an_address_moves_to_the_new_primary_connections_to_the_old_one_end(
     trio: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
 ) -> None:
     door, *_ = proxies(trio)
     manager = await moor(door, target="primary", min_size=2, max_size=4)
     await manager.wait()
     await trio[1].promote()
-    # As a name that leads elsewhere: established connections stay where they are.
+    # Like a name that leads elsewhere: established connections stay where they are.
     door.retarget(trio[1].host, trio[1].port)
     for conn in await hold(manager, 4):  # two of them are dialled now
         await manager.putconn(conn)
@@ -80,24 +76,22 @@ async def test_an_address_given_to_the_new_primary_ends_the_connections_to_the_o
     assert not log.statements()
 
 
-@one_loop
 async def test_one_server_under_two_addresses_is_no_rival_of_itself(
-    alone: Cluster, moor: Callable[..., Any]
+    alone: Cluster, equals: list[FaultProxy], moor: Callable[..., Any]
 ) -> None:
-    node = alone[0]
-    with FaultProxy(node.host, node.port) as first, FaultProxy(node.host, node.port) as second:
-        first.delay(0.03)  # the second one tells of the restart
-        manager = await moor(first, second, health_interval=0.3, min_size=1)
-        await manager.wait()
-        before = _servers(manager)
-        await node.stop("immediate")
-        await node.start()
-        await until(lambda: not before & _servers(manager))
-        await manager.health(fresh=True)
+    first, second = equals
+    first.delay(0.03)  # the second one shows the restart first
+    manager = await moor(first, second, health_interval=0.3, min_size=1)
+    await manager.wait()
+    before = _servers(manager)
+    await alone[0].stop("immediate")
+    await alone[0].start()
+    await until(lambda: not before & _servers(manager))
+    await manager.health(fresh=True)
 
     assert not recorder(manager).of(SplitBrain)
 
 
 def _servers(manager: Any) -> set[str | None]:
-    """Return when the servers were started that the manager knows of."""
+    """Return when the servers that the manager knows were started."""
     return {state.started for state in manager._runtime.live.evidence.table}

@@ -1,9 +1,10 @@
-"""There is one server, or no other that would do: outage, restart, stall, lost sessions."""
+"""No other server qualifies: outage, restart, stall, lost sessions."""
 
 from __future__ import annotations
 
 import asyncio
 from time import monotonic
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -27,7 +28,7 @@ from pgmoor.events import (
     Stalled,
     StallEnded,
 )
-from support import Workload, fill, hold, recorder, until
+from support import Workload, both_loops, fill, hold, recorder, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from pgmoor.testing import Cluster
 
 
-async def test_outage_waiters_wait_and_the_pool_fills_again_without_traffic(
+@both_loops
+async def test_in_an_outage_callers_wait_and_the_pool_fills_again_without_traffic(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
     manager = await moor(*alone)
@@ -54,24 +56,44 @@ async def test_outage_waiters_wait_and_the_pool_fills_again_without_traffic(
     assert (await manager.health()).pool.size >= manager.min_size
 
 
-async def test_outage_longer_than_the_timeout_each_caller_is_told_at_its_own_deadline(
-    alone: Cluster, moor: Callable[..., Any]
+@pytest.mark.filterwarnings("ignore::pgmoor.InsecureTransportWarning")
+async def test_in_a_long_outage_each_caller_fails_at_its_deadline_with_every_hosts_error(
+    pair: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
 ) -> None:
-    manager = await moor(*alone)
-    await manager.wait()
-    await alone[0].kill()
-    await recorder(manager).wait_for(OutageStarted)
+    doors = proxies(pair)
+    nowhere = SimpleNamespace(host="db.invalid", port=5432)
+    manager = await moor(
+        *(*doors, nowhere), min_size=2, max_size=2, health_interval=0.1, health_timeout=0.2
+    )
+    held = await hold(manager, 2)
 
-    async def wait(seconds: float) -> float:
+    async def call(timeout: float) -> tuple[float, NoHostAvailable]:
+        """Return how many seconds after its deadline a caller failed, and the error."""
         began = monotonic()
-        with pytest.raises(NoHostAvailable, match="Connection refused") as caught:
-            await manager.getconn(timeout=seconds)
-        assert caught.value.hosts[0].host == f"127.0.0.1:{alone[0].port}"
-        return monotonic() - began - seconds
+        with pytest.raises(NoHostAvailable) as caught:
+            await manager.getconn(timeout=timeout)
+        return monotonic() - began - timeout, caught.value
 
-    late = await asyncio.gather(*(wait(0.2 + 0.1 * i) for i in range(5)))
+    early = [asyncio.create_task(call(0.8)) for _ in range(3)]  # they wait from before the outage
+    await until(lambda: manager.get_stats()["requests_waiting"] == 3)
+    await pair[0].kill()
+    doors[1].silent()
+    await recorder(manager).wait_for(OutageStarted)
+    await until(lambda: manager.snapshot().hosts[1].status == "silent")
+    later = [asyncio.create_task(call(0.4 + 0.1 * i)) for i in range(5)]
+    failed = await asyncio.gather(*early, *later)
+    for conn in held:
+        await manager.putconn(conn)
 
-    assert all(-0.05 < seconds < 0.3 for seconds in late), late
+    assert all(-0.05 < late < 0.3 for late, _ in failed), failed  # 0.1 s wanted
+    names = [f"{server.host}:{server.port}" for server in (*doors, nowhere)]
+    for i, (_, error) in enumerate(failed[3:]):  # the first three saw only its beginning
+        text = str(error)
+        assert text.startswith(f"no host available within {0.4 + 0.1 * i:.2f} s: {names[0]} is")
+        assert f"{names[0]} is down (" in text
+        assert f"; {names[1]} is silent (no answer within 0.2 s)" in text
+        assert f"; {names[2]} is down (its name was not resolved: " in text
+        assert [host.host for host in error.hosts] == names
 
 
 async def test_a_manager_opened_while_the_database_is_down_becomes_ready_by_itself(
@@ -92,7 +114,8 @@ async def test_a_manager_opened_while_the_database_is_down_becomes_ready_by_itse
     assert recorder(manager).of(Connected)
 
 
-async def test_all_backends_terminated_while_idle_is_noticed_by_no_caller(
+@both_loops
+async def test_no_caller_notices_that_all_idle_sessions_were_terminated(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
     manager = await moor(*alone, min_size=8)
@@ -114,7 +137,7 @@ async def test_all_backends_terminated_while_idle_is_noticed_by_no_caller(
     assert not recorder(manager).of(OutageStarted)
 
 
-async def test_one_backend_terminated_costs_that_one_operation_only(
+async def test_a_terminated_session_fails_only_the_statement_on_it(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
     manager = await moor(*alone, max_size=4)
@@ -138,7 +161,7 @@ async def test_one_backend_terminated_costs_that_one_operation_only(
         await manager.putconn(conn)
 
 
-async def test_restart_under_ten_idle_connections_fails_nobody(
+async def test_a_restart_under_ten_idle_connections_fails_no_caller(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
     manager = await moor(*alone, min_size=10, max_size=10)
@@ -153,7 +176,9 @@ async def test_restart_under_ten_idle_connections_fails_nobody(
     assert taken < 1.5, taken  # 50 ms wanted where the restart was quicker than a probe
 
 
-async def test_a_short_freeze_is_no_false_alarm(alone: Cluster, moor: Callable[..., Any]) -> None:
+async def test_a_short_freeze_causes_no_outage_and_no_failure(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
     manager = await moor(*alone, health_interval=0.1, health_timeout=0.2)
     async with Workload(manager) as work:
         await alone[0].freeze()
@@ -170,7 +195,8 @@ async def test_a_short_freeze_is_no_false_alarm(alone: Cluster, moor: Callable[.
     assert (await recorder(manager).wait_for(StallEnded)).seconds > 0
 
 
-async def test_a_freeze_beyond_stall_timeout_ends_the_queries_and_then_heals(
+@both_loops
+async def test_a_freeze_beyond_stall_timeout_ends_queries_and_recovers_after_the_thaw(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
     manager = await moor(*alone, health_interval=0.1, health_timeout=0.2, stall_timeout=1.0)
@@ -186,13 +212,13 @@ async def test_a_freeze_beyond_stall_timeout_ends_the_queries_and_then_heals(
 
     assert back < 2.5, back  # 1 s wanted
     assert len(work.failed) <= 8, work.errors()
-    # Which of the two depends on whether the freeze met a COMMIT under way.
+    # Which of the two depends on whether a COMMIT was under way.
     ended = (ConnectionAborted, CommitOutcomeUnknown)
     assert all(isinstance(item.error, ended) for item in work.failed), work.errors()
     assert recorder(manager).of(OutageEnded)
 
 
-async def test_silence_of_the_network_to_the_only_server_is_survived(
+async def test_a_silent_network_to_the_only_server_fails_no_caller(
     alone: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
 ) -> None:
     (door,) = proxies(alone)
@@ -207,24 +233,25 @@ async def test_silence_of_the_network_to_the_only_server_is_survived(
     assert not work.failed, work.errors()
 
 
-async def test_connections_cut_without_a_word_are_found_by_the_next_checkout(
+@both_loops
+async def test_the_next_checkout_finds_connections_that_a_router_forgot(
     alone: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
 ) -> None:
     (door,) = proxies(alone)
     manager = await moor(door, validate_after=0.0, health_timeout=0.3)
     await fill(manager, 4)
-    door.silent(new=False)  # a NAT that forgot them
+    door.silent(new=False)  # like a NAT that forgot them
     began = monotonic()
     async with manager.connection() as conn:
         taken = monotonic() - began
         await conn.execute("select 1")
 
-    assert taken < 1.0, taken  # one ping, not four: it condemns all that was idle
+    assert taken < 1.0, taken  # one ping, not four: its timeout condemns all idle ones
     assert not recorder(manager).of(OutageStarted)
     assert not recorder(manager).of(Failover)
 
 
-async def test_flaky_dials_do_not_hold_up_the_callers(
+async def test_repeated_resets_do_not_stop_callers(
     alone: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
 ) -> None:
     (door,) = proxies(alone)
@@ -239,7 +266,7 @@ async def test_flaky_dials_do_not_hold_up_the_callers(
     assert all(isinstance(item.error, psycopg.OperationalError) for item in work.failed)
 
 
-async def test_giving_up_is_said_and_reconnect_starts_anew(
+async def test_a_manager_that_gave_up_says_so_and_searches_again_after_reconnect(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
     await alone[0].stop()
@@ -259,10 +286,10 @@ async def test_giving_up_is_said_and_reconnect_starts_anew(
     async with manager.connection(timeout=5) as conn:
         await conn.execute("select 1")
     ended = await recorder(manager).wait_for(OutageEnded)
-    assert ended.seconds > event.seconds  # the outage is one, from before the manager gave up
+    assert ended.seconds > event.seconds  # it counts from before the manager gave up
 
 
-async def test_max_time_ends_the_search(alone: Cluster, moor: Callable[..., Any]) -> None:
+async def test_a_search_ends_after_max_time(alone: Cluster, moor: Callable[..., Any]) -> None:
     await alone[0].stop()
     manager = await moor(*alone, max_time=0.2, backoff_base=0.01)
 
@@ -271,8 +298,10 @@ async def test_max_time_ends_the_search(alone: Cluster, moor: Callable[..., Any]
     assert 0.1 < event.seconds < 2.0
 
 
-async def test_when_down_fail_refuses_at_once(alone: Cluster, moor: Callable[..., Any]) -> None:
-    manager = await moor(*alone, when_down="fail")
+async def test_with_when_down_fail_an_outage_fails_callers_at_once(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*alone, when_down="fail", health_interval=0.1)
     await manager.wait()
     await alone[0].kill()
     await recorder(manager).wait_for(OutageStarted)
@@ -283,7 +312,7 @@ async def test_when_down_fail_refuses_at_once(alone: Cluster, moor: Callable[...
     assert monotonic() - began < 0.1
 
 
-async def test_an_exhausted_pool_names_its_figures_and_the_longest_holders(
+async def test_an_exhausted_pool_error_has_its_figures_and_the_longest_holders(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
     manager = await moor(*alone, min_size=2, max_size=2)
@@ -315,10 +344,10 @@ async def test_an_exhausted_pool_is_reported_once_a_minute_at_most(
     assert len(recorder(manager).of(PoolSaturated)) == 1
 
 
-async def test_an_outage_is_not_taken_for_an_exhausted_pool(
+async def test_an_outage_is_not_reported_as_an_exhausted_pool(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
-    manager = await moor(*alone, max_waiting=1)
+    manager = await moor(*alone, max_waiting=1, health_interval=0.1)
     await manager.wait()
     await alone[0].kill()
     await recorder(manager).wait_for(OutageStarted)

@@ -14,7 +14,7 @@ from pgmoor import PoolExhausted
 from pgmoor.events import DialFailed, Failover, HostDown
 from pgmoor.instruments import Instrument
 from servers import Watched
-from support import hold, recorder, until
+from support import both_loops, hold, recorder, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,8 @@ async def give_all(manager: Any, conns: list[Any]) -> None:
         await manager.putconn(conn)
 
 
-async def test_cancellation_while_one_is_being_made_leaks_nothing(
+@both_loops
+async def test_cancellation_while_an_overflow_connection_is_made_leaks_nothing(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
     watched = Watched(alone)
@@ -74,7 +75,7 @@ async def test_cancellation_while_one_is_being_made_leaks_nothing(
     await give_all(manager, conns)
 
 
-async def test_dials_that_fail_fail_nobody_do_not_hammer_and_end_when_nobody_waits(
+async def test_failing_overflow_dials_fail_no_caller_back_off_and_end_when_nobody_waits(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
     await alone[0].sql("drop role if exists limited")
@@ -93,7 +94,7 @@ async def test_dials_that_fail_fail_nobody_do_not_hammer_and_end_when_nobody_wai
                 await conn.execute("select pg_sleep(0.005)")
             await asyncio.sleep(0.001)
 
-    await asyncio.gather(*(caller() for _ in range(6)))  # nobody meets an error
+    await asyncio.gather(*(caller() for _ in range(6)))  # no caller gets an error
     event = await recorder(manager).wait_for(DialFailed)
     pool = pool_of(manager)
     await until(lambda: counters(pool) == (0, 0, 0), timeout=5)
@@ -105,7 +106,7 @@ async def test_dials_that_fail_fail_nobody_do_not_hammer_and_end_when_nobody_wai
     async with manager.connection():
         pass
     assert dials.count == before
-    # Whoever waits in vain is told that the pool is exhausted, and when there is room is served.
+    # A caller who gets none learns that the pool is exhausted; once there is room, it is served.
     conns = await hold(manager, 2)
     with pytest.raises(PoolExhausted, match=r"size 2 of 2\+4, used 2"):
         await manager.getconn(timeout=0.2)
@@ -116,7 +117,7 @@ async def test_dials_that_fail_fail_nobody_do_not_hammer_and_end_when_nobody_wai
     await until(lambda: counters(pool) == (0, 0, 0), timeout=5)
 
 
-async def test_failover_with_overflow_connections_in_use_and_callers_waiting(
+async def test_a_failover_replaces_overflow_connections_and_serves_the_waiters(
     pair: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
 ) -> None:
     manager = await moor(*proxies(pair), min_size=1, max_size=2, max_overflow=2)
@@ -141,8 +142,8 @@ async def test_failover_with_overflow_connections_in_use_and_callers_waiting(
     await until(lambda: manager.get_stats()["pool_size"] == 2)
 
 
-@pytest.mark.parametrize("how", ["refuses", "swallows"])
-async def test_a_dead_server_is_dialled_in_vain_and_serves_again_when_it_is_back(
+@pytest.mark.parametrize("how", ["refuses", "silent"])
+async def test_overflow_dials_to_a_dead_server_succeed_once_it_is_back(
     how: str, alone: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
 ) -> None:
     (door,) = proxies(alone)
@@ -167,7 +168,7 @@ async def test_a_dead_server_is_dialled_in_vain_and_serves_again_when_it_is_back
     await until(lambda: counters(pool_of(manager)) == (0, 0, 0))
 
 
-async def test_close_with_overflow_connections_in_use_and_in_the_making(
+async def test_close_ends_overflow_connections_in_use_and_being_made(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
     watched = Watched(alone)

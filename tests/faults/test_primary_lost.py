@@ -11,7 +11,7 @@ import pytest
 
 from pgmoor import ConnectionAborted
 from pgmoor.events import Failover, HostDown, OutageEnded, OutageStarted, RoleChanged, SplitBrain
-from support import Workload, both_loops, fail_over, only_aborted, recorder, until
+from support import Workload, both_loops, fail_over, only_aborted, recorder, stuck, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,8 +69,8 @@ async def test_when_the_primary_falls_silent_callers_move_and_errors_say_why(
     async with Workload(manager) as work:
         began = monotonic()
         doors[0].silent()
+        await stuck(manager)
         await pair[1].promote()
-
         back = await work.back(began)
 
     assert back < bound, back  # 1.2 s wanted at the default, 0.3 s at 0.1

@@ -1,4 +1,4 @@
-"""All connection slots of the server are taken (53300), by us or by somebody else."""
+"""All connection slots of the server are taken (53300), by us or by other programs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from psycopg_pool import PoolTimeout
 
 from pgmoor.events import Connected, DialFailed, Failover, HostDown, OutageStarted
 from pgmoor.testing import Cluster
-from support import Workload, recorder, until
+from support import Workload, pool_pids, recorder, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -39,7 +39,7 @@ async def small(_small: Cluster) -> Cluster:
 
 
 class Others:
-    """Programs that take the slots that are free, and keep them."""
+    """Other programs, which take free slots and keep them."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._conninfo = cluster[0].conninfo(user="app")
@@ -63,7 +63,7 @@ async def others(small: Cluster) -> AsyncIterator[Others]:
     await found.leave()
 
 
-async def test_callers_wait_for_a_server_whose_slots_are_taken_from_the_start(
+async def test_callers_wait_while_all_slots_are_taken_from_the_start(
     small: Cluster, others: Others, moor: Callable[..., Any]
 ) -> None:
     await others.take(SLOTS)
@@ -81,30 +81,30 @@ async def test_callers_wait_for_a_server_whose_slots_are_taken_from_the_start(
     await others.leave()
     back = max(await asyncio.gather(*callers)) - began
 
-    assert back < 2.0, back  # when slots free; the search asks once a second at least
+    assert back < 2.0, back  # after slots free; hosts are probed once a second at least
     assert len(recorder(manager).of(Connected)) == 1
     assert not recorder(manager).of(HostDown)
 
 
-async def test_a_pool_that_cannot_grow_serves_with_what_it_has_and_grows_when_slots_free(
+async def test_a_pool_that_cannot_grow_keeps_serving_and_grows_when_slots_free(
     small: Cluster, others: Others, moor: Callable[..., Any]
 ) -> None:
     manager = await moor(*small, target="any", min_size=2, max_size=5, kwargs={"user": "app"})
     await manager.wait()
-    pids = _pids(manager)
+    pids = pool_pids(manager)
     await others.take(SLOTS - 3)  # two are the pool's, one is the probe's
     async with Workload(manager) as work:
         event = await recorder(manager).wait_for(DialFailed)
         assert event.kind == "saturated"
         await work.flowing(monotonic())
-        assert _pids(manager) == pids
+        assert pool_pids(manager) == pids
 
         await others.leave()
-        await until(lambda: len(_pids(manager)) == 5)
+        await until(lambda: len(pool_pids(manager)) == 5)
         await work.flowing(monotonic())
 
     assert not work.failed, work.errors()
-    assert pids <= _pids(manager)
+    assert pids <= pool_pids(manager)
     _nothing_happened_to_the_host(manager)
 
 
@@ -129,10 +129,6 @@ async def test_a_full_server_is_not_left_for_one_with_room(
     _nothing_happened_to_the_host(manager)
     for conn in conns:
         await manager.putconn(conn)
-
-
-def _pids(manager: Any) -> set[int]:
-    return {conn.info.backend_pid for conn in manager._runtime.queue.pool.connections}
 
 
 def _nothing_happened_to_the_host(manager: Any) -> None:

@@ -1,4 +1,4 @@
-"""The old primary comes back, writable: not one statement of a caller reaches it."""
+"""An old primary comes back, still writable: not one statement of a caller reaches it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pgmoor import ConnectionAborted, NoHostAvailable
+from pgmoor import NoHostAvailable
 from pgmoor.events import Connected, Failover, ForeignHost, OutageEnded, OutageStarted, SplitBrain
 from server_log import ServerLog
-from support import Workload, one_loop, recorder, until
+from support import Workload, fail_over, recorder, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ async def _bring_back(kind: str, cluster: Cluster, door: FaultProxy) -> None:
 
 
 async def _split_brain(manager: Any, port: int) -> SplitBrain:
-    """Wait until the manager says that the host with this port is no primary."""
+    """Wait until the manager reports the host with this port as a stale primary."""
     return await recorder(manager).wait_for(
         SplitBrain, where=lambda event: event.host == f"127.0.0.1:{port}"
     )
@@ -60,7 +60,7 @@ async def _two_primaries(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("kind", ["silence", "freeze", "crash"])
-async def test_two_managers_with_lists_in_either_order_send_nothing_to_an_old_primary(
+async def test_a_lost_primary_that_comes_back_gets_no_statement_from_any_manager(
     kind: str, trio: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
 ) -> None:
     old, new, _ = proxies(trio)
@@ -71,7 +71,7 @@ async def test_two_managers_with_lists_in_either_order_send_nothing_to_an_old_pr
             await stack.enter_async_context(Workload(manager, tasks=6, name=f"m{i}-"))
             for i, manager in enumerate(managers)
         ]
-        assert {"BEGIN", "COMMIT"} < set(log.statements())  # it would show
+        assert {"BEGIN", "COMMIT"} < set(log.statements())  # the log shows statements
         sent = ChainMap(*(work.sent for work in works))
         assert await log.sent_since(0, sent)
         await _lose(kind, trio, old)
@@ -90,7 +90,7 @@ async def test_two_managers_with_lists_in_either_order_send_nothing_to_an_old_pr
             await work.flowing(monotonic())
 
     assert not await log.sent_since(moved, sent)
-    if kind == "crash":  # otherwise what was under way when it was lost arrives now
+    if kind == "crash":  # else what was under way when it was lost may arrive now
         assert not log.statements()
     acknowledged = works[0].acknowledged_since(moved) | works[1].acknowledged_since(moved)
     assert acknowledged <= {key for (key,) in await trio[1].sql("select id from work")}
@@ -98,27 +98,7 @@ async def test_two_managers_with_lists_in_either_order_send_nothing_to_an_old_pr
         assert len(recorder(manager).of(Failover)) == 1
 
 
-async def test_a_statement_that_was_on_its_way_when_the_host_was_left_is_not_delivered_later(
-    pair: Cluster, moor: Callable[..., Any]
-) -> None:
-    manager = await moor(*pair, kwargs={"autocommit": True}, **BRISK)
-    conn = await manager.getconn()
-    pid = conn.info.backend_pid
-    await pair[0].freeze()
-    # More than a frozen server's kernel takes in; the rest waits in this machine's.
-    sent = asyncio.create_task(conn.execute("insert into work (id) values (%s)", ["x" * 1_000_000]))
-    await pair[1].promote()
-    with pytest.raises(ConnectionAborted):
-        await sent
-    await manager.putconn(conn)
-    await pair[0].thaw()
-    await pair[0].wait_for(f"select not exists (select from pg_stat_activity where pid = {pid})")
-
-    assert await pair[0].sql("select count(*) from work") == [(0,)]
-
-
-@one_loop
-async def test_a_manager_that_starts_only_then_sends_it_nothing(
+async def test_a_manager_opened_afterwards_sends_nothing_to_the_old_primary(
     trio: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
 ) -> None:
     await _two_primaries(trio)
@@ -138,8 +118,7 @@ async def test_a_manager_that_starts_only_then_sends_it_nothing(
     assert not log.statements()
 
 
-@one_loop
-async def test_a_blocked_event_loop_does_not_make_it_the_first_that_answers(
+async def test_with_a_blocked_event_loop_the_old_primary_is_not_chosen(
     trio: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
 ) -> None:
     await _two_primaries(trio)
@@ -147,14 +126,13 @@ async def test_a_blocked_event_loop_does_not_make_it_the_first_that_answers(
     new.delay(0.005)
     manager = await moor(old, new)
     while not recorder(manager).of(Connected):
-        time.sleep(0.08)  # noqa: ASYNC251  it is what the test is about
+        time.sleep(0.08)  # noqa: ASYNC251  this blocks the loop
         await asyncio.sleep(0)
 
     assert recorder(manager).of(Connected)[0].host == f"127.0.0.1:{new.port}"
 
 
-@one_loop
-async def test_when_a_network_heals_the_first_that_answers_is_not_taken_at_once(
+async def test_after_an_outage_the_first_host_that_answers_is_not_chosen_at_once(
     trio: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
 ) -> None:
     old, new, _ = proxies(trio)
@@ -181,8 +159,7 @@ async def test_when_a_network_heals_the_first_that_answers_is_not_taken_at_once(
     assert not log.statements()
 
 
-@one_loop
-async def test_a_promoted_host_that_was_never_seen_before_ends_the_old_ones_time(
+async def test_a_promoted_host_that_was_never_seen_before_replaces_the_old_primary(
     trio: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
 ) -> None:
     old, new, _ = proxies(trio)
@@ -201,16 +178,13 @@ async def test_a_promoted_host_that_was_never_seen_before_ends_the_old_ones_time
     assert len(work.failed) <= 8, work.errors()
 
 
-@one_loop
-async def test_timelines_cascade_and_both_old_primaries_come_back(
+async def test_after_two_failovers_both_old_primaries_come_back_and_get_nothing(
     trio: Cluster, moor: Callable[..., Any]
 ) -> None:
     manager = await moor(*trio, health_interval=0.1)
     async with Workload(manager, tasks=6) as work:
-        await trio[0].kill()
-        await trio[1].promote()
+        await fail_over(trio, work)
         await trio.follow(trio[1])
-        await work.back(monotonic())
         await trio[1].kill()
         await trio[2].promote()
         await work.back(monotonic())
@@ -230,14 +204,13 @@ async def test_timelines_cascade_and_both_old_primaries_come_back(
     assert len(recorder(manager).of(Failover)) == 2
 
 
-@one_loop
-async def test_a_standby_of_the_new_primary_is_enough_to_know_the_old_one(
+async def test_a_standby_of_the_lost_new_primary_exposes_the_old_one(
     trio: Cluster, moor: Callable[..., Any]
 ) -> None:
     await trio[0].kill()
     await trio[1].promote()
     await trio.follow(trio[1])
-    # While it receives, a standby says so at once; later, from its next restartpoint on.
+    # A standby reports its timeline while it receives WAL; afterwards, from its next restartpoint.
     await trio[1].sql("checkpoint")
     ((written,),) = await trio[1].sql("select pg_current_wal_lsn()")
     await trio[2].wait_for(f"select pg_last_wal_replay_lsn() >= '{written}'")
@@ -245,7 +218,7 @@ async def test_a_standby_of_the_new_primary_is_enough_to_know_the_old_one(
     await trio[1].kill()
     await trio[0].start()
     log = ServerLog(trio[0])
-    manager = await moor(*trio)  # has seen nothing of all that
+    manager = await moor(*trio)  # it has seen none of this
     event = await recorder(manager).wait_for(SplitBrain)
     assert (event.timeline, event.newest_timeline) == (1, 2)
     with pytest.raises(NoHostAvailable):
@@ -257,8 +230,7 @@ async def test_a_standby_of_the_new_primary_is_enough_to_know_the_old_one(
     assert not log.statements()
 
 
-@one_loop
-async def test_of_two_promoted_on_one_timeline_the_one_in_use_is_kept(
+async def test_of_two_primaries_on_one_timeline_the_one_in_use_is_kept(
     trio: Cluster, moor: Callable[..., Any]
 ) -> None:
     manager = await moor(*trio, health_interval=0.1, failback_after=0.0)
@@ -276,8 +248,7 @@ async def test_of_two_promoted_on_one_timeline_the_one_in_use_is_kept(
     assert not log.statements()
 
 
-@one_loop
-async def test_a_primary_of_another_cluster_is_named_at_the_start_and_never_used(
+async def test_a_primary_of_another_cluster_is_reported_and_never_used(
     trio: Cluster, alone: Cluster, moor: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     manager = await moor(trio[0], alone[0], backoff_cap=0.1)

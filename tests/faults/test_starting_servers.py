@@ -1,4 +1,4 @@
-"""A server that answers "not yet" or "no more" (57P03) is starting or stopping, and not dead."""
+"""A server that starts, recovers or shuts down (57P03) is waited for; it is not dead."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from pgmoor.events import Failover, HostDown, OutageEnded, OutageStarted
-from support import Workload, recorder, until
+from support import Workload, pool_pids, recorder, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,23 +25,23 @@ async def test_a_server_in_recovery_is_waited_for_and_used_as_soon_as_it_accepts
 ) -> None:
     manager = await moor(*alone)
     async with Workload(manager) as work:
-        let_go = await _recover_until_told(alone[0])
-        await _meets(manager, 0, "starting up")
+        finish = await _recover_until_called(alone[0])
+        await _is_starting(manager, 0, "starting up")
         await recorder(manager).wait_for(OutageStarted)
         failed = len(work.failed)
 
-        let_go()
+        finish()
         await alone[0].wait_for("select not pg_is_in_recovery()")
         back = await work.back(monotonic())
 
-    assert back < 1.2, back  # 0.2 s wanted: it is asked all the time
+    assert back < 1.2, back  # 0.2 s wanted: it is probed in a burst
     assert len(work.failed) == failed <= 8, work.errors()
     await recorder(manager).wait_for(OutageEnded)
     statuses = [event.status for event in recorder(manager).of(HostDown)]
     assert statuses[-1] == "starting"
 
 
-async def test_a_standby_that_serves_nobody_is_used_as_soon_as_it_is_promoted(
+async def test_a_standby_without_hot_standby_is_used_as_soon_as_it_is_promoted(
     pair: Cluster, moor: Callable[..., Any]
 ) -> None:
     await pair[1].sql("alter system set hot_standby = off")
@@ -49,7 +49,7 @@ async def test_a_standby_that_serves_nobody_is_used_as_soon_as_it_is_promoted(
     await pair[1].start(wait=False)
     manager = await moor(*pair)
     async with Workload(manager) as work:
-        await _meets(manager, 1, "not accepting connections")
+        await _is_starting(manager, 1, "not accepting connections")
         await pair[0].kill()
         await recorder(manager).wait_for(OutageStarted)
         failed = len(work.failed)
@@ -62,16 +62,16 @@ async def test_a_standby_that_serves_nobody_is_used_as_soon_as_it_is_promoted(
     assert len(recorder(manager).of(Failover)) == 1
 
 
-async def test_a_server_that_waits_for_its_last_session_goes_on_serving(
+async def test_a_server_in_smart_shutdown_keeps_serving_its_sessions(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
     manager = await moor(*alone, min_size=2, max_size=6, health_interval=0.05)
     await manager.wait()
     alone[0].member.server.signal(signal.SIGTERM)  # a smart shutdown
     await _refused_with(alone[0], "shutting down")
-    async with Workload(manager) as work:  # on the sessions that there are
+    async with Workload(manager) as work:  # on the sessions that exist
         log = alone[0].log_file
-        # The pool tries to grow all the while.
+        # Meanwhile the pool tries to grow.
         await until(lambda: log.read_text().count("FATAL:  the database system is shutting") > 3)
         await work.flowing(monotonic())
 
@@ -82,24 +82,24 @@ async def test_a_server_that_waits_for_its_last_session_goes_on_serving(
     await until(lambda: alone[0].pid is None)
 
 
-async def test_a_backend_that_crashes_costs_what_was_in_flight(
+async def test_the_crash_of_a_backend_fails_only_what_was_in_flight(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
     manager = await moor(*alone)
     async with Workload(manager) as work:
         async with manager.connection() as conn:
             victim = conn.info.backend_pid
-        before = _pids(manager)
-        os.kill(victim, signal.SIGKILL)  # the others are ended, and all of it recovers
-        await until(lambda: not before & _pids(manager))
+        before = pool_pids(manager)
+        os.kill(victim, signal.SIGKILL)  # the server ends all sessions and recovers
+        await until(lambda: not before & pool_pids(manager))
         back = await work.back(monotonic())
 
     assert back < 2.0, back
     assert len(work.failed) <= 8, work.errors()
 
 
-async def _recover_until_told(node: Node) -> Callable[[], None]:
-    """Restart a server so that it is busy with its recovery until the function is called."""
+async def _recover_until_called(node: Node) -> Callable[[], None]:
+    """Restart a server so that it is in recovery until the returned function is called."""
     go = node.data_dir / "go"
     wait = f"until [ -e {go} ]; do sleep 0.01; done; false"  # there is no archive
     await node.sql(f"alter system set restore_command = '{wait}'")
@@ -109,9 +109,8 @@ async def _recover_until_told(node: Node) -> Callable[[], None]:
     return go.touch
 
 
-async def _meets(manager: ConnectionManager, index: int, words: str) -> None:
-    """Wait until the manager knows a host to be starting, by what the host itself says."""
-
+async def _is_starting(manager: ConnectionManager, index: int, words: str) -> None:
+    """Wait until the manager knows that a host is starting, because the host says so."""
     await until(lambda: words in (manager.snapshot().hosts[index].failure or ""))
     assert manager.snapshot().hosts[index].status == "starting"
 
@@ -126,9 +125,3 @@ async def _refused_with(node: Node, words: str) -> None:
                     return
             else:
                 await conn.close()
-
-
-def _pids(manager: Any) -> set[int]:
-    """Return the server's process ids of the connections that lived when last looked at."""
-    pool = manager._runtime.queue.pool
-    return {conn.info.backend_pid for conn in pool.connections} if pool is not None else set()

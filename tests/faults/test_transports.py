@@ -12,7 +12,7 @@ import trustme
 
 from pgmoor.events import OutageEnded, OutageStarted, Stalled
 from pgmoor.testing import FaultProxy
-from support import Workload, both_loops, fail_over, only_aborted, recorder
+from support import Workload, both_loops, fail_over, only_aborted, recorder, stuck
 from tls_front import TlsFront, server_context
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class VerifiedTls:
-    """Puts two proxies before a server: one for faults of the network, and behind it one for TLS."""
+    """Puts two proxies before a server: one for faults of the network, then one for TLS."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         authority = trustme.CA()
@@ -69,6 +69,7 @@ async def test_callers_over_tls_leave_a_silent_primary_and_errors_say_why(
     async with Workload(manager) as work:
         began = monotonic()
         doors[0].silent()
+        await stuck(manager)
         await pair[1].promote()
         back = await work.back(began)
 

@@ -1,4 +1,4 @@
-"""What answers is no PostgreSQL, or none that is willing: it costs a bounded time, and is named."""
+"""What answers is not PostgreSQL: callers lose a bounded time, and the error says why."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from pgmoor.testing import Cluster
 
-# What each of them is called, in which words.
-TAKEN_FOR = {
+# How each of them is classified, and by which text.
+EXPECTED = {
     impostors.http: (FailureKind.PROTOCOL, "received invalid response to SSL negotiation: H"),
     impostors.garbage: (FailureKind.PROTOCOL, "received invalid response to SSL negotiation"),
     impostors.slam: (FailureKind.RESET, "server closed the connection unexpectedly"),
@@ -34,17 +34,17 @@ LIMIT = 1.2  # seconds; a little longer than a probe takes to give up
 
 @pytest.fixture
 def crowd() -> Iterator[list[Impostor]]:
-    """One impostor of each kind, in the order of `TAKEN_FOR`."""
+    """One impostor of each kind, in the order of `EXPECTED`."""
     with ExitStack() as stack:
-        yield [stack.enter_context(Impostor(say, eager=say is impostors.slam)) for say in TAKEN_FOR]
+        yield [stack.enter_context(Impostor(say, eager=say is impostors.slam)) for say in EXPECTED]
 
 
-async def test_alone_they_cost_the_callers_time_and_are_called_by_their_name(
+async def test_alone_they_fail_callers_at_their_deadline_and_the_error_says_why(
     crowd: list[Impostor], moor: Callable[..., Any]
 ) -> None:
     memory = _resident()
 
-    async def meet(impostor: Impostor) -> NoHostAvailable:
+    async def call(impostor: Impostor) -> NoHostAvailable:
         manager = await moor(impostor, timeout=LIMIT)
         began = monotonic()
         with pytest.raises(NoHostAvailable) as caught:
@@ -53,22 +53,22 @@ async def test_alone_they_cost_the_callers_time_and_are_called_by_their_name(
         await manager.close()
         return caught.value
 
-    met = await asyncio.gather(*map(meet, crowd))
+    errors = await asyncio.gather(*map(call, crowd))
 
-    for error, (say, (kind, text)) in zip(met, TAKEN_FOR.items(), strict=True):
+    for error, (say, (kind, text)) in zip(errors, EXPECTED.items(), strict=True):
         assert error.hosts[0].failure_kind == kind.value, (say.__name__, str(error))
         assert text in str(error), (say.__name__, str(error))
         assert len(str(error)) < 400, say.__name__
         assert str(error).isprintable(), say.__name__
     assert _resident() - memory < 64 << 20
-    # A search asks ever more slowly, up to once a second.
+    # A search probes more and more slowly, up to once a second.
     assert all(1 <= impostor.dials <= 15 for impostor in crowd), [item.dials for item in crowd]
 
 
-async def test_as_first_hosts_they_cost_a_moment_once(
+async def test_as_first_hosts_they_delay_only_the_first_checkout(
     crowd: list[Impostor], alone: Cluster, moor: Callable[..., Any]
 ) -> None:
-    async def pass_by(impostor: Impostor) -> tuple[float, float]:
+    async def check_out(impostor: Impostor) -> tuple[float, float]:
         manager = await moor(impostor, alone[0], min_size=1)
         began = monotonic()
         async with manager.connection() as conn:
@@ -79,18 +79,20 @@ async def test_as_first_hosts_they_cost_a_moment_once(
             pass
         return first, monotonic() - began
 
-    took = await asyncio.gather(*map(pass_by, crowd))
+    took = await asyncio.gather(*map(check_out, crowd))
 
-    for (first, second), say in zip(took, TAKEN_FOR, strict=True):
+    for (first, second), say in zip(took, EXPECTED, strict=True):
         assert first < 1.0, (say.__name__, first)  # 0.3 s wanted
         assert second < 0.1, (say.__name__, second)
 
 
-async def test_a_server_that_says_too_much_fills_no_log(moor: Callable[..., Any]) -> None:
+async def test_an_endless_error_message_of_a_server_is_cut_and_made_printable(
+    moor: Callable[..., Any],
+) -> None:
     def shout() -> Iterator[tuple[float, bytes]]:
-        words = b"SFATAL\0C28000\0M\x1b[2J\x07" + b"no " * 9_000 + b"\0\0"
+        message = b"SFATAL\0C28000\0M\x1b[2J\x07" + b"no " * 9_000 + b"\0\0"
         yield 0, b"N"
-        yield 0.01, b"E" + (len(words) + 4).to_bytes(4) + words
+        yield 0.01, b"E" + (len(message) + 4).to_bytes(4) + message
 
     with Impostor(shout) as impostor:
         manager = await moor(impostor, timeout=0.3)
