@@ -1,4 +1,7 @@
-"""A session that ends before COMMIT is sent: its block does not end as if all was well."""
+"""A session that is lost around COMMIT: its block never ends as if all was well.
+
+Before COMMIT was sent, nothing is committed. While its answer is missing, the outcome is unknown.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from pgmoor import CommitOutcomeUnknown, ConnectionAborted
+from pgmoor import CommitOutcomeUnknown, ConnectionAborted, ManagedConnection
+from pgmoor._core.connection.managed import managed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pgmoor import ManagedConnection
     from pgmoor.testing import Cluster, FaultProxy
 
 
@@ -22,31 +25,28 @@ async def insert(conn: ManagedConnection) -> None:
 
 
 def lose(door: FaultProxy, conn: ManagedConnection) -> None:
+    """Reset the connection, and wait until the client's side has noticed."""
     door.reset()
     readable, _, _ = select.select([conn.pgconn.socket], [], [], 5)
-    assert readable  # the reset has arrived
+    assert readable
 
 
 @pytest.mark.parametrize("how", ["block", "transaction", "nested"])
-async def test_a_reset_before_commit_is_an_error_and_not_an_unknown_outcome(
+async def test_a_session_lost_before_commit_is_an_error_and_not_an_unknown_outcome(
     how: str, alone: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
 ) -> None:
     (door,) = proxies(alone)
     manager = await moor(door, min_size=1, max_size=1)
     with pytest.raises(psycopg.OperationalError) as caught:
         async with manager.connection() as conn:
-            if how == "transaction":
-                async with conn.transaction():
-                    await insert(conn)
-                    lose(door, conn)
-            elif how == "nested":
+            if how != "transaction":
                 await insert(conn)
-                async with conn.transaction():
-                    await insert(conn)
-                    lose(door, conn)
-            else:
-                await insert(conn)
+            if how == "block":
                 lose(door, conn)
+            else:
+                async with conn.transaction():
+                    await insert(conn)
+                    lose(door, conn)
 
     assert not isinstance(caught.value, CommitOutcomeUnknown)
     assert await alone[0].sql("select id from work") == []
@@ -56,13 +56,14 @@ async def test_a_connection_that_was_cut_before_commit_says_so(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
     manager = await moor(*alone, min_size=1, max_size=1)
-    with pytest.raises(ConnectionAborted, match="db1 was aborted: the host was left"):
+    place = f"127.0.0.1:{alone[0].port}"
+    with pytest.raises(ConnectionAborted, match=f"{place} was aborted: the host was left"):
         async with manager.connection() as conn, conn.transaction():
             await insert(conn)
-            conn.abort("db1", "the host was left")
+            conn.abort("the host was left")
 
 
-async def test_a_block_that_is_rolled_back_anyway_ends_in_peace(
+async def test_a_block_that_would_be_rolled_back_ends_without_an_error(
     alone: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
 ) -> None:
     (door,) = proxies(alone)
@@ -72,3 +73,34 @@ async def test_a_block_that_is_rolled_back_anyway_ends_in_peace(
         lose(door, conn)
 
     assert await alone[0].sql("select id from work") == []
+
+
+@pytest.mark.parametrize("how", ["block", "commit", "transaction"])
+async def test_a_commit_whose_answer_is_lost_has_an_unknown_outcome(
+    how: str, alone: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
+) -> None:
+    (door,) = proxies(alone)
+    manager = await moor(door, min_size=1, max_size=1)
+    with pytest.raises(CommitOutcomeUnknown):
+        async with manager.connection() as conn:
+            if how == "transaction":
+                async with conn.transaction():
+                    await insert(conn)
+                    door.cut(after=3)
+            else:
+                await insert(conn)
+                door.cut(after=3)
+                if how == "commit":
+                    await conn.commit()
+
+    await alone[0].wait_for("select exists (select from work)")  # this one was carried out
+
+
+def test_our_methods_win_over_those_of_the_users_connection_class() -> None:
+    class Mine(psycopg.AsyncConnection[Any]):
+        pass
+
+    ours = managed(Mine)
+
+    assert ours.__mro__.index(ManagedConnection) < ours.__mro__.index(Mine)
+    assert managed(ours) is ours

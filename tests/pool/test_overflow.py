@@ -1,4 +1,4 @@
-"""Overflow: the same steps with SQLAlchemy's QueuePool and with ours, counted on the server."""
+"""Overflow: as in SQLAlchemy's QueuePool, and with all that a manager can do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from sqlalchemy.exc import TimeoutError as QueuePoolTimeout
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from pgmoor import ConnectionManager, PoolExhausted, TooManyRequests
-from pgmoor._core.settings.sizes import Sizes
 from servers import MARK, Watched
 from support import until
 
@@ -25,7 +24,7 @@ SIZE, OVERFLOW = 2, 2
 
 
 class Pool(Protocol):
-    """What the steps need of either."""
+    """What the tests of both pools use."""
 
     exhausted: type[Exception]
 
@@ -35,7 +34,7 @@ class Pool(Protocol):
 
 
 class TheirPool:
-    """A QueuePool, of asyncio's kind."""
+    """SQLAlchemy's AsyncAdaptedQueuePool."""
 
     exhausted = QueuePoolTimeout
 
@@ -59,7 +58,7 @@ class TheirPool:
 
 
 class OurPool:
-    """A manager that starts from nothing, as a QueuePool does."""
+    """A manager that starts empty, as a QueuePool does."""
 
     exhausted = PoolExhausted
 
@@ -87,7 +86,7 @@ async def watched(alone: Cluster) -> Watched:
 
 @pytest.fixture(params=[TheirPool, OurPool])
 async def pool(request: pytest.FixtureRequest, watched: Watched) -> AsyncIterator[Pool]:
-    """A QueuePool, then ours."""
+    """SQLAlchemy's pool, then ours."""
     made = request.param(watched)
     yield made
     await made.close()
@@ -95,7 +94,7 @@ async def pool(request: pytest.FixtureRequest, watched: Watched) -> AsyncIterato
 
 @pytest.fixture
 async def ours(watched: Watched) -> AsyncIterator[Callable[..., Any]]:
-    """Make and open a manager with overflow."""
+    """Open managers with overflow."""
     made: list[OurPool] = []
 
     async def build(**settings: Any) -> ConnectionManager:
@@ -110,14 +109,14 @@ async def ours(watched: Watched) -> AsyncIterator[Callable[..., Any]]:
 
 
 async def at_rest(manager: ConnectionManager) -> None:
-    """Assert that all counters go back to nothing."""
+    """Assert that all counters return to 0."""
     assert manager._runtime is not None
-    desk = manager._runtime.queue
-    assert desk.pool is not None
-    pool, overflow = desk.pool, desk.pool.overflow
+    queue = manager._runtime.queue
+    assert queue.pool is not None
+    pool, overflow = queue.pool, queue.pool.overflow
 
     def counters() -> tuple[int, ...]:
-        return pool.used, pool.in_line, len(desk.waiting), overflow.count, overflow.dials
+        return pool.used, pool.in_line, len(queue.waiting), overflow.count, overflow.dials
 
     with contextlib.suppress(TimeoutError):
         await until(lambda: not any(counters()), timeout=2)
@@ -125,10 +124,10 @@ async def at_rest(manager: ConnectionManager) -> None:
     assert not any(conn.extra for conn in pool.connections)
 
 
-# -- as QueuePool -------------------------------------------------------------------------------
+# -- both pools ---------------------------------------------------------------------------------
 
 
-async def test_it_starts_from_nothing_grows_and_shrinks_by_the_same_steps(
+async def test_a_pool_starts_empty_and_grows_and_shrinks_by_the_same_steps(
     pool: Pool, watched: Watched
 ) -> None:
     assert await watched.pids() == set()
@@ -136,12 +135,12 @@ async def test_it_starts_from_nothing_grows_and_shrinks_by_the_same_steps(
     for count in range(1, SIZE + OVERFLOW + 1):
         held.append(await pool.take())
         await watched.has(count)
-    for left in (4, 4, 3, 2):  # the first two to come back are kept, whichever they are
+    for left in (4, 4, 3, 2):  # the first two that come back are kept, whichever they are
         await pool.give(held.pop())
         await watched.has(left)
 
 
-async def test_beyond_all_of_them_a_caller_waits_for_as_long_as_it_may(pool: Pool) -> None:
+async def test_when_all_are_in_use_a_caller_waits_up_to_its_timeout(pool: Pool) -> None:
     held = [await pool.take() for _ in range(SIZE + OVERFLOW)]
     began = monotonic()
     with pytest.raises(pool.exhausted):
@@ -149,13 +148,13 @@ async def test_beyond_all_of_them_a_caller_waits_for_as_long_as_it_may(pool: Poo
     assert 0.25 < monotonic() - began < 1.3
     waiter = asyncio.create_task(pool.take())
     await asyncio.sleep(0.05)
-    await pool.give(held.pop())  # handed on
+    await pool.give(held.pop())  # handed over
     held.append(await waiter)
     for conn in held:
         await pool.give(conn)
 
 
-async def test_what_was_kept_is_lent_again(pool: Pool, watched: Watched) -> None:
+async def test_kept_connections_are_lent_again(pool: Pool, watched: Watched) -> None:
     held = [await pool.take() for _ in range(SIZE + 1)]
     for conn in held:
         await pool.give(conn)
@@ -168,10 +167,10 @@ async def test_what_was_kept_is_lent_again(pool: Pool, watched: Watched) -> None
         await pool.give(conn)
 
 
-async def test_a_load_a_little_above_its_size_does_not_dial_at_each_checkout(
+async def test_a_load_just_above_the_size_does_not_dial_at_each_checkout(
     pool: Pool, watched: Watched
 ) -> None:
-    """One connection is out all the time, and two are taken and given back again and again."""
+    """Two connections stay in use, and a third is taken and given back again and again."""
     held = [await pool.take() for _ in range(SIZE)]
     before: set[int] | None = None
     for _ in range(10):
@@ -183,20 +182,10 @@ async def test_a_load_a_little_above_its_size_does_not_dial_at_each_checkout(
         await pool.give(conn)
 
 
-def test_the_limits_are_those_of_a_queue_pool() -> None:
-    sizes = Sizes.of(0, 5, 10, 600.0)
-
-    assert (sizes.kept, sizes.extra) == (5, 10)  # pool_size, max_overflow
-    nothing_kept = Sizes.of(0, 5, 10, 0)
-    assert (nothing_kept.kept, nothing_kept.extra) == (0, 15)
-    two_kept = Sizes.of(2, 5, 0, 0)
-    assert (two_kept.kept, two_kept.extra) == (2, 3)
-
-
 # -- ours ----------------------------------------------------------------------------------------
 
 
-async def test_an_overflow_connection_is_handed_on_while_somebody_waits(
+async def test_an_overflow_connection_is_handed_over_while_callers_wait(
     ours: Callable[..., Any], watched: Watched
 ) -> None:
     manager = await ours(max_size=1, max_overflow=1)
@@ -213,7 +202,7 @@ async def test_an_overflow_connection_is_handed_on_while_somebody_waits(
     await at_rest(manager)
 
 
-async def test_as_a_block_an_overflow_connection_stays_open(ours: Callable[..., Any]) -> None:
+async def test_an_overflow_connection_used_as_a_block_stays_open(ours: Callable[..., Any]) -> None:
     manager = await ours(max_size=1, max_overflow=1)
     held = [await manager.getconn(timeout=5) for _ in range(2)]
     for conn in held:
@@ -224,7 +213,7 @@ async def test_as_a_block_an_overflow_connection_stays_open(ours: Callable[..., 
     await at_rest(manager)
 
 
-async def test_close_returns_gives_an_overflow_connection_back(ours: Callable[..., Any]) -> None:
+async def test_close_returns_applies_to_an_overflow_connection(ours: Callable[..., Any]) -> None:
     manager = await ours(max_size=1, max_overflow=1, close_returns=True)
     regular, extra = [await manager.getconn(timeout=5) for _ in range(2)]
     waiter = asyncio.create_task(manager.getconn(timeout=5))
@@ -237,7 +226,7 @@ async def test_close_returns_gives_an_overflow_connection_back(ours: Callable[..
 
 
 @pytest.mark.parametrize("what", ["regular", "extra"])
-async def test_one_that_its_holder_has_closed_takes_its_place_until_it_comes_back(
+async def test_a_connection_that_its_holder_closed_counts_until_it_comes_back(
     what: str, ours: Callable[..., Any], watched: Watched
 ) -> None:
     manager = await ours(max_size=1, max_overflow=1, timeout=0.2)
@@ -254,7 +243,7 @@ async def test_one_that_its_holder_has_closed_takes_its_place_until_it_comes_bac
     await at_rest(manager)
 
 
-async def test_a_connection_closed_by_its_holder_does_not_stop_the_overflow(
+async def test_a_connection_that_its_holder_closed_does_not_stop_the_overflow(
     ours: Callable[..., Any],
 ) -> None:
     manager = await ours(max_size=1, max_overflow=1)
@@ -266,7 +255,7 @@ async def test_a_connection_closed_by_its_holder_does_not_stop_the_overflow(
     await at_rest(manager)
 
 
-async def test_max_waiting_counts_those_beyond_the_overflow(ours: Callable[..., Any]) -> None:
+async def test_max_waiting_counts_callers_beyond_the_overflow(ours: Callable[..., Any]) -> None:
     manager = await ours(max_size=1, max_overflow=1, max_waiting=1)
     held = [await manager.getconn(timeout=5) for _ in range(2)]
     waiter = asyncio.create_task(manager.getconn(timeout=5))
@@ -278,7 +267,7 @@ async def test_max_waiting_counts_those_beyond_the_overflow(ours: Callable[..., 
     await manager.putconn(await waiter)
 
 
-async def test_only_overflow_is_a_pool_that_keeps_nothing(
+async def test_a_pool_of_overflow_only_keeps_nothing(
     ours: Callable[..., Any], watched: Watched
 ) -> None:
     manager = await ours(max_size=0, max_overflow=2)
@@ -289,7 +278,7 @@ async def test_only_overflow_is_a_pool_that_keeps_nothing(
     await at_rest(manager)
 
 
-async def test_an_old_or_drained_overflow_connection_is_not_kept(
+async def test_an_expired_or_drained_overflow_connection_is_not_kept(
     ours: Callable[..., Any], watched: Watched
 ) -> None:
     manager = await ours(max_size=1, max_overflow=1, max_lifetime=0.2)
@@ -311,7 +300,7 @@ async def test_an_old_or_drained_overflow_connection_is_not_kept(
     await at_rest(manager)
 
 
-async def test_resize_below_what_is_in_use_makes_no_connection_beyond_the_new_limits(
+async def test_after_a_resize_below_what_is_in_use_no_connection_is_made(
     ours: Callable[..., Any], watched: Watched
 ) -> None:
     manager = await ours(max_size=4, max_overflow=1, max_idle=0.1)
@@ -326,19 +315,7 @@ async def test_resize_below_what_is_in_use_makes_no_connection_beyond_the_new_li
     await at_rest(manager)
 
 
-async def test_resize_up_serves_those_who_wait(ours: Callable[..., Any]) -> None:
-    manager = await ours(max_size=1, max_overflow=0)
-    held = [await manager.getconn(timeout=5)]
-    waiters = [asyncio.create_task(manager.getconn(timeout=5)) for _ in range(2)]
-    await until(lambda: manager.get_stats()["requests_waiting"] == 2)
-    await manager.resize(0, 3)
-    held += await asyncio.gather(*waiters)
-    for conn in held:
-        await manager.putconn(conn)
-    await at_rest(manager)
-
-
-async def test_with_max_idle_0_resize_down_leaves_nothing_idle(
+async def test_with_max_idle_0_a_resize_down_closes_idle_connections(
     ours: Callable[..., Any], watched: Watched
 ) -> None:
     manager = await ours(min_size=2, max_size=3, max_overflow=0, max_idle=0)
@@ -354,7 +331,7 @@ async def test_with_max_idle_0_resize_down_leaves_nothing_idle(
     await at_rest(manager)
 
 
-async def test_num_workers_overflow_connections_are_made_at_a_time(
+async def test_num_workers_limits_how_many_overflow_connections_are_made_at_a_time(
     ours: Callable[..., Any], watched: Watched
 ) -> None:
     at_work, most = 0, 0

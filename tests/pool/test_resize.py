@@ -1,4 +1,4 @@
-"""resize() in a moment that is not quiet."""
+"""`resize()` while callers wait or a failback is under way."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pgmoor.testing import Cluster
 
 
-async def test_a_pool_that_is_filled_for_a_failback_gets_the_new_limits(
+async def test_a_pool_that_is_being_filled_for_a_failback_gets_the_new_limits(
     pair: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
 ) -> None:
     filling, filled = asyncio.Event(), asyncio.Event()
@@ -52,7 +52,7 @@ async def test_a_pool_that_is_filled_for_a_failback_gets_the_new_limits(
         await manager.putconn(conn)
 
 
-async def test_those_who_wait_are_served_as_soon_as_there_may_be_more(
+async def test_callers_who_wait_are_served_as_soon_as_the_limits_allow(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
     manager = await moor(*alone, min_size=1, max_size=1)

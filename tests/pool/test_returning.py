@@ -1,4 +1,4 @@
-"""A connection on its way back is lost by nobody, whoever is cancelled meanwhile."""
+"""A connection on its way back is not lost, whoever is cancelled meanwhile."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 
 async def turns(count: int) -> None:
-    """Let the loop go round."""
+    """Let the loop make some turns."""
     for _ in range(count):
         await asyncio.sleep(0)
 
 
-async def test_whoever_waits_and_whoever_returns_may_be_cancelled_in_any_turn(
+async def test_a_waiter_and_a_returner_may_be_cancelled_in_any_turn_of_the_loop(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
-    """In one of them psycopg_pool, on Python 3.11, waits for a lock with the connection in hand."""
+    """In one of them psycopg_pool, on Python 3.11, waits for a lock while it holds a connection."""
     manager = await moor(*alone, min_size=1, max_size=1)
     for before in range(8):
         for after in range(6):
@@ -29,10 +29,10 @@ async def test_whoever_waits_and_whoever_returns_may_be_cancelled_in_any_turn(
             waiter = asyncio.create_task(manager.getconn())
             await turns(before)
             waiter.cancel()
-            giver = asyncio.create_task(manager.putconn(conn))
+            returner = asyncio.create_task(manager.putconn(conn))
             await turns(after)
-            giver.cancel()
-            await asyncio.wait([giver, waiter])
+            returner.cancel()
+            await asyncio.wait([returner, waiter])
             if not waiter.cancelled():
                 await manager.putconn(waiter.result())
             with contextlib.suppress(ValueError):  # it was given back
