@@ -39,8 +39,11 @@ async def query(
     """Send a statement outside any transaction, and return its results.
 
     Raises `TimeoutError` with *reason* after *timeout* seconds, when a timer cuts the connection;
-    `MalformedAnswer`, with the connection dropped; or psycopg's error when the server reports one.
+    `MalformedAnswer`, with the connection dropped; or psycopg's error when the server reports one,
+    or when another task uses the connection.
     """
+    if conn.lock.locked():  # to wait for it would have no end
+        raise errors.OperationalError("another task uses the connection")
     timer = abort_after(conn, timeout, reason)
     try:
         with timer:

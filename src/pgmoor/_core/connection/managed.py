@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 IDLE = pq.TransactionStatus.IDLE
 INTRANS = pq.TransactionStatus.INTRANS
+AT_REST = 0  # IDLE; comparing with the enum's member costs more than the rest of a checkout's test
 
 
 class ManagedConnection(AbortableConnection):
@@ -44,12 +45,20 @@ class ManagedConnection(AbortableConnection):
         self.idle_since: float = monotonic()
         self.expires_at: float = float("inf")
         self.generation = 0  # of its pool, when it was made; `drain()` begins another one
-        self.counted_idle = False  # it is in the pool, and `HostPool.idle` counts it
+        self.stored = False  # it is idle in psycopg_pool, and `HostPool.stored` counts it
         self.extra = False  # it is closed when it comes back and nobody waits
         self.holder: asyncio.Task[Any] | None = None  # the task that holds it
         self.held_since: float = 0.0
         self.lease = 0  # counts the checkouts, so that a late return is recognised
         self.reported = 0  # the lease that was reported as held too long
+
+    def is_at_rest(self) -> bool:
+        """Return whether nobody uses it: no transaction, no task inside, no pipeline."""
+        return (
+            self.pgconn.transaction_status == AT_REST
+            and not self.lock.locked()
+            and self._pipeline is None
+        )
 
     async def close(self) -> None:
         """Close the connection; with `close_returns`, give it back instead (psycopg_pool)."""

@@ -9,7 +9,7 @@ from weakref import WeakSet
 import anyio
 
 from pgmoor._core.hosts.decision import Reason
-from pgmoor._core.pool.host_pool import Callbacks, HostPool
+from pgmoor._core.pool.host_pool import HostPool
 from pgmoor.health import Status
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pgmoor._core.dialling.connector import Connectors
     from pgmoor._core.hosts.host import Host
     from pgmoor._core.hosts.table import HostTable
+    from pgmoor._core.pool.callbacks import Callbacks
     from pgmoor._core.settings.sizes import Sizes
     from pgmoor._core.state.live import LiveState
     from pgmoor.instruments import Instrument

@@ -340,7 +340,7 @@ class ConnectionManager:
 
     def _build(self) -> Runtime:
         # Imported when it is needed: `import pgmoor` is to cost what `import psycopg_pool` does.
-        from pgmoor._core.pool.host_pool import Callbacks  # noqa: PLC0415
+        from pgmoor._core.pool.callbacks import Callbacks  # noqa: PLC0415
 
         from .runtime import Runtime  # noqa: PLC0415
 

@@ -27,7 +27,7 @@ from .snapshot import snapshot
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pgmoor._core.pool.host_pool import Callbacks
+    from pgmoor._core.pool.callbacks import Callbacks
     from pgmoor._core.reporting.listeners import Listeners
     from pgmoor._core.settings.settings import Settings
     from pgmoor._core.settings.sizes import Sizes

@@ -18,8 +18,8 @@ from pgmoor._core.util.backoff import delays
 from pgmoor.errors import PoolExhausted, TooManyRequests
 from pgmoor.health import PoolFigures
 
+from .fate import CLOSE, RESET, REUSE
 from .feeder import PATIENCE, Feeder
-from .host_pool import CLOSE, RESET, REUSE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from pgmoor._core.settings.sizes import Sizes
     from pgmoor._core.state.live import LiveState
 
-    from .host_pool import Fate, HostPool
+    from .fate import Fate
+    from .host_pool import HostPool
     from .waiters import Waiter, WaiterQueue
 
 IDLE = 0  # pq.TransactionStatus.IDLE; comparing with the enum's member costs more than the rest
@@ -86,13 +87,17 @@ class CheckoutQueue:
             timeout = self._settings.timeout
         self.counters.requests_num += 1
         pool = self.feeder.pool
-        if pool is None or not pool.idle or self._waiters or get_running_loop() is not self._loop:
+        if pool is None or self._waiters or get_running_loop() is not self._loop:
             return await self._acquire_slowly(timeout, None)
-        # While `idle` is not 0 this neither suspends nor fails.
-        conn: ManagedConnection = await pool.inner.getconn(PATIENCE)
-        pool.taken(conn)
+        if pool.ready:
+            conn = pool.ready.pop()
+        elif pool.stored:  # then this neither suspends nor fails
+            conn = await pool.take_stored(PATIENCE)
+        else:
+            return await self._acquire_slowly(timeout, None)
         now = monotonic()
-        if now - conn.idle_since < self._validate_after and not conn.poll(0):
+        fresh = now - conn.idle_since < self._validate_after
+        if fresh and conn.is_at_rest() and not conn.poll(0):
             pool.lend(conn, now)
             for instrument in self._instruments:
                 instrument.checked_out(0.0)
@@ -133,6 +138,9 @@ class CheckoutQueue:
         pool = pool_of(conn)
         now = monotonic()
         alive = conn.pgconn.status != BAD
+        if alive and not conn.is_at_rest():
+            pool.verifier.drop(conn, "it was used after its return")
+            alive = False
         works = alive and not conn.has_unread() and now - conn.idle_since < self._validate_after
         if alive and not works:
             try:
@@ -221,7 +229,9 @@ class CheckoutQueue:
         fate = pool.fate(conn, now)
         if fate is REUSE and not self._waiters:
             pool.used -= 1
-            await pool.put(conn, fate, now)
+            pending = pool.put(conn, fate, now)
+            if pending is not None:
+                await pending
         elif fate is RESET:
             task = pool.tasks.spawn(self._reset(pool, conn), "reset")
             await asyncio.wait([task])

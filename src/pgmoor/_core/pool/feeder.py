@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from psycopg_pool import PoolClosed, PoolTimeout
 
-from .host_pool import Fate
+from .fate import Fate
 from .waiters import WaiterQueue
 
 if TYPE_CHECKING:
@@ -54,7 +54,9 @@ class Feeder:
             and self.waiting.hand_over(conn)
         ):
             return
-        await pool.put(conn, fate, now)
+        pending = pool.put(conn, fate, now)
+        if pending is not None:
+            await pending
         if conn.extra:
             self.feed()  # there is room for another
 

@@ -9,8 +9,6 @@ import asyncio
 import logging
 import random
 from asyncio import current_task
-from dataclasses import dataclass
-from enum import Enum
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +21,7 @@ from pgmoor._core.reporting.log_fields import fields
 from pgmoor.health import Holder
 
 from . import psycopg_adapter
+from .fate import CLOSE, RESET, REUSE
 from .overflow import Overflow
 from .tasks import PoolTasks
 from .verification import Verifier
@@ -30,7 +29,7 @@ from .verification import Verifier
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from psycopg import AsyncConnection, errors
+    from psycopg import errors
     from psycopg_pool import AsyncConnectionPool
 
     from pgmoor._core.dialling.connector import Connector
@@ -39,31 +38,12 @@ if TYPE_CHECKING:
     from pgmoor._core.state.live import LiveState
     from pgmoor.instruments import Instrument
 
+    from .callbacks import Callbacks
+    from .fate import Fate
+
 logger = logging.getLogger("pgmoor.pool")
 
-IDLE = 0  # pq.TransactionStatus.IDLE; comparing with the enum's member costs more than the rest
 LIFETIME_JITTER = 0.1
-
-
-class Fate(Enum):
-    """What becomes of a connection that comes back."""
-
-    REUSE = "reuse"  # the next caller may have it as it is
-    RESET = "reset"  # it is rolled back, or reset, first
-    CLOSE = "close"
-
-
-REUSE, RESET, CLOSE = Fate  # a global is found faster than an enum's member
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Callbacks:
-    """What the program wants to be called, as in `AsyncConnectionPool`."""
-
-    connection_class: type[AsyncConnection[Any]]
-    configure: Callable[[Any], Awaitable[None]] | None
-    check: Callable[[Any], Awaitable[None]] | None
-    reset: Callable[[Any], Awaitable[None]] | None
 
 
 class HostPool:
@@ -88,7 +68,10 @@ class HostPool:
         self.close_returns: bool = settings.close_returns
         self.sizes: Sizes = sizes
         self.connections: set[ManagedConnection] = set()
-        self.idle: int = 0  # connections that `take()` returns without waiting
+        # Idle ones, the last used at the end; `min_size` at most. psycopg_pool counts them as lent:
+        # to take one from it and give it back costs more than all the rest of a checkout.
+        self.ready: list[ManagedConnection] = []
+        self.stored: int = 0  # further idle ones that were lent before, in psycopg_pool's hands
         self.used: int = 0
         self.in_line: int = 0  # of our own takers, who wait in psycopg_pool's queue
         self.retired_because: str | None = None
@@ -117,8 +100,6 @@ class HostPool:
             settings, sizes, self.dialler, f"{settings.name}-{host.label}"
         )
 
-    # -- life ----------------------------------------------------------------------------------
-
     async def open(self) -> None:
         """Begin to fill the pool up to `min_size`, a few dials at a time."""
         await self.inner.open()
@@ -131,6 +112,8 @@ class HostPool:
         if self.retired_because is None:
             self.retired_because = reason
             self.dialler.retire()
+            for conn in self._take_all_ready():
+                conn.discard()
             self.tasks.spawn(self.inner.close(timeout=self.settings.close_timeout), "close")
         if abort:
             self.cut(reason)
@@ -144,6 +127,8 @@ class HostPool:
         """Change the limits. What is beyond them and unused is closed, one each `max_idle`."""
         self.sizes = sizes
         await self._fit()
+        for conn in self._take_all_ready():
+            await self.put_unused(conn)
         if self.in_line:
             # psycopg_pool grows when somebody joins its queue, or here; nothing in it is idle now.
             await self.inner.check()
@@ -162,15 +147,24 @@ class HostPool:
     # -- connections in and out ------------------------------------------------------------------
 
     @property
+    def idle(self) -> int:
+        """How many connections are idle that were lent before."""
+        return len(self.ready) + self.stored
+
+    @property
     def stocked(self) -> bool:
-        """Whether `take()` would not wait; `idle` does not count what was never lent."""
-        return bool(self.inner.get_stats()["pool_available"])
+        """Whether `take()` would not wait."""
+        return bool(self.ready or self.inner.get_stats()["pool_available"])
 
     async def take(self, timeout: float) -> ManagedConnection:
-        """Take a connection out of the pool; at once while `idle` is not 0.
+        """Take a connection out of the pool; at once while it is `stocked`.
 
         Raises `PoolClosed` when the pool is retired, `PoolTimeout` after *timeout* seconds.
         """
+        return self.ready.pop() if self.ready else await self.take_stored(timeout)
+
+    async def take_stored(self, timeout: float) -> ManagedConnection:
+        """Take a connection that psycopg_pool has, or that it makes; see `take()`."""
         self.in_line += 1
         try:
             conn: ManagedConnection = await self.inner.getconn(timeout)
@@ -180,10 +174,14 @@ class HostPool:
         return conn
 
     def taken(self, conn: ManagedConnection) -> None:
-        """Count a connection as idle no longer."""
-        if conn.counted_idle:
-            conn.counted_idle = False
-            self.idle -= 1
+        """Count a connection as stored no longer."""
+        if conn.stored:
+            conn.stored = False
+            self.stored -= 1
+
+    def _take_all_ready(self) -> list[ManagedConnection]:
+        conns, self.ready = self.ready, []
+        return conns
 
     def lend(self, conn: ManagedConnection, now: float) -> None:
         """Record that the current task holds the connection from now on."""
@@ -194,19 +192,18 @@ class HostPool:
 
     def fate(self, conn: ManagedConnection, now: float, *, returned: bool = True) -> Fate:
         """Return what becomes of a connection now; *returned* by its holder, not reset yet."""
-        if conn.pgconn.transaction_status != IDLE:
+        if not conn.is_at_rest():
             return CLOSE if conn.pgconn.status == BAD or not returned else RESET
         if self._resets and returned:
             return RESET
         current = conn.generation == self._generation and self.retired_because is None
         return REUSE if current and now < conn.expires_at else CLOSE
 
-    def put(self, conn: ManagedConnection, fate: Fate, now: float) -> Awaitable[None]:
+    def put(self, conn: ManagedConnection, fate: Fate, now: float) -> Awaitable[None] | None:
         """Put a connection back into the pool, or close it and have it replaced.
 
         One beyond those that may be idle is closed, unless it can stay in place of another. Await
-        the result, which does not wait. (A coroutine around psycopg_pool's own costs 2 % of a
-        checkout.)
+        the result if there is one; it does not wait for anything.
         """
         conn.idle_since = now
         if self.retired_because is not None:
@@ -214,23 +211,33 @@ class HostPool:
         if conn.extra and not (fate is REUSE and self.overflow.swap(conn)):
             self.overflow.count -= 1
             conn.discard()
-            return _nothing()
+            return None
         if fate is not REUSE:
             conn.discard()
-        elif not self.in_line:  # else one of our takers in line gets it
-            conn.counted_idle = True
-            self.idle += 1
-        if not self.in_line:
-            return self.inner.putconn(conn)
-        # It may have to wait for a lock of the one in line (Python 3.11), and a caller who were
-        # cancelled there would lose the connection.
-        self.tasks.spawn(self.inner.putconn(conn), "return")
-        return _nothing()
+            if conn.pgconn.status != BAD:
+                limit = self.settings.cancel_timeout
+                replacing = psycopg_adapter.replace_once_closed(self.inner, conn, limit)
+                self.tasks.spawn(replacing, "replace")
+                return None
+        if self.in_line:
+            # One of our takers in line gets it. It may have to wait for a lock of that one (Python
+            # 3.11), and a caller who were cancelled there would lose the connection.
+            self.tasks.spawn(self.inner.putconn(conn), "return")
+            return None
+        if fate is REUSE:
+            if len(self.ready) < self.sizes.min_size:
+                self.ready.append(conn)
+                return None
+            conn.stored = True
+            self.stored += 1
+        return self.inner.putconn(conn)
 
     async def put_unused(self, conn: ManagedConnection) -> None:
         """Put back a connection that was taken but not lent."""
         now = monotonic()
-        await self.put(conn, self.fate(conn, now, returned=False), now)
+        pending = self.put(conn, self.fate(conn, now, returned=False), now)
+        if pending is not None:
+            await pending
 
     def forget(self, conn: ManagedConnection) -> None:
         """Take a connection off the books: it is closed or about to be."""
@@ -283,6 +290,8 @@ class HostPool:
     async def drain(self) -> None:
         """Renew all connections: idle ones now, held ones when they come back."""
         self._generation += 1
+        for conn in self._take_all_ready():
+            await self.put_unused(conn)
         await self.inner.drain()
 
     # -- what is known of them -------------------------------------------------------------------
@@ -308,7 +317,3 @@ class HostPool:
         conn.cancel_timeout = self.settings.cancel_timeout
         self.connections.add(conn)
         self._evidence.notifier.notify()
-
-
-async def _nothing() -> None:
-    """Do nothing: there is nothing to wait for."""

@@ -23,10 +23,12 @@ async def take_idle_since(pool: HostPool, limit: float) -> ManagedConnection | N
     oldest = oldest_idle(pool)
     if pool.retired_because is not None or oldest is None or oldest > limit:
         return None
-    if not pool.stocked:
+    if pool.ready and pool.ready[0].idle_since <= limit:
+        return pool.ready.pop(0)
+    if not pool.inner.get_stats()["pool_available"]:
         return None  # it is on its way to or from a holder
     try:
-        conn = await pool.take(0.01)
+        conn: ManagedConnection = await pool.take_stored(0.01)
     except (PoolClosed, PoolTimeout):
         return None
     if conn.idle_since > limit:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
@@ -85,3 +86,17 @@ def adopt(pool: AsyncConnectionPool[Any], conn: ManagedConnection) -> None:
     conn._pool = pool  # noqa: SLF001  psycopg_pool has no other way to say so
     conn._created_at = monotonic()  # noqa: SLF001  the same
     conn._expire_at = float("inf")  # noqa: SLF001  the same; its age is checked here
+
+
+async def replace_once_closed(
+    pool: AsyncConnectionPool[Any], conn: ManagedConnection, timeout: float
+) -> None:
+    """Have a dropped connection replaced, when the task that uses it has met the error.
+
+    As long as it is open, the pool would lend it again. It is closed after *timeout* seconds.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(timeout), conn.lock:
+            pass
+    conn.pgconn.finish()
+    await pool.putconn(conn)

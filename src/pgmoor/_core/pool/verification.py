@@ -98,23 +98,30 @@ class Verifier:
         One that is not idle afterwards is dropped.
         """
         limit = self._settings.cancel_timeout
+        problem = _left_open(conn)
         try:
-            async with asyncio.timeout(2 * limit):
-                with abort_after(conn, limit, f"no answer to a rollback within {limit:g} s"):
-                    await self._bring_to_rest(conn)
+            if problem is None:
+                async with asyncio.timeout(2 * limit):
+                    with abort_after(conn, limit, f"no answer to a rollback within {limit:g} s"):
+                        await self._bring_to_rest(conn)
         except Exception as error:  # noqa: BLE001  `reset` is the user's and may raise anything
-            kind = type(error).__name__
-            logger.warning(
-                "a returned connection to %s is dropped: %s",
-                self._host,
-                kind,
-                extra=fields(
-                    "ConnectionDropped", self._settings.name, host=self._host.label, reason=kind
-                ),
-            )
-            conn.discard()
-        if conn.pgconn.transaction_status != IDLE:
-            conn.discard()
+            problem = type(error).__name__
+        if problem is None and conn.pgconn.status != BAD and not conn.is_at_rest():
+            problem = "`reset` left a transaction open"
+        if problem is not None:
+            self.drop(conn, problem)
+
+    def drop(self, conn: ManagedConnection, reason: str) -> None:
+        """Close a connection that can't be lent again, and log why."""
+        logger.warning(
+            "a returned connection to %s is dropped: %s",
+            self._host,
+            reason,
+            extra=fields(
+                "ConnectionDropped", self._settings.name, host=self._host.label, reason=reason
+            ),
+        )
+        conn.discard()
 
     async def _bring_to_rest(self, conn: ManagedConnection) -> None:
         status = conn.info.transaction_status.name
@@ -126,3 +133,12 @@ class Verifier:
             await conn.rollback()
         if self._reset is not None and conn.pgconn.transaction_status == IDLE:
             await self._reset(conn)
+
+
+def _left_open(conn: ManagedConnection) -> str | None:
+    """Return what a borrower has left open that can't be brought to an end, if anything."""
+    if conn._pipeline is not None:  # noqa: SLF001  psycopg has no other way to say so
+        return "its pipeline was not closed"
+    if conn.lock.locked() and conn.pgconn.transaction_status == IDLE:
+        return "a task still uses it, perhaps a notifies() that was not closed"
+    return None
