@@ -1,4 +1,4 @@
-"""A TLS front for a server that has none: it ends TLS and relays to the plain server.
+"""A TLS proxy in front of a server without TLS.
 
 PostgreSQL's programs of the test wheel are built without TLS. Here Python's `ssl` answers in their
 place: to libpq's SSLRequest, or to a handshake at once (`sslnegotiation=direct`).
@@ -22,11 +22,19 @@ HANDSHAKE = b"\x16"  # the first byte of a TLS record that begins a handshake
 PATIENCE = 5.0  # seconds for a handshake
 
 
+class ServerSocket(ssl.SSLSocket):
+    """A socket that closes itself: Python drops one that is reset just before its handshake."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 def server_context(
     cert: trustme.LeafCert, *, client_ca: trustme.CA | None = None
 ) -> ssl.SSLContext:
-    """Return what a server with this certificate uses; with *client_ca* it asks for one, too."""
+    """Return a server's context; with *client_ca* it demands a certificate of the client's, too."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sslsocket_class = ServerSocket
     context.set_alpn_protocols(["postgresql"])
     cert.configure_cert(context)
     if client_ca is not None:
@@ -36,12 +44,11 @@ def server_context(
 
 
 class TlsFront:
-    """Listens on 127.0.0.1 in threads of its own, so that no event loop under test paces it."""
+    """Listens on 127.0.0.1, in threads of its own: the event loop under test can't slow it down."""
 
     def __init__(self, host: str, port: int, context: ssl.SSLContext) -> None:
         self.host = "127.0.0.1"
-        self.context = context
-        """Used for connections from now on."""
+        self.context = context  # of the connections from now on
         self.dials = 0
         self.peers: list[Any] = []  # the certificate of each client whose handshake succeeded
         self.target = (host, port)
@@ -63,7 +70,7 @@ class TlsFront:
         self._listener.close()
 
     def reset(self) -> None:
-        """End all connections, without a word of TLS."""
+        """Cut all connections, without TLS's own goodbye."""
         for link in tuple(self._links):
             with contextlib.suppress(OSError):
                 link.shutdown(socket.SHUT_RDWR)
@@ -90,8 +97,6 @@ class TlsFront:
             if client.recv(8, socket.MSG_WAITALL) != SSL_REQUEST:
                 return
             client.sendall(b"S")
-        # Python leaves the descriptor open when it finds a socket cut that it is to wrap.
-        client.getpeername()
         with (
             # The plain socket stays ours: `reset()` cuts it under the TLS.
             self.context.wrap_socket(client.dup(), server_side=True) as tls,

@@ -1,4 +1,4 @@
-"""Passwords that change, that are wrong, and that somebody else has to be asked for."""
+"""Passwords that change, that are wrong, and that callables return."""
 
 from __future__ import annotations
 
@@ -12,22 +12,19 @@ import pytest
 import pytest_asyncio
 
 from pgmoor import ConfigError, ConnectionManager, NoHostAvailable
-from pgmoor._core.dialling import login_throttle as gate
-from pgmoor._core.dialling.login_throttle import RETRY_INTERVAL
-from pgmoor._core.util import asynctools as shared
-from pgmoor._core.util.asynctools import KEPT_FOR
+from pgmoor._core.util import asynctools
 from pgmoor.testing import Cluster, FaultProxy
 from support import fill, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from pgmoor.testing import Node
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def guarded() -> AsyncIterator[Cluster]:
-    """One server that asks for passwords."""
+    """One server that demands passwords."""
     async with Cluster(standbys=0, auth="scram-sha-256") as cluster:
         yield cluster
 
@@ -64,53 +61,23 @@ def rejections(server: Node) -> int:
 
 
 class Vault:
-    """Keeps the current password, and counts who asked for it."""
+    """Returns the current password, and counts the calls."""
 
     def __init__(self, password: str) -> None:
         self.password = password
-        self.asked = 0
+        self.calls = 0
         self.sealed = False
 
-    def ask(self) -> str:
-        self.asked += 1
+    def __call__(self) -> str:
+        self.calls += 1
         if self.sealed:
             raise OSError("sealed")
         return self.password
 
-    async def ask_slowly(self) -> str:
-        await asyncio.sleep(0)
-        return self.ask()
 
-
-@pytest.mark.parametrize("way", ["value", "function", "coroutine function", "kwargs", "conninfo"])
-async def test_a_password_is_taken_from_wherever_it_is(server: Node, way: str) -> None:
+async def test_no_caller_fails_when_a_password_is_rotated(server: Node) -> None:
     vault = Vault("first")
-    address = f"host={server.host} port={server.port} user=app dbname=postgres"
-    ways: dict[str, dict[str, Any]] = {
-        "value": {"conninfo": address, "password": "first"},
-        "function": {"conninfo": address, "password": vault.ask},
-        "coroutine function": {"conninfo": address, "password": vault.ask_slowly},
-        "kwargs": {
-            "kwargs": lambda: {
-                "host": server.host,
-                "port": server.port,
-                "user": "app",
-                "dbname": "postgres",
-                "password": vault.ask(),
-            }
-        },
-        "conninfo": {"conninfo": lambda: f"{address} password={vault.ask()}"},
-    }
-
-    async with ConnectionManager(min_size=1, timeout=5, **ways[way]) as manager:
-        assert await works(manager)
-        assert [host.host for host in manager.snapshot().hosts] == [f"{server.host}:{server.port}"]
-    assert vault.asked > 0 or way == "value"
-
-
-async def test_a_rotated_password_fails_nobody(server: Node) -> None:
-    vault = Vault("first")
-    async with manager_of(server, password=vault.ask, min_size=2) as manager:
+    async with manager_of(server, password=vault, min_size=2) as manager:
         held = await manager.getconn()
         vault.password = "second"
         await server.sql("alter role app password 'second'")
@@ -123,25 +90,25 @@ async def test_a_rotated_password_fails_nobody(server: Node) -> None:
         await manager.putconn(held)
 
 
-async def test_a_password_rotated_between_asking_and_dialling_is_asked_for_again(
+async def test_a_kept_password_that_is_rejected_is_fetched_again(
     server: Node,
 ) -> None:
     vault = Vault("first")
-    async with manager_of(server, password=vault.ask) as manager:
+    async with manager_of(server, password=vault) as manager:
         await manager.wait()
-        # The answer is kept for a moment, in which the password changes.
+        # The password changes while the last one is kept.
         vault.password = "second"
         await server.sql("alter role app password 'second'")
-        asked = vault.asked
+        calls = vault.calls
 
         await asyncio.gather(*(works(manager) for _ in range(4)))
         conns = await fill(manager, 4)
 
         assert len(conns) == 4
-        assert vault.asked > asked
+        assert vault.calls > calls
 
 
-async def test_a_wrong_password_is_named_and_not_tried_again_and_again(server: Node) -> None:
+async def test_a_wrong_password_is_reported_and_tried_once_in_an_interval(server: Node) -> None:
     before = rejections(server)
     async with manager_of(server, password="wrong", timeout=1.0) as manager:
         results = await asyncio.gather(*(works(manager) for _ in range(8)), return_exceptions=True)
@@ -178,7 +145,7 @@ async def test_a_wrong_password_is_not_tried_at_each_address_of_a_name(
     assert rejections(server) - before == 1
 
 
-async def test_an_open_pool_does_not_hammer_either(server: Node) -> None:
+async def test_an_open_pool_tries_a_wrong_password_once_in_an_interval(server: Node) -> None:
     async with manager_of(server, password="first", timeout=1.0) as manager:
         await manager.wait()
         before = rejections(server)
@@ -193,77 +160,97 @@ async def test_an_open_pool_does_not_hammer_either(server: Node) -> None:
         assert before < rejections(server) <= max(tried, before) + 3
 
 
-async def test_a_corrected_password_is_found_out(server: Node) -> None:
-    vault = Vault("second")
-    async with manager_of(server, password=vault.ask, timeout=RETRY_INTERVAL + 10) as manager:
+async def test_a_corrected_password_is_tried_after_the_interval(
+    server: Node, retry_interval: Callable[[float], None]
+) -> None:
+    retry_interval(1.0)
+    async with manager_of(server, password=Vault("second"), timeout=30) as manager:
         await until(lambda: manager.snapshot().hosts[0].status == "rejected")
         await server.sql("alter role app password 'second'")
 
         assert await works(manager)
 
 
-async def test_who_gets_in_takes_the_others_along(
-    server: Node, monkeypatch: pytest.MonkeyPatch
+async def test_when_one_login_succeeds_again_all_waiting_dials_are_tried(
+    server: Node, retry_interval: Callable[[float], None]
 ) -> None:
-    monkeypatch.setattr(gate, "RETRY_INTERVAL", 2.0)
+    retry_interval(2.0)
     vault = Vault("first")
-    async with manager_of(server, password=vault.ask, min_size=3, max_size=3) as manager:
+    async with manager_of(server, password=vault, min_size=3, max_size=3) as manager:
         await until(lambda: manager.snapshot().pool.size == 3)
         await server.sql("alter role app password 'second'")
-        machine = manager._runtime
-        assert machine is not None
-        assert machine.desk.pool is not None
-        for conn in tuple(machine.desk.pool.connections):  # the probe keeps its own
+        assert manager._runtime is not None
+        pool = manager._runtime.queue.pool
+        assert pool is not None
+        for conn in tuple(pool.connections):  # the probe keeps its own
             await server.sql(f"select pg_terminate_backend({conn.info.backend_pid}, 5000)")
         before = rejections(server)
         await manager.check()
         await until(lambda: rejections(server) > before)
-        await asyncio.sleep(0.3)  # until every one of the pool's workers has been turned away
+        await asyncio.sleep(0.3)  # until all of the pool's workers have been rejected
         vault.password = "second"
 
         await until(lambda: manager.snapshot().pool.size > 0)
         assert await until(lambda: manager.snapshot().pool.size == 3) < 1
 
 
-async def test_a_source_that_fails_is_named_without_its_words(server: Node) -> None:
+# -- callables that fail ------------------------------------------------------------------------
+
+
+async def test_a_callable_that_returns_no_password_is_named_and_its_error_not_quoted(
+    server: Node,
+) -> None:
     def fail() -> str:
         raise ConnectionError("the vault at secret.example is sealed")
 
-    async with manager_of(server, password=fail, timeout=0.5) as manager:
-        with pytest.raises(NoHostAvailable) as caught:
-            await works(manager)
+    async def hang() -> str:
+        await asyncio.Event().wait()
+        return ""
 
-    assert "the callable for password raised ConnectionError" in str(caught.value)
-    assert "sealed" not in str(caught.value)
+    async def outcome(password: Any) -> str:
+        limit = {"connect_timeout": 0.2}
+        async with manager_of(server, password=password, timeout=1.0, kwargs=limit) as manager:
+            with pytest.raises(NoHostAvailable) as caught:
+                await works(manager)
+        return str(caught.value)
+
+    failing, hanging, *others = await asyncio.gather(
+        outcome(fail), outcome(hang), *(outcome(lambda value=v: value) for v in (b"x", None, 7))
+    )
+
+    assert "the callable for password raised ConnectionError" in failing
+    assert "sealed" not in failing
+    assert "the callable for password returned nothing within 0.2 s" in hanging
+    assert all("its callable returned something else" in other for other in others)
 
 
 @pytest.mark.parametrize(
     ("error", "words"),
     [(asyncio.CancelledError, "was cancelled"), (BaseException, "raised BaseException")],
 )
-async def test_a_source_whose_own_work_is_cancelled_ends_neither_probe_nor_pool(
+async def test_a_callable_that_raises_a_base_exception_ends_neither_probe_nor_pool(
     server: Node,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     error: type[BaseException],
     words: str,
 ) -> None:
-    monkeypatch.setattr(shared, "KEPT_FOR", -1.0)
+    monkeypatch.setattr(asynctools, "KEPT_FOR", -1.0)
     broken = False
 
-    def ask() -> str:
+    def password() -> str:
         if broken:
             raise error
         return "first"
 
-    async with manager_of(server, password=ask, timeout=0.5) as manager:
+    async with manager_of(server, password=password, timeout=5) as manager:
         await works(manager)
         broken = True
         await server.sql(
             "select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = 'app'"
         )
         await manager.check()
-        assert await works(manager)  # with what the callable gave before
+        assert await works(manager)  # with the last known password
         running = " ".join(task.get_name() for task in asyncio.all_tasks())
 
         assert f"the callable for password {words}" in caplog.text
@@ -271,28 +258,9 @@ async def test_a_source_whose_own_work_is_cancelled_ends_neither_probe_nor_pool(
         assert [f"-worker-{number}" in running for number in range(3)] == [True] * 3
 
 
-async def test_a_source_that_hangs_is_named_and_bounded(server: Node) -> None:
-    async def hang() -> str:
-        await asyncio.Event().wait()
-        return ""
-
-    async with manager_of(
-        server, password=hang, timeout=1.5, kwargs={"connect_timeout": 1}
-    ) as manager:
-        with pytest.raises(NoHostAvailable) as caught:
-            await works(manager)
-
-    assert "the callable for password gave nothing within 1 s" in str(caught.value)
-
-
-@pytest.mark.parametrize("value", [b"first", None, 7])
-async def test_a_source_that_gives_something_else_is_named(server: Node, value: Any) -> None:
-    async with manager_of(server, password=lambda: value, timeout=0.5) as manager:
-        with pytest.raises(NoHostAvailable, match="its callable returned something else"):
-            await works(manager)
-
-
-async def test_what_a_conninfo_callable_raises_reaches_the_one_who_opens() -> None:
+async def test_open_raises_what_a_callable_for_the_conninfo_raises_and_can_be_called_again() -> (
+    None
+):
     answers: list[Any] = [OSError("no vault"), "nonsense", "host=127.0.0.1 port=1 user=app"]
 
     def conninfo() -> str:
@@ -311,26 +279,30 @@ async def test_what_a_conninfo_callable_raises_reaches_the_one_who_opens() -> No
     await manager.close()
 
 
-async def test_a_source_that_fails_for_a_while_costs_nothing(server: Node) -> None:
+async def test_while_a_callable_fails_the_last_known_password_is_used(
+    server: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asynctools, "KEPT_FOR", -1.0)
     vault = Vault("first")
-    async with manager_of(server, password=vault.ask, min_size=2) as manager:
+    async with manager_of(server, password=vault, min_size=2) as manager:
         assert await works(manager)
         vault.sealed = True
-        await asyncio.sleep(KEPT_FOR)  # until what it gave is too old to be given without asking
+        calls = vault.calls
 
         await manager.drain()
         conns = await fill(manager, 4)
 
         assert len(conns) == 4
+        assert vault.calls > calls
 
 
-async def test_a_source_that_failed_at_the_start_is_asked_again_soon(server: Node) -> None:
+async def test_a_callable_that_failed_at_the_start_is_called_again_soon(server: Node) -> None:
     vault = Vault("first")
     vault.sealed = True
-    async with manager_of(server, password=vault.ask, timeout=10) as manager:
+    async with manager_of(server, password=vault, timeout=10) as manager:
         await until(lambda: manager.snapshot().hosts[0].status == "down")
         vault.sealed = False
         began = monotonic()
         assert await works(manager)
 
-    assert monotonic() - began < 3.0  # the reconnect coroutine asks at most a second apart
+    assert monotonic() - began < 3.0  # while the manager searches, every second

@@ -1,4 +1,4 @@
-"""A dial that is cut short leaves no socket behind, and needs no garbage collection for that."""
+"""A dial that is cut short leaves no socket open, even without a garbage collection."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 
-class Deaf:
-    """A server that accepts connections, never answers, and counts those that are open."""
+class SilentServer:
+    """Accepts connections, never answers, and counts those that are open."""
 
     host = "127.0.0.1"
 
@@ -38,15 +38,15 @@ class Deaf:
 
 
 @pytest.fixture
-async def deaf() -> AsyncIterator[Deaf]:
-    found = Deaf()
+async def silent() -> AsyncIterator[SilentServer]:
+    found = SilentServer()
     server = await asyncio.start_server(found.serve, found.host, 0)
     async with server:
         found.port = server.sockets[0].getsockname()[1]
         yield found
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def no_gc() -> Iterator[None]:
     """Collect no garbage meanwhile, as in a program with little to do."""
     gc.collect()
@@ -55,22 +55,22 @@ def no_gc() -> Iterator[None]:
     gc.enable()
 
 
-@pytest.mark.usefixtures("no_gc")
-async def test_close_ends_the_dials_under_way(deaf: Deaf) -> None:
-    manager = ConnectionManager(deaf.conninfo)
+async def test_close_ends_the_dials_that_are_under_way(silent: SilentServer) -> None:
+    manager = ConnectionManager(silent.conninfo)
     await manager.open()
-    await until(lambda: deaf.opened > 0)
+    await until(lambda: silent.opened > 0)
     await manager.close(timeout=1)
-    await until(lambda: deaf.closed == deaf.opened, timeout=3)
+    await until(lambda: silent.closed == silent.opened, timeout=3)
 
 
-@pytest.mark.usefixtures("no_gc")
-async def test_a_dial_whose_error_is_kept_is_ended_all_the_same(deaf: Deaf) -> None:
-    task = asyncio.create_task(ManagedConnection.connect(deaf.conninfo))
-    await until(lambda: deaf.opened > 0)
+async def test_the_socket_of_a_cancelled_dial_is_closed_although_its_error_is_kept(
+    silent: SilentServer,
+) -> None:
+    task = asyncio.create_task(ManagedConnection.connect(silent.conninfo))
+    await until(lambda: silent.opened > 0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError) as kept:
         await task
-    await until(lambda: deaf.closed == 1, timeout=3)
+    await until(lambda: silent.closed == 1, timeout=3)
 
     assert kept.value.__traceback__ is not None

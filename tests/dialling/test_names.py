@@ -1,4 +1,4 @@
-"""Host names: several addresses, dead ones, none, and a resolver that hangs."""
+"""Host names: several addresses, dead ones, unknown names, and a resolver that hangs."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from psycopg import errors
 from pgmoor import ConnectionManager, NoHostAvailable
 from pgmoor._core.dialling.dns import needs_resolving, resolve
 from pgmoor.testing import Cluster, FaultProxy
+from servers import port_of
 from support import until
 
 if TYPE_CHECKING:
@@ -24,18 +25,18 @@ Answer = tuple[str, ...] | OSError | threading.Event
 
 
 class Names:
-    """Answers for the system's resolver where a test says so."""
+    """Stands in for the system's resolver for the names that a test sets."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Answer] = {}
-        self.asked: list[str] = []
+        self.lookups: list[str] = []
         self.threads: set[int] = set()
         self._real = socket.getaddrinfo
 
     def getaddrinfo(self, host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
         if host not in self.answers:
             return self._real(host, port, *args, **kwargs)
-        self.asked.append(host)
+        self.lookups.append(host)
         self.threads.add(threading.get_ident())
         answer = self.answers[host]
         if isinstance(answer, threading.Event):
@@ -70,39 +71,24 @@ async def manager_of(*hosts: str, **settings: Any) -> AsyncIterator[ConnectionMa
         await manager.close(timeout=1)
 
 
-async def port_of(manager: ConnectionManager) -> int:
-    async with manager.connection() as conn:
-        row = await (await conn.execute("select inet_server_port()")).fetchone()
-        assert row is not None
-        return int(row[0])
+def test_only_host_names_are_resolved() -> None:
+    for name in ("db1", "db.example.org", "localhost", "10.0.0.256"):
+        assert needs_resolving(name), name
+    for name in ("", "/run/postgresql", "@abstract", "10.0.0.1", "::1", "fe80::1%lo"):
+        assert not needs_resolving(name), name
 
 
-@pytest.mark.parametrize("name", ["db1", "db.example.org", "localhost", "10.0.0.256"])
-def test_names_are_resolved(name: str) -> None:
-    assert needs_resolving(name)
-
-
-@pytest.mark.parametrize(
-    "name", ["", "/run/postgresql", "@abstract", "10.0.0.1", "::1", "fe80::1%lo"]
-)
-def test_addresses_and_sockets_are_not(name: str) -> None:
-    assert not needs_resolving(name)
-
-
-async def test_resolving_gives_each_address_once() -> None:
+async def test_resolving_returns_addresses_or_fails_for_an_unknown_name() -> None:
     assert "127.0.0.1" in await resolve("localhost", 5432)
+    for name in ("no-such-host.invalid", "x" * 64, "\udcff"):
+        with pytest.raises(socket.gaierror):
+            await resolve(name, 5432)
 
 
-@pytest.mark.parametrize("name", ["no-such-host.invalid", "x" * 64, "\udcff"])
-async def test_a_name_that_nobody_knows_is_an_error(name: str) -> None:
-    with pytest.raises(socket.gaierror):
-        await resolve(name, 5432)
-
-
-async def test_a_first_address_that_swallows_packets_costs_a_head_start(
+async def test_a_first_address_that_drops_packets_costs_a_head_start(
     alone: Cluster, names: Names
 ) -> None:
-    # Any address of 127.0.0.0/8 is this machine's: the proxy swallows what comes to the first one.
+    # Every address of 127.0.0.0/8 is this machine's; a proxy drops what is sent to the first.
     with FaultProxy(alone[0].host, alone[0].port, listen_host="127.0.0.2") as dead:
         dead.blackhole()
         names.answers["db"] = ("127.0.0.2", "127.0.0.1")
@@ -127,9 +113,7 @@ async def test_a_first_address_that_refuses_costs_nothing(alone: Cluster, names:
         assert await port_of(manager) == alone[0].port
 
 
-async def test_a_name_that_nobody_knows_leaves_the_other_hosts_usable(
-    pair: Cluster, names: Names
-) -> None:
+async def test_an_unknown_name_leaves_the_other_hosts_usable(pair: Cluster, names: Names) -> None:
     names.answers["gone"] = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     began = monotonic()
@@ -142,7 +126,7 @@ async def test_a_name_that_nobody_knows_leaves_the_other_hosts_usable(
     assert failure == "its name was not resolved: Name or service not known"
 
 
-async def test_a_resolver_that_hangs_leaves_the_other_hosts_and_the_loops_threads_usable(
+async def test_a_resolver_that_hangs_leaves_the_other_hosts_and_the_loops_executor_usable(
     pair: Cluster, names: Names
 ) -> None:
     names.answers["slow"] = threading.Event()
@@ -153,15 +137,15 @@ async def test_a_resolver_that_hangs_leaves_the_other_hosts_and_the_loops_thread
         took = monotonic() - began
         await until(lambda: manager.snapshot().hosts[0].failure is not None)
         failure = manager.snapshot().hosts[0].failure
-        # However often the host is asked for, one lookup is under way.
-        assert names.asked == ["slow"]
+        # However often the host is probed, one lookup is under way.
+        assert names.lookups == ["slow"]
         assert await asyncio.to_thread(lambda: "free") == "free"
 
     assert took < 2.0
     assert failure == "its name was not resolved within 1 s"
 
 
-async def test_a_name_that_is_known_again_is_found(alone: Cluster, names: Names) -> None:
+async def test_a_name_is_resolved_again_after_a_failure(alone: Cluster, names: Names) -> None:
     names.answers["db"] = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
 
     async with manager_of(f"db:{alone[0].port}", timeout=10) as manager:
@@ -172,10 +156,10 @@ async def test_a_name_that_is_known_again_is_found(alone: Cluster, names: Names)
         assert await port_of(manager) == alone[0].port
 
 
-async def test_a_name_that_leads_elsewhere_is_followed(
+async def test_a_name_that_moves_to_another_server_is_followed(
     pair: Cluster, names: Names, proxies: Callable[[Cluster], list[FaultProxy]]
 ) -> None:
-    """The name of the primary is moved to the promoted standby, as many services do."""
+    """The primary's name is moved to the promoted standby, as many services do."""
     first, second = pair.nodes
     with (
         FaultProxy(first.host, first.port, listen_host="127.0.0.4") as one,
@@ -189,6 +173,6 @@ async def test_a_name_that_leads_elsewhere_is_followed(
             names.answers["db"] = ("127.0.0.5",)
             async with asyncio.timeout(20):
                 while True:
-                    with suppress(errors.OperationalError):  # a connection that broke
+                    with suppress(errors.OperationalError):  # it broke meanwhile
                         if await port_of(manager) == second.port:
                             break

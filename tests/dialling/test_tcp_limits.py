@@ -23,16 +23,16 @@ DEFAULTS = {
 
 
 def limits(descriptor: int) -> dict[tuple[int, int], int]:
-    """Return what the kernel has been told about a connection."""
+    """Return the socket options of a connection."""
     with socket.socket(fileno=os.dup(descriptor)) as sock:
         return {option: sock.getsockopt(*option) for option in DEFAULTS}
 
 
 def sockets_to(port: int) -> list[int]:
-    """Return this process's descriptors of connections to a port."""
+    """Return the descriptors of this process's connections to a port."""
     found = []
     for path in Path("/proc/self/fd").iterdir():
-        with suppress(OSError):  # the listing's own is gone by now, and some are not connected
+        with suppress(OSError):  # the listing's own is closed by now, and some are not connected
             if not str(path.readlink()).startswith("socket:"):
                 continue
             with socket.socket(fileno=os.dup(int(path.name))) as sock:
@@ -41,7 +41,7 @@ def sockets_to(port: int) -> list[int]:
     return found
 
 
-async def test_every_connection_has_limits_by_default_the_probes_too(
+async def test_every_connection_has_limits_by_default_the_probes_included(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
     manager = await moor(*alone, min_size=3)
@@ -53,7 +53,9 @@ async def test_every_connection_has_limits_by_default_the_probes_too(
     assert all(limits(descriptor) == DEFAULTS for descriptor in found)
 
 
-async def test_a_limit_that_is_given_counts(alone: Cluster, moor: Callable[..., Any]) -> None:
+async def test_limits_in_kwargs_replace_the_defaults(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
     kwargs = {"tcp_user_timeout": 3000, "keepalives_idle": 60}
     manager = await moor(*alone, min_size=1, kwargs=kwargs)
     async with manager.connection() as conn:
