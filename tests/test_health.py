@@ -1,4 +1,4 @@
-"""`Health`: how a manager is graded, and the report as plain values."""
+"""`Health`: how a manager is graded, and the report in words and as plain values."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from pgmoor._core.manager.snapshot import grade
 from pgmoor.health import (
     SERVING,
     Health,
+    Holder,
     HostHealth,
     PoolFigures,
     State,
     Status,
 )
-from pgmoor.hosts import Facts, Host, HostTable, Observation
-from pgmoor.sqlstate import Failure, FailureKind
 
 CALM = PoolFigures(size=4, used=1, idle=3, waiting=0, min_size=4, max_size=8)
 FULL = PoolFigures(size=8, used=8, idle=0, waiting=3, min_size=4, max_size=8)
@@ -29,20 +28,23 @@ def host(
     status: Status = Status.UP,
     *,
     name: str = "db1:5432",
+    role: str = "primary",
+    writable: bool | None = True,
     current: bool = False,
     stale: bool = False,
+    failure: str | None = None,
 ) -> HostHealth:
     return HostHealth(
         host=name,
         status=status.value,
-        role="primary",
-        writable=True,
+        role=role,
+        writable=writable,
         timeline=1,
         latency=0.001,
         lag=None,
         current=current,
         stale=stale,
-        failure=None,
+        failure=failure,
     )
 
 
@@ -56,7 +58,7 @@ REPORT = Health(
     reason="db2:5432 is down",
     since=12.3456,
     pool=CALM,
-    hosts=(CURRENT, replace(host(Status.DOWN, name="db2:5432"), failure="Connection refused")),
+    hosts=(CURRENT, host(Status.DOWN, name="db2:5432", failure="Connection refused")),
     name="orders",
     at=1_700_000_000.0,
 )
@@ -65,65 +67,79 @@ REPORT = Health(
 # -- grades -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("state", [state for state in State if state not in SERVING])
-def test_a_manager_that_does_not_serve_fails(state: State) -> None:
-    assert grade(state, CALM, (CURRENT,)) == ("fail", state.value)
+@pytest.mark.parametrize("state", State)
+def test_a_manager_passes_warns_or_fails_by_its_state(state: State) -> None:
+    graded = grade(state, CALM, (CURRENT, host(Status.UNKNOWN, name="db2:5432")))
+
+    serving = {
+        State.READY: ("pass", "connected"),
+        State.STALLED: ("warn", "the host in use does not answer"),
+    }
+    assert serving.keys() == SERVING
+    assert graded == serving.get(state, ("fail", state.value))
 
 
-def test_a_manager_passes_when_all_is_well() -> None:
-    assert grade(State.READY, CALM, (CURRENT, host(name="db2:5432"))) == ("pass", "connected")
+def test_a_manager_whose_host_gives_it_no_connection_fails() -> None:
+    graded = grade(State.READY, CALM, (CURRENT,), "too many clients already")
+
+    assert graded == ("fail", "no connection can be made: too many clients already")
 
 
-def test_a_host_that_was_not_asked_yet_is_no_reason_to_warn() -> None:
-    assert grade(State.READY, CALM, (CURRENT, host(Status.UNKNOWN)))[0] == "pass"
-
-
-def test_a_stalled_manager_serves_and_warns() -> None:
-    status, reason = grade(State.STALLED, CALM, (CURRENT,))
-
-    assert (status, reason) == ("warn", "the host in use does not answer")
-
-
-@pytest.mark.parametrize("status", [Status.DOWN, Status.SILENT, Status.STARTING, Status.REJECTED])
-def test_a_host_that_cannot_be_used_is_worth_a_warning(status: Status) -> None:
-    other = host(status, name="db2:5432")
-
-    assert grade(State.READY, CALM, (CURRENT, other)) == ("warn", f"db2:5432 is {status.value}")
-
-
-def test_a_stale_primary_is_named_before_a_host_that_is_down() -> None:
+def test_a_host_that_can_t_be_used_is_a_warning_and_a_live_stale_primary_the_first() -> None:
+    for status in (Status.DOWN, Status.SILENT, Status.STARTING, Status.REJECTED):
+        other = host(status, name="db2:5432", stale=status is Status.DOWN)
+        assert grade(State.READY, CALM, (CURRENT, other)) == (
+            "warn",
+            f"db2:5432 is {status.value}",
+        )
     down, stale = host(Status.DOWN, name="db2:5432"), host(name="db3:5432", stale=True)
-
-    status, reason = grade(State.READY, CALM, (CURRENT, down, stale))
-
-    assert status == "warn"
-    assert reason == "db3:5432 claims to be primary on a timeline that was left"
-
-
-def test_a_dead_primary_claims_nothing() -> None:
-    dead = host(Status.DOWN, name="db2:5432", stale=True)
-
-    assert grade(State.READY, CALM, (CURRENT, dead)) == ("warn", "db2:5432 is down")
+    assert grade(State.READY, CALM, (CURRENT, down, stale)) == (
+        "warn",
+        "db3:5432 claims to be primary on a superseded timeline",
+    )
 
 
-def test_callers_who_wait_for_a_full_pool_are_worth_a_warning() -> None:
-    status, reason = grade(State.READY, FULL, (CURRENT,))
-
-    assert (status, reason) == ("warn", "all connections are in use and callers wait")
-
-
-@pytest.mark.parametrize(
-    "pool",
-    [
+def test_callers_who_wait_are_a_warning_if_the_pool_is_full() -> None:
+    assert grade(State.READY, FULL, (CURRENT,)) == (
+        "warn",
+        "all connections are in use and callers wait",
+    )
+    for pool in (
         replace(FULL, waiting=0),
         replace(FULL, used=7, idle=1),
         replace(FULL, size=7, used=7),
         replace(FULL, max_overflow=1),
-    ],
-    ids=["nobody waits", "one is idle", "it may still grow", "it may still overflow"],
-)
-def test_a_busy_pool_is_not(pool: PoolFigures) -> None:
-    assert grade(State.READY, pool, (CURRENT,))[0] == "pass"
+    ):
+        assert grade(State.READY, pool, (CURRENT,))[0] == "pass", pool
+
+
+# -- words --------------------------------------------------------------------------------------
+
+
+def test_a_host_says_itself_in_a_few_words() -> None:
+    sentences = {
+        host(Status.UNKNOWN, role="unknown", writable=None): "db1:5432 is unknown",
+        host(): "db1:5432 is up (primary)",
+        host(stale=True): "db1:5432 is up (stale primary)",
+        host(writable=False): "db1:5432 is up (read-only primary)",
+        host(role="standby", writable=False): "db1:5432 is up (standby)",
+        host(role="unknown"): "db1:5432 is up (writable)",
+        host(role="unknown", writable=False): "db1:5432 is up (read-only)",
+        host(failure="too many clients already"): "db1:5432 is up (too many clients already)",
+        host(Status.DOWN, failure="Connection refused"): "db1:5432 is down (Connection refused)",
+        host(Status.SILENT): "db1:5432 is silent",
+        host(Status.REJECTED, failure="no password supplied"): (
+            "db1:5432 rejects our login (no password supplied)"
+        ),
+    }
+
+    assert {shown: str(shown) for shown in sentences} == sentences
+
+
+def test_figures_and_holders_say_themselves() -> None:
+    assert str(CALM) == "size 4 of 8, used 1, idle 3, waiting 0"
+    assert str(replace(CALM, max_overflow=2)) == "size 4 of 8+2, used 1, idle 3, waiting 0"
+    assert str(Holder("report", 12.34)) == "report for 12.3 s"
 
 
 # -- plain values -------------------------------------------------------------------------------
@@ -140,59 +156,17 @@ def test_a_report_is_plain_values() -> None:
     ]
 
 
-def test_a_report_without_details_names_no_host_and_no_error() -> None:
-    shown = json.dumps(REPORT.to_dict(details=False))
+@given(st.text(alphabet="abcdefghij", min_size=12), st.text(alphabet="klmnopqrst", min_size=12))
+def test_a_report_without_details_names_no_host_and_quotes_no_error(
+    name: str, failure: str
+) -> None:
+    down = host(Status.DOWN, name=name, failure=failure)
+    report = replace(REPORT, reason=f"{name} is down: {failure}", hosts=(down,))
 
-    assert "db" not in shown
-    assert "refused" not in shown
-    assert json.loads(shown) == {
+    assert report.to_dict(details=False) == {
         "status": "warn",
         "live": True,
         "ready": True,
         "state": "ready",
         "since": 12.346,
     }
-
-
-@given(st.text(alphabet="abcdefghij", min_size=12), st.text(alphabet="klmnopqrst", min_size=12))
-def test_whatever_a_host_is_called_a_report_without_details_does_not_say(
-    name: str, failure: str
-) -> None:
-    secret = replace(host(Status.DOWN, name=name), failure=failure)
-    report = replace(REPORT, reason=f"{name} is down: {failure}", hosts=(secret,))
-
-    shown = json.dumps(report.to_dict(details=False))
-
-    assert name not in shown
-    assert failure not in shown
-
-
-def test_a_host_is_reported_as_the_table_knows_it() -> None:
-    table = HostTable([Host(0, "db1", 5432)])
-    facts = Facts(in_recovery=True, writable=False, timeline=3, system_id=7, lag=0.5)
-    table.apply(Observation(0, 10.0, 10.25, facts=facts))
-    failure = Failure(FailureKind.REFUSED, "Connection refused")
-    table.apply(Observation(0, 11.0, 11.0, failure=failure))
-
-    (shown,) = table.report(None, 13.5)
-
-    assert shown == HostHealth(
-        host="db1:5432",
-        status="down",
-        role="standby",
-        writable=False,
-        timeline=3,
-        latency=0.25,
-        lag=0.5,
-        current=False,
-        stale=False,
-        failure="Connection refused",
-        age=2.5,
-        failure_kind="refused",
-    )
-
-
-def test_a_host_that_was_never_asked_has_no_age() -> None:
-    table = HostTable([Host(0, "db1", 5432)])
-
-    assert table.report(None, 13.5)[0].age is None

@@ -1,4 +1,4 @@
-"""Servers that answer and have no room, or turn us away once the pool is at work."""
+"""Servers that answer and have no free slot, or reject us once the pool is in use."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pytest
 import trustme
 
 from pgmoor import NoHostAvailable
+from pgmoor.events import HostDown
 from pgmoor.testing import Cluster, FaultProxy
-from support import fill, until
+from support import fill, recorder, until
 from tls_front import TlsFront, server_context
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ SLOTS = 5
 
 @asynccontextmanager
 async def full_server(taken: int) -> AsyncIterator[tuple[Cluster, list[Any]]]:
-    """A server with a few slots for the role `app`, of which some are taken."""
+    """A server with five slots for the role `app`, of which some are taken."""
     settings = {"max_connections": "8", "superuser_reserved_connections": "3"}
     async with Cluster(standbys=0, settings=settings) as cluster:
         await cluster[0].sql("create role app login")
@@ -36,7 +37,9 @@ async def full_server(taken: int) -> AsyncIterator[tuple[Cluster, list[Any]]]:
                 await conn.close()
 
 
-async def test_callers_are_told_that_the_server_is_full(moor: Callable[..., Any]) -> None:
+async def test_the_error_and_the_report_say_that_the_server_is_full(
+    moor: Callable[..., Any],
+) -> None:
     async with full_server(0) as (cluster, others):
         manager = await moor(cluster[0], min_size=0, max_size=4, kwargs={"user": "app"})
         await manager.wait_ready()  # the probe has a slot
@@ -52,7 +55,7 @@ async def test_callers_are_told_that_the_server_is_full(moor: Callable[..., Any]
     assert "connection slots are reserved" in health.reason
 
 
-async def test_a_full_server_is_not_pressed(moor: Callable[..., Any]) -> None:
+async def test_a_full_server_is_dialled_gently(moor: Callable[..., Any]) -> None:
     async with full_server(SLOTS) as (cluster, _):
         with FaultProxy(cluster[0].host, cluster[0].port) as door:
             manager = await moor(door, min_size=0, max_size=4, kwargs={"user": "app"})
@@ -62,11 +65,11 @@ async def test_a_full_server_is_not_pressed(moor: Callable[..., Any]) -> None:
             dials = door.accepted
             await manager.close()
 
-    # Half a second apart, and a few by the reconnect coroutine, whose backoff begins at 50 ms.
+    # Every half second, and a few times by the reconnect task, whose backoff begins at 50 ms.
     assert 2 <= dials <= 20
 
 
-async def test_not_ready_while_the_only_server_rejects_us_and_nothing_is_held(
+async def test_a_manager_is_not_ready_while_its_only_server_rejects_it_and_the_pool_is_empty(
     alone: Cluster, moor: Callable[..., Any], tmp_path: Path
 ) -> None:
     authority = trustme.CA()
@@ -79,7 +82,8 @@ async def test_not_ready_while_the_only_server_rejects_us_and_nothing_is_held(
         assert manager.snapshot().ready
         front.context = server_context(trustme.CA().issue_cert("127.0.0.1"))
         front.reset()
+        await recorder(manager).wait_for(HostDown, where=lambda e: e.status == "rejected")
         with pytest.raises(NoHostAvailable, match="certificate verify failed"):
-            await manager.getconn(timeout=1.5)
+            await manager.getconn(timeout=0.3)
         await until(lambda: not manager.snapshot().ready)
         await manager.close()

@@ -1,4 +1,4 @@
-"""The manager's life: opening, closing, health, statistics, events; on real servers."""
+"""Opening, closing, health and events of a manager, on real servers."""
 
 from __future__ import annotations
 
@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pgmoor import ConfigError, ConnectionAborted, ConnectionManager, ManagerClosed, NoHostAvailable
-from pgmoor.events import Connected, HeldTooLong
-from pgmoor.testing import FaultProxy
-from support import Workload, fill, hold, recorder, until
+from pgmoor import ConnectionAborted, ConnectionManager, ManagerClosed, NoHostAvailable
+from pgmoor.events import Connected
+from pgmoor.testing import Cluster, FaultProxy
+from support import Workload, fill, recorder, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from pgmoor.testing import Cluster
 
 
 def footprint() -> tuple[int, int, int]:
@@ -28,22 +26,14 @@ def footprint() -> tuple[int, int, int]:
     return len(list(Path("/proc/self/fd").iterdir())), len(tasks), threading.active_count()
 
 
-async def test_the_ten_lines_of_the_readme_work(alone: Cluster) -> None:
-    async with ConnectionManager(alone.conninfo(), min_size=2, max_size=10) as manager:
-        async with manager.connection() as conn:
-            cursor = await conn.execute("select 'hello'")
-            assert await cursor.fetchone() == ("hello",)
-        assert (await manager.health()).ready
-
-
-async def test_close_leaves_no_task_socket_or_thread(alone: Cluster) -> None:
+async def test_close_leaves_no_task_socket_or_thread_behind(alone: Cluster) -> None:
     gc.collect()
     before = footprint()
     manager = ConnectionManager(alone.conninfo(), min_size=4)
     await manager.open(wait=True)
     await fill(manager, 4)
     await manager.close()
-    await manager.close()  # twice is harmless
+    await manager.close()
 
     assert manager.closed
     gc.collect()
@@ -54,7 +44,7 @@ async def test_close_leaves_no_task_socket_or_thread(alone: Cluster) -> None:
         await manager.open()
 
 
-async def test_close_during_an_outage_a_dial_and_a_wait_is_prompt(
+async def test_close_is_prompt_while_dials_and_callers_wait(
     alone: Cluster, proxies: Callable[..., Any]
 ) -> None:
     (door,) = proxies(alone)
@@ -96,7 +86,7 @@ async def test_close_waits_for_held_connections_and_then_cuts_them(
     await manager.close(timeout=0.3)
     taken = monotonic() - began
 
-    assert 0.25 < taken < 1.5, taken  # close_timeout + 0.1 s wanted
+    assert 0.25 < taken < 1.5, taken  # `close_timeout` and 0.1 s wanted
     with pytest.raises(ConnectionAborted, match="the manager is closed"):
         await task
 
@@ -113,7 +103,7 @@ async def test_close_inside_a_block_does_not_wait_for_itself(alone: Cluster) -> 
     assert conn.closed
 
 
-async def test_not_open_yet_and_another_loop_are_said_clearly(alone: Cluster) -> None:
+async def test_a_manager_that_is_not_open_or_of_another_loop_says_so(alone: Cluster) -> None:
     manager = ConnectionManager(alone.conninfo())
     with pytest.raises(ManagerClosed, match="not open yet"):
         await manager.getconn()
@@ -136,7 +126,7 @@ async def test_not_open_yet_and_another_loop_are_said_clearly(alone: Cluster) ->
     await manager.close()
 
 
-async def test_open_wait_says_what_is_wrong_and_leaves_the_manager_usable(
+async def test_open_with_wait_says_what_is_wrong_and_leaves_the_manager_usable(
     moor: Callable[..., Any],
 ) -> None:
     with FaultProxy("127.0.0.1", 1) as door:
@@ -149,7 +139,7 @@ async def test_open_wait_says_what_is_wrong_and_leaves_the_manager_usable(
         assert not manager.closed
 
 
-async def test_health_is_cheap_and_tells_what_a_probe_needs(
+async def test_health_is_cheap_and_reports_hosts_and_pool(
     pair: Cluster, moor: Callable[..., Any]
 ) -> None:
     manager = await moor(*pair)
@@ -169,7 +159,9 @@ async def test_health_is_cheap_and_tells_what_a_probe_needs(
     assert "127.0.0.1" not in str(health.to_dict(details=False))
 
 
-async def test_fresh_health_probes_first(alone: Cluster, moor: Callable[..., Any]) -> None:
+async def test_fresh_health_probes_the_hosts_first(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
     manager = await moor(*alone, health_interval=60)
     await manager.wait()
     await alone[0].demote()
@@ -177,7 +169,7 @@ async def test_fresh_health_probes_first(alone: Cluster, moor: Callable[..., Any
     assert not (await manager.health(fresh=True)).hosts[0].writable
 
 
-async def test_a_busy_pool_is_a_warning_and_not_a_failure(
+async def test_callers_who_wait_for_a_busy_pool_are_a_warning(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
     manager = await moor(*alone, min_size=1, max_size=1)
@@ -202,7 +194,9 @@ async def test_events_reach_an_iterator_until_the_manager_is_closed(alone: Clust
     assert kinds == ["HostUp", "Connected"]
 
 
-async def test_a_listener_that_hangs_or_fails_delays_nothing(alone: Cluster) -> None:
+async def test_a_listener_that_hangs_or_fails_delays_neither_callers_nor_close(
+    alone: Cluster,
+) -> None:
     async def hang(_: object) -> None:
         await asyncio.Event().wait()
 
@@ -220,79 +214,7 @@ async def test_a_listener_that_hangs_or_fails_delays_nothing(alone: Cluster) -> 
     assert monotonic() - began < 2.0
 
 
-async def test_a_connection_held_too_long_is_reported_with_its_holders_stack(
-    alone: Cluster, moor: Callable[..., Any]
-) -> None:
-    manager = await moor(*alone, held_warning=0.05)
-    done = asyncio.Event()
-
-    async def forgetful() -> None:
-        async with manager.connection():
-            await done.wait()
-
-    task = asyncio.create_task(forgetful(), name="forgetful-task")
-    event = await recorder(manager).wait_for(HeldTooLong)
-    done.set()
-    await task
-
-    assert event.task == "forgetful-task"
-    assert "done.wait()" in event.stack
-
-
-async def test_statistics_carry_psycopg_pools_names(
-    alone: Cluster, moor: Callable[..., Any]
-) -> None:
-    manager = await moor(*alone, min_size=2, max_size=2)
-    await manager.wait()
-    conns = await hold(manager, 2)
-    for conn in conns:
-        await manager.putconn(conn)
-    stats = manager.get_stats()
-
-    assert stats["requests_num"] == 2
-    assert (stats["pool_min"], stats["pool_max"]) == (2, 2)
-    assert (stats["pool_size"], stats["pool_available"]) == (2, 2)
-    assert stats["requests_waiting"] == 0
-
-
-async def test_pop_stats_counts_anew(alone: Cluster, moor: Callable[..., Any]) -> None:
-    manager = await moor(*alone, min_size=1)
-    await fill(manager, 1)
-
-    assert manager.pop_stats()["requests_num"] == 1
-    assert manager.get_stats()["requests_num"] == 0
-
-
-async def test_resize_changes_the_limits_of_the_pool_in_use(
-    alone: Cluster, moor: Callable[..., Any]
-) -> None:
-    manager = await moor(*alone, min_size=1, max_size=1)
-    await manager.resize(2, 3)
-    await manager.wait()
-    conns = await hold(manager, 3)
-    for conn in conns:
-        await manager.putconn(conn)
-
-    assert (manager.min_size, manager.max_size) == (2, 3)
-    with pytest.raises(ConfigError, match="max_size"):
-        await manager.resize(2, 1)
-
-
-async def test_check_replaces_broken_connections_and_keeps_the_others(
-    alone: Cluster, moor: Callable[..., Any]
-) -> None:
-    manager = await moor(*alone, min_size=3, max_size=3)
-    broken, *sound = await fill(manager, 3)
-    broken.abort("test", "cut by the test")
-    await manager.check()
-    await manager.wait()
-    again = await fill(manager, 3)
-
-    assert set(sound) < set(again)
-    assert broken not in again
-
-
-async def test_a_loop_that_was_blocked_for_long_raises_no_alarm(
+async def test_a_blocked_event_loop_is_not_taken_for_an_outage(
     pair: Cluster, moor: Callable[..., Any]
 ) -> None:
     manager = await moor(*pair, health_interval=0.1, health_timeout=0.2)
@@ -309,9 +231,7 @@ async def test_a_loop_that_was_blocked_for_long_raises_no_alarm(
     assert len(recorder(manager).of(Connected)) == 1
 
 
-async def test_another_version_of_the_server_is_understood(moor: Callable[..., Any]) -> None:
-    from pgmoor.testing import Cluster
-
+async def test_postgresql_16_is_understood(moor: Callable[..., Any]) -> None:
     async with Cluster(standbys=1, version=16) as old:
         manager = await moor(*old)
         async with manager.connection() as conn:
@@ -320,10 +240,10 @@ async def test_another_version_of_the_server_is_understood(moor: Callable[..., A
         assert [host.timeline for host in health.hosts] == [1, 1]
 
 
-async def test_a_server_that_refuses_the_full_question_is_asked_plainly(
+async def test_a_server_that_rejects_the_identity_query_is_asked_for_read_only_mode(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
-    """As Aurora's writer is reported to, while its wal_level is below logical."""
+    """As Aurora's writer does, by reports, while its wal_level is below logical."""
     await alone[0].sql("alter function pg_catalog.pg_current_wal_lsn() rename to real_wal_lsn")
     await alone[0].sql(
         "create function pg_catalog.pg_current_wal_lsn() returns pg_lsn language plpgsql as"

@@ -1,4 +1,4 @@
-"""Programs that do what they should not: nothing hangs, leaks or harms another task."""
+"""Misuse by a program: nothing hangs or leaks, and no other task is harmed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from pgmoor import ConnectionManager, NoHostAvailable, PoolExhausted
+from pgmoor import ConnectionManager
 from pgmoor.events import HostDown
-from support import hold, recorder, until
+from support import recorder, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pgmoor.testing import Cluster
 
 
-async def test_a_block_that_gave_its_connection_back_does_not_end_the_next_ones_hold(
+async def test_the_end_of_a_block_that_gave_its_connection_back_leaves_the_next_holder_alone(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
     manager = await moor(*alone, min_size=1, max_size=1)
@@ -35,7 +35,7 @@ async def test_a_block_that_gave_its_connection_back_does_not_end_the_next_ones_
     assert manager.get_stats()["pool_available"] == 1
 
 
-async def test_a_connection_is_given_back_once_even_while_it_is_rolled_back(
+async def test_a_connection_can_t_be_given_back_again_while_it_is_rolled_back(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
     manager = await moor(*alone, min_size=1, max_size=1)
@@ -43,7 +43,7 @@ async def test_a_connection_is_given_back_once_even_while_it_is_rolled_back(
     await conn.execute("insert into work (id) values ('x')")
     first = asyncio.create_task(manager.putconn(conn))
     await asyncio.sleep(0)
-    with pytest.raises(ValueError, match="given back already"):
+    with pytest.raises(ValueError, match="given back before"):
         await manager.putconn(conn)
     await first
 
@@ -51,7 +51,7 @@ async def test_a_connection_is_given_back_once_even_while_it_is_rolled_back(
         assert again is conn
 
 
-async def test_a_query_that_still_runs_when_its_connection_comes_back_is_ended(
+async def test_a_query_that_still_runs_when_its_connection_comes_back_is_cut(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
     manager = await moor(*alone, min_size=1, max_size=1)
@@ -70,7 +70,7 @@ async def test_a_query_that_still_runs_when_its_connection_comes_back_is_ended(
         assert other is not conn
 
 
-async def test_a_close_that_is_cancelled_goes_on(alone: Cluster) -> None:
+async def test_a_close_whose_caller_is_cancelled_goes_on(alone: Cluster) -> None:
     manager = ConnectionManager(alone.conninfo(application_name="closing"), min_size=2)
     await manager.open(wait=True)
     closing = asyncio.create_task(manager.close())
@@ -101,7 +101,7 @@ async def test_close_does_not_wait_for_a_reset_that_hangs(alone: Cluster) -> Non
     assert conn.closed
 
 
-async def test_a_connection_class_that_raises_anything_is_tried_again_by_our_rules(
+async def test_a_connection_class_that_raises_anything_is_called_again_with_our_backoff(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
     failures = 3
@@ -123,43 +123,7 @@ async def test_a_connection_class_that_raises_anything_is_tried_again_by_our_rul
     assert monotonic() - began < 3.0  # psycopg_pool alone would take 1 + 2 + 4 s
 
 
-async def test_no_time_at_all_is_enough_for_an_idle_connection_and_else_an_error_of_ours(
-    alone: Cluster, moor: Callable[..., Any]
-) -> None:
-    manager = await moor(*alone, min_size=1, max_size=1)
-    (conn,) = await hold(manager, 1)
-    with pytest.raises(PoolExhausted):
-        await manager.getconn(timeout=0)
-    with pytest.raises(PoolExhausted):
-        await manager.getconn(timeout=-1)
-    await manager.putconn(conn)
-    await until(lambda: manager._runtime.queue.pool.idle == 1)
-
-    async with manager.connection(timeout=0) as again:
-        assert again is conn
-
-
-async def test_a_wrong_password_is_not_hammered_and_named_without_being_shown(
-    moor: Callable[..., Any],
-) -> None:
-    from pgmoor.testing import Cluster
-
-    async with Cluster(standbys=0, auth="scram-sha-256") as locked:
-        await locked[0].sql("create role app login password 'right'")
-        manager = ConnectionManager(
-            f"host={locked[0].host} port={locked[0].port} user=app dbname=postgres",
-            kwargs={"password": "c4n4ry"},
-        )
-        async with manager:
-            with pytest.raises(NoHostAvailable, match="password authentication failed") as caught:
-                await manager.getconn(timeout=1.5)
-        assert "c4n4ry" not in str(caught.value)
-        attempts = locked[0].log_file.read_text().count('authentication failed for user "app"')
-
-    assert 1 <= attempts <= 2, attempts
-
-
-async def test_thousands_of_waiters_can_leave_at_once(
+async def test_ten_thousand_waiters_can_be_cancelled_at_once(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
     manager = await moor(*alone, min_size=1, max_size=1, max_waiting=20_000)

@@ -1,4 +1,4 @@
-"""`open()` where a callable is asked for the hosts: by two, in vain, and closed meanwhile."""
+"""`open()` while it waits for a callable: a second `open()`, a `close()`, and a time limit."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 
 class Registry:
-    """Answers with a conninfo when it is told to."""
+    """Returns a conninfo when the test lets it."""
 
     def __init__(self, conninfo: str) -> None:
         self.conninfo = conninfo
-        self.asked = 0
+        self.calls = 0
         self.answer = asyncio.Event()
 
     async def __call__(self) -> str:
-        self.asked += 1
+        self.calls += 1
         await self.answer.wait()
         return self.conninfo
 
 
-async def test_two_tasks_may_open_it_together(alone: Cluster) -> None:
+async def test_two_tasks_may_open_a_manager_at_once(alone: Cluster) -> None:
     registry = Registry(alone.conninfo())
     manager = ConnectionManager(registry, min_size=1)
     tasks = [asyncio.create_task(manager.open(wait=True)) for _ in range(2)]
@@ -36,11 +36,11 @@ async def test_two_tasks_may_open_it_together(alone: Cluster) -> None:
     registry.answer.set()
     await asyncio.gather(*tasks)
     conn = await manager.getconn(timeout=5)
-    await manager.putconn(conn)  # it is known as the manager's own
+    await manager.putconn(conn)
     await manager.close()
 
 
-async def test_closed_while_it_asks_it_does_not_start(alone: Cluster) -> None:
+async def test_a_manager_that_is_closed_meanwhile_does_not_start(alone: Cluster) -> None:
     registry = Registry(alone.conninfo())
     manager = ConnectionManager(registry, min_size=1)
     task = asyncio.create_task(manager.open())
@@ -50,24 +50,24 @@ async def test_closed_while_it_asks_it_does_not_start(alone: Cluster) -> None:
     with pytest.raises(ManagerClosed, match="was closed"):
         await task
 
-    assert registry.asked == 1
+    assert registry.calls == 1
     assert not [task for task in asyncio.all_tasks() if manager.name in task.get_name()]
 
 
-async def test_without_wait_the_callable_is_given_the_connect_timeout(alone: Cluster) -> None:
+async def test_without_wait_the_callable_gets_connect_timeout(alone: Cluster) -> None:
     registry = Registry(alone.conninfo())
     manager = ConnectionManager(registry, kwargs={"connect_timeout": "0.1"}, min_size=1)
     began = monotonic()
-    with pytest.raises(NoHostAvailable, match=r"conninfo gave nothing within 0\.1 s"):
+    with pytest.raises(NoHostAvailable, match=r"conninfo returned nothing within 0\.1 s"):
         await manager.open()
     assert monotonic() - began < 1
 
-    registry.answer.set()  # and it can be opened once more
+    registry.answer.set()  # it can be opened again
     async with manager, manager.connection(timeout=5) as conn:
         await conn.execute("select 1")
 
 
-async def test_what_waiting_is_left_of_the_time_when_the_hosts_are_known(alone: Cluster) -> None:
+async def test_with_wait_the_callable_and_the_pool_share_the_time(alone: Cluster) -> None:
     async def slow() -> str:
         await asyncio.sleep(0.2)
         return "host=127.0.0.1 port=1 user=postgres"
