@@ -1,4 +1,4 @@
-"""The phrases of messages: durations, states of hosts, what pgmoor does."""
+"""The phrases of messages: states of hosts, what pgmoor does."""
 
 from __future__ import annotations
 
@@ -6,26 +6,8 @@ import pytest
 
 from pgmoor.alerts._followups import OCCURRENCES
 from pgmoor.alerts._kinds import SEVERITIES
-from pgmoor.alerts._phrases import Plan, clause, duration, host_state
+from pgmoor.alerts._phrases import Plan, clause, host_state
 from pgmoor.events import DialFailed, HostDown
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (-0.1, "0 s"),
-        (0.0623, "0.062 s"),
-        (9.9, "9.9 s"),
-        (9.96, "10 s"),
-        (59.6, "1 min"),
-        (134, "2 min 14 s"),
-        (3599.6, "1 h"),
-        (11100, "3 h 5 min"),
-        (190800, "2 d 5 h"),
-    ],
-)
-def test_a_duration_has_its_two_largest_units(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 def test_the_state_of_a_host_is_one_line() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ._phrases import Text, clock, duration, text
+from pgmoor._core.util.durations import duration
+
+from ._phrases import Text, clock, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,6 +11,7 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
+from pgmoor._core.util.durations import duration
 from pgmoor._core.util.redaction import first_line
 
 from ._kinds import Message, Severity
@@ -20,7 +21,6 @@ from ._phrases import (
     clause,
     clock,
     date,
-    duration,
     host_states,
     innermost_frame,
     one_line,
