@@ -1,4 +1,4 @@
-"""One body of assertions for two classes: psycopg_pool's, which sets the standard, and ours."""
+"""The same tests for two classes: psycopg_pool's, which sets the standard, and ours."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def null_class(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 async def watched(alone: Cluster) -> Watched:
-    """A server on which the connections of pools can be counted; there are none."""
+    """A server on which a pool's connections can be counted; it has none yet."""
     found = Watched(alone)
     await found.end(*await found.pids())
     return found
@@ -47,7 +47,7 @@ async def watched(alone: Cluster) -> Watched:
 
 @pytest.fixture
 async def make(watched: Watched) -> AsyncIterator[Callable[..., Any]]:
-    """Make a pool of a class over the watched server; it is closed at the end of the test."""
+    """Make pools of any class over the watched server; the end of the test closes them."""
     pools: list[Any] = []
 
     def build(pool_class: Any, *, conninfo: Any = None, **settings: Any) -> Any:
@@ -63,7 +63,7 @@ async def make(watched: Watched) -> AsyncIterator[Callable[..., Any]]:
 
 @pytest.fixture
 def pool(make: Callable[..., Any], pool_class: Any) -> Callable[..., Any]:
-    """Make a pool of either class, and open it."""
+    """Make pools of the class under test, and open them."""
 
     async def build(**settings: Any) -> Any:
         made = make(pool_class, **settings)

@@ -1,4 +1,4 @@
-"""Where ours does otherwise on purpose; each is told in the limits or the migration page."""
+"""Where ours differs on purpose; docs/migration.md or docs/limits.md explains each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from pgmoor import (
     ConnectionAborted,
     ConnectionManager,
     ManagerClosed,
-    NoHostAvailable,
     PoolExhausted,
 )
 from servers import NO_SERVER
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from servers import Watched
 
 
-async def test_wait_that_times_out_leaves_it_open(make: Callable[..., Any]) -> None:
+async def test_a_wait_that_times_out_leaves_ours_open(make: Callable[..., Any]) -> None:
     theirs = make(AsyncConnectionPool, conninfo=NO_SERVER, min_size=1)
     ours = make(ConnectionManager, conninfo=NO_SERVER, min_size=1)
     for pool in (theirs, ours):
@@ -39,23 +38,23 @@ async def test_wait_that_times_out_leaves_it_open(make: Callable[..., Any]) -> N
     assert not ours.closed
 
 
-async def test_the_constructor_does_not_open_it_unless_told(watched: Watched) -> None:
+async def test_the_constructor_opens_ours_only_with_open_true(watched: Watched) -> None:
     with pytest.warns(RuntimeWarning, match="deprecated"):
         theirs = AsyncConnectionPool(watched.conninfo, min_size=1, open=True)
     ours = ConnectionManager(watched.conninfo, min_size=1, open=True)  # no warning
-    silent = ConnectionManager(watched.conninfo, min_size=1)  # theirs would open itself
+    unopened = ConnectionManager(watched.conninfo, min_size=1)  # theirs would open itself
     try:
         for pool in (theirs, ours):
             async with pool.connection(timeout=5) as conn:
                 await conn.execute("select 1")
         with pytest.raises(ManagerClosed, match="not open yet"):
-            await silent.getconn()
+            await unopened.getconn()
     finally:
         await theirs.close()
         await ours.close()
 
 
-def test_without_a_running_loop_opening_at_once_is_a_wrong_setting() -> None:
+def test_open_true_without_a_running_loop_is_a_config_error() -> None:
     with (
         pytest.warns(RuntimeWarning, match="deprecated"),
         pytest.raises(RuntimeError, match="no running loop"),
@@ -65,41 +64,12 @@ def test_without_a_running_loop_opening_at_once_is_a_wrong_setting() -> None:
         ConnectionManager(NO_SERVER, open=True)
 
 
-async def test_with_its_hosts_from_a_callable_it_cannot_be_opened_at_once(watched: Watched) -> None:
+async def test_open_true_with_a_callable_for_the_hosts_is_a_config_error(watched: Watched) -> None:
     with pytest.raises(ConfigError, match="callable"):
         ConnectionManager(lambda: watched.conninfo, open=True)
 
 
-async def test_what_the_callable_for_the_hosts_raises_is_met_by_open(watched: Watched) -> None:
-    answers: list[Any] = [OSError("the vault is sealed"), watched.conninfo]
-
-    async def conninfo() -> str:
-        answer = answers.pop(0) if len(answers) > 1 else answers[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return str(answer)
-
-    manager = ConnectionManager(conninfo, min_size=1)
-    with pytest.raises(OSError, match="sealed"):
-        await manager.open()
-    async with manager, manager.connection(timeout=5) as conn:
-        await conn.execute("select 1")
-
-
-async def test_a_callable_for_the_hosts_that_hangs_does_not_hold_up_open_for_ever() -> None:
-    async def conninfo() -> str:
-        await asyncio.Event().wait()
-        return ""
-
-    manager = ConnectionManager(conninfo, min_size=1)
-    began = monotonic()
-    with pytest.raises(NoHostAvailable, match="the callable for conninfo gave nothing"):
-        await manager.open(wait=True, timeout=0.1)
-    assert monotonic() - began < 1
-    await manager.close()
-
-
-async def test_hosts_are_taken_from_the_first_answer_and_all_else_from_the_newest(
+async def test_the_first_answer_of_a_callable_names_the_hosts_and_the_newest_all_else(
     watched: Watched,
 ) -> None:
     given = psycopg.conninfo.conninfo_to_dict(watched.conninfo)
@@ -116,7 +86,7 @@ async def test_hosts_are_taken_from_the_first_answer_and_all_else_from_the_newes
         assert await cursor.fetchone() == ("second",)
 
 
-async def test_what_is_held_when_close_ends_its_wait_is_cut(
+async def test_a_connection_that_is_held_when_close_ends_its_wait_is_cut_by_ours(
     make: Callable[..., Any],
 ) -> None:
     theirs, ours = (make(kind, min_size=1) for kind in (AsyncConnectionPool, ConnectionManager))
@@ -125,7 +95,7 @@ async def test_what_is_held_when_close_ends_its_wait_is_cut(
         conn = await pool.getconn(timeout=5)
         await pool.close(timeout=0.1)
         if pool is theirs:
-            await conn.execute("select 1")  # for as long as its holder likes
+            await conn.execute("select 1")  # as long as its holder likes
         else:
             with pytest.raises(ConnectionAborted, match="the manager is closed"):
                 await conn.execute("select 1")
@@ -133,7 +103,7 @@ async def test_what_is_held_when_close_ends_its_wait_is_cut(
         assert conn.closed
 
 
-async def test_closed_before_it_was_opened_it_stays_closed(make: Callable[..., Any]) -> None:
+async def test_ours_stays_closed_once_closed_before_it_was_opened(make: Callable[..., Any]) -> None:
     theirs, ours = (make(kind, min_size=1) for kind in (AsyncConnectionPool, ConnectionManager))
     await theirs.close()
     await ours.close()
@@ -142,7 +112,7 @@ async def test_closed_before_it_was_opened_it_stays_closed(make: Callable[..., A
         await ours.open()
 
 
-async def test_check_is_bounded_and_what_it_leaves_open_is_rolled_back(
+async def test_our_check_has_a_timeout_and_its_transaction_is_rolled_back(
     make: Callable[..., Any],
 ) -> None:
     async def check(conn: psycopg.AsyncConnection[Any]) -> None:
@@ -166,7 +136,7 @@ async def test_check_is_bounded_and_what_it_leaves_open_is_rolled_back(
     assert monotonic() - began < 1.5
 
 
-async def test_a_check_that_always_fails_drops_connections_ever_more_slowly(
+async def test_a_check_that_always_fails_makes_connections_with_backoff(
     make: Callable[..., Any],
 ) -> None:
     checked: list[object] = []
@@ -184,7 +154,7 @@ async def test_a_check_that_always_fails_drops_connections_ever_more_slowly(
     assert len(set(checked)) == len(checked)
 
 
-async def test_a_broken_connection_is_noticed_without_check(
+async def test_ours_notices_a_broken_connection_without_check(
     make: Callable[..., Any], watched: Watched
 ) -> None:
     theirs, ours = (
@@ -202,7 +172,7 @@ async def test_a_broken_connection_is_noticed_without_check(
         await conn.execute("select 1")
 
 
-async def test_a_check_that_looks_at_nothing_lets_no_dead_connection_through(
+async def test_a_check_that_does_nothing_does_not_let_a_dead_connection_through(
     make: Callable[..., Any], watched: Watched
 ) -> None:
     async def check(_: psycopg.AsyncConnection[Any]) -> None:
@@ -217,7 +187,7 @@ async def test_a_check_that_looks_at_nothing_lets_no_dead_connection_through(
         await conn.execute("select 1")
 
 
-async def test_with_nothing_left_of_the_time_an_idle_connection_is_lent(
+async def test_with_a_timeout_of_0_ours_lends_an_idle_connection(
     make: Callable[..., Any],
 ) -> None:
     theirs, ours = (make(kind, min_size=1) for kind in (AsyncConnectionPool, ConnectionManager))
@@ -227,12 +197,13 @@ async def test_with_nothing_left_of_the_time_an_idle_connection_is_lent(
         await theirs.getconn(timeout=0)
     await ours.putconn(await ours.getconn(timeout=0))
     conns = [await ours.getconn(timeout=0.1)]
-    with pytest.raises(PoolExhausted):
-        await ours.getconn(timeout=0)
+    for timeout in (0, -1):
+        with pytest.raises(PoolExhausted):
+            await ours.getconn(timeout=timeout)
     await ours.putconn(conns.pop())
 
 
-async def test_lifetimes_spread_by_a_tenth_where_theirs_do_by_a_twentieth(
+async def test_our_lifetimes_are_spread_by_a_tenth_and_theirs_by_a_twentieth(
     make: Callable[..., Any],
 ) -> None:
     lives: list[list[float]] = []
@@ -251,7 +222,7 @@ async def test_lifetimes_spread_by_a_tenth_where_theirs_do_by_a_twentieth(
     assert 890 < min(ours) < 950 < max(ours) <= 1000
 
 
-async def test_resized_down_and_up_again_it_keeps_its_limits_where_theirs_makes_more(
+async def test_resized_down_and_up_again_ours_keeps_its_limits_and_theirs_makes_more(
     make: Callable[..., Any], watched: Watched
 ) -> None:
     for kind, expected in ((AsyncConnectionPool, 7), (ConnectionManager, 4)):
@@ -265,7 +236,7 @@ async def test_resized_down_and_up_again_it_keeps_its_limits_where_theirs_makes_
         await watched.has(0)
 
 
-async def test_a_minimum_that_was_raised_holds_when_connections_are_shed_later(
+async def test_a_raised_minimum_holds_when_connections_are_closed_later(
     make: Callable[..., Any], watched: Watched
 ) -> None:
     ours = make(ConnectionManager, min_size=3, max_idle=0.1)
@@ -273,14 +244,14 @@ async def test_a_minimum_that_was_raised_holds_when_connections_are_shed_later(
     await ours.resize(1, 3)
     await ours.resize(3, 3)
     pids = await watched.pids()
-    await until(lambda: ours.get_stats()["connections_num"] >= 5)  # two are shed, and made anew
+    await until(lambda: ours.get_stats()["connections_num"] >= 5)  # two are closed and replaced
     await watched.has(3)
 
     assert await watched.pids() != pids
-    await until(lambda: ours._machine.desk.pool.inner.min_size == 3)
+    await until(lambda: ours._runtime.queue.pool.inner.min_size == 3)
 
 
-async def test_putconn_waits_for_reset_and_theirs_leaves_it_to_a_worker(
+async def test_our_putconn_waits_for_reset_and_theirs_leaves_it_to_a_worker(
     make: Callable[..., Any],
 ) -> None:
     for kind, done_at_once in ((AsyncConnectionPool, False), (ConnectionManager, True)):
@@ -298,15 +269,15 @@ async def test_putconn_waits_for_reset_and_theirs_leaves_it_to_a_worker(
         await until(lambda done=done: bool(done))  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("setting", ["timeout", "max_lifetime", "reconnect_timeout"])
-@pytest.mark.parametrize("value", [0, float("inf")])
-def test_durations_of_nothing_and_of_for_ever_are_refused(setting: str, value: float) -> None:
-    AsyncConnectionPool(NO_SERVER, open=False, **{setting: value})  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match=setting):
-        ConnectionManager(NO_SERVER, **{setting: value})  # type: ignore[arg-type]
+def test_ours_refuses_durations_of_0_and_infinity() -> None:
+    for setting in ("timeout", "max_lifetime", "reconnect_timeout"):
+        for value in (0, float("inf")):
+            AsyncConnectionPool(NO_SERVER, open=False, **{setting: value})  # type: ignore[arg-type]
+            with pytest.raises(ConfigError, match=setting):
+                ConnectionManager(NO_SERVER, **{setting: value})  # type: ignore[arg-type]
 
 
-def test_the_class_takes_no_type_argument_and_shows_no_conninfo() -> None:
+def test_our_class_takes_no_type_argument_and_shows_no_conninfo() -> None:
     assert callable(AsyncConnectionPool[psycopg.AsyncConnection[Any]])
     with pytest.raises(TypeError):
         ConnectionManager[psycopg.AsyncConnection[Any]]  # type: ignore[misc]

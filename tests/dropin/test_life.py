@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from servers import Watched
 
 
-async def test_nothing_is_dialled_before_it_is_opened(
+async def test_a_pool_that_is_not_open_dials_nothing_and_lends_nothing(
     make: Callable[..., Any], pool_class: Any, watched: Watched
 ) -> None:
     pool = make(pool_class, min_size=2)
@@ -29,7 +29,7 @@ async def test_nothing_is_dialled_before_it_is_opened(
     assert await watched.pids() == set()
 
 
-async def test_open_and_wait_fill_it_to_min_size(
+async def test_open_and_wait_fill_the_pool_to_min_size(
     make: Callable[..., Any], pool_class: Any, watched: Watched
 ) -> None:
     pool = make(pool_class, min_size=3)
@@ -39,20 +39,15 @@ async def test_open_and_wait_fill_it_to_min_size(
     assert not pool.closed
     assert len(await watched.pids()) == 3
     await pool.wait()  # it is full: this returns at once
-
-
-async def test_open_can_wait_by_itself_and_be_called_again(
-    make: Callable[..., Any], pool_class: Any, watched: Watched
-) -> None:
-    pool = make(pool_class, min_size=2)
-    await pool.open(wait=True, timeout=5)
     await pool.open()
     await pool.open(wait=True)
+    assert len(await watched.pids()) == 3
+    other = make(pool_class, min_size=1)
+    await other.open(wait=True, timeout=5)
+    assert other.get_stats()["pool_size"] == 1
 
-    assert len(await watched.pids()) == 2
 
-
-async def test_as_a_context_manager_it_opens_and_closes(
+async def test_as_a_context_manager_a_pool_opens_and_closes(
     make: Callable[..., Any], pool_class: Any, watched: Watched
 ) -> None:
     async with make(pool_class, min_size=1) as pool:
@@ -63,7 +58,7 @@ async def test_as_a_context_manager_it_opens_and_closes(
     await watched.has(0)
 
 
-async def test_an_open_one_can_be_entered(make: Callable[..., Any], pool_class: Any) -> None:
+async def test_an_open_pool_can_be_entered(make: Callable[..., Any], pool_class: Any) -> None:
     pool = make(pool_class, min_size=1)
     await pool.open()
     async with pool as same, same.connection():
@@ -71,7 +66,7 @@ async def test_an_open_one_can_be_entered(make: Callable[..., Any], pool_class: 
     assert pool.closed
 
 
-async def test_a_closed_one_lends_nothing_and_stays_closed(pool: Callable[..., Any]) -> None:
+async def test_a_closed_pool_lends_nothing_and_stays_closed(pool: Callable[..., Any]) -> None:
     made = await pool(min_size=1)
     await made.close()
     await made.close()
@@ -87,7 +82,9 @@ async def test_a_closed_one_lends_nothing_and_stays_closed(pool: Callable[..., A
         await made.open()
 
 
-async def test_callers_who_wait_meet_its_end(pool: Callable[..., Any]) -> None:
+async def test_callers_who_wait_get_an_error_when_the_pool_is_closed(
+    pool: Callable[..., Any],
+) -> None:
     made = await pool(min_size=1, max_size=1)
     conn = await made.getconn()
     waiter = asyncio.create_task(made.getconn())
@@ -99,7 +96,7 @@ async def test_callers_who_wait_meet_its_end(pool: Callable[..., Any]) -> None:
     await made.putconn(conn)
 
 
-async def test_what_is_held_when_it_closes_works_on_and_is_closed_on_return(
+async def test_a_held_connection_works_while_the_pool_closes_and_is_closed_on_return(
     pool: Callable[..., Any], watched: Watched
 ) -> None:
     made = await pool(min_size=2)
@@ -116,7 +113,7 @@ async def test_what_is_held_when_it_closes_works_on_and_is_closed_on_return(
     task = asyncio.create_task(holder())
     await held.wait()
     end = asyncio.create_task(made.close(timeout=5))
-    await watched.has(1)  # what lay idle is closed at once
+    await watched.has(1)  # the idle one is closed at once
     closing.set()
 
     assert (await task).closed
@@ -124,7 +121,7 @@ async def test_what_is_held_when_it_closes_works_on_and_is_closed_on_return(
     await watched.has(0)
 
 
-async def test_opening_succeeds_without_a_server_and_waiting_does_not(
+async def test_without_a_server_open_succeeds_and_wait_fails(
     make: Callable[..., Any], pool_class: Any
 ) -> None:
     pool = make(pool_class, conninfo=NO_SERVER, min_size=1)
@@ -133,17 +130,12 @@ async def test_opening_succeeds_without_a_server_and_waiting_does_not(
     with pytest.raises(PoolTimeout):
         await pool.wait(timeout=0.2)
     assert 0.15 < monotonic() - began < 1.2
-
-
-async def test_open_with_wait_says_when_there_is_no_server(
-    make: Callable[..., Any], pool_class: Any
-) -> None:
-    pool = make(pool_class, conninfo=NO_SERVER, min_size=1)
+    other = make(pool_class, conninfo=NO_SERVER, min_size=1)
     with pytest.raises(PoolTimeout):
-        await pool.open(wait=True, timeout=0.2)
+        await other.open(wait=True, timeout=0.2)
 
 
-async def test_a_name_is_kept_and_one_is_invented(
+async def test_a_pool_has_the_given_name_or_one_of_its_own(
     make: Callable[..., Any], pool_class: Any
 ) -> None:
     assert make(pool_class, name="orders").name == "orders"

@@ -1,4 +1,4 @@
-"""A pool that keeps nothing: AsyncNullConnectionPool, and ours with min_size=0 and max_idle=0."""
+"""A pool without idle connections: AsyncNullConnectionPool, and ours with `max_idle=0`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def null(make: Callable[..., Any], null_class: Any) -> Callable[..., Any]:
     return build
 
 
-async def test_at_rest_there_is_no_connection(null: Callable[..., Any], watched: Watched) -> None:
+async def test_a_pool_that_is_not_used_has_no_connection(
+    null: Callable[..., Any], watched: Watched
+) -> None:
     made = await null()
     await made.wait(timeout=5)
     await watched.has(0)
@@ -63,7 +65,7 @@ async def test_up_to_max_size_are_made_and_the_next_caller_waits(
     assert len(await watched.pids()) == 2
 
     await made.putconn(conns[0])
-    assert await waiter is conns[0]  # handed on, and not closed
+    assert await waiter is conns[0]  # handed over, and not closed
     with pytest.raises(PoolTimeout):
         await made.getconn(timeout=0.1)
     for conn in conns:
@@ -71,7 +73,7 @@ async def test_up_to_max_size_are_made_and_the_next_caller_waits(
     await watched.has(0)
 
 
-async def test_one_that_breaks_leaves_room_for_another(
+async def test_a_connection_that_breaks_leaves_room_for_another(
     null: Callable[..., Any], watched: Watched
 ) -> None:
     made = await null(max_size=1)
@@ -84,7 +86,7 @@ async def test_one_that_breaks_leaves_room_for_another(
     assert made.get_stats()["returns_bad"] == 1
 
 
-async def test_resize_changes_how_many_there_may_be(null: Callable[..., Any]) -> None:
+async def test_resize_changes_the_limit(null: Callable[..., Any]) -> None:
     made = await null(max_size=1)
     await made.resize(0, 2)
     conns = [await made.getconn(timeout=5) for _ in range(2)]
@@ -111,13 +113,13 @@ async def test_check_and_drain_have_nothing_to_do(null: Callable[..., Any]) -> N
         pass
 
 
-async def test_without_a_limit_theirs_has_none_and_ours_asks_for_one(watched: Watched) -> None:
+async def test_without_max_size_theirs_has_no_limit_and_ours_refuses(watched: Watched) -> None:
     AsyncNullConnectionPool(watched.conninfo, open=False)
     with pytest.raises(ConfigError, match="max_size"):
         ConnectionManager(watched.conninfo, min_size=0, max_idle=0)
 
 
-async def test_ours_makes_them_with_num_workers_at_a_time_and_theirs_one_by_one(
+async def test_ours_makes_num_workers_at_a_time_and_theirs_one_by_one(
     make: Callable[..., Any],
 ) -> None:
     for kind, expected in ((AsyncNullConnectionPool, 1), (ConnectionManager, 3)):
@@ -139,7 +141,7 @@ async def test_ours_makes_them_with_num_workers_at_a_time_and_theirs_one_by_one(
         assert most == expected
 
 
-async def test_ours_goes_to_the_next_host_without_a_connection_at_rest(
+async def test_ours_fails_over_without_an_idle_connection(
     pair: Any, moor: Callable[..., Any]
 ) -> None:
     with FaultProxy(pair[0].host, pair[0].port) as door:

@@ -1,18 +1,17 @@
-"""Each call that AsyncConnectionPool takes is one that ConnectionManager takes."""
+"""ConnectionManager takes every call that AsyncConnectionPool takes."""
 
 from __future__ import annotations
 
 import inspect
 from typing import Any
 
-import pytest
 from psycopg_pool import AsyncConnectionPool, AsyncNullConnectionPool
 
 from pgmoor import ConnectionManager
 
-# Not documented by psycopg_pool, and of no use from outside.
+# Not documented by psycopg_pool, and of no use outside.
 INNER = {"run_task", "schedule_task", "worker", "reconnect_failed"}
-# Their names would have to hold what must not be shown.
+# Attributes that would show a password.
 SECRET = {"conninfo", "kwargs"}
 
 
@@ -31,31 +30,30 @@ METHODS = [
 ]
 
 
-@pytest.mark.parametrize("theirs", [AsyncConnectionPool, AsyncNullConnectionPool])
-def test_the_constructor_takes_every_argument_with_the_same_default(theirs: Any) -> None:
+def test_the_constructor_takes_every_argument_with_the_same_default() -> None:
     ours = parameters(ConnectionManager)
-    for name, parameter in parameters(theirs).items():
-        assert name in ours
-        assert ours[name].kind is parameter.kind
-        if (theirs, name) != (AsyncNullConnectionPool, "min_size"):  # give it, and max_idle=0
-            assert ours[name].default == parameter.default, name
+    for theirs in (AsyncConnectionPool, AsyncNullConnectionPool):
+        for name, parameter in parameters(theirs).items():
+            assert name in ours
+            assert ours[name].kind is parameter.kind
+            if (theirs, name) != (AsyncNullConnectionPool, "min_size"):  # give it, and max_idle=0
+                assert ours[name].default == parameter.default, name
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_every_method_takes_the_same_arguments(name: str) -> None:
-    ours, theirs = (
-        parameters(getattr(owner, name)) for owner in (ConnectionManager, AsyncConnectionPool)
-    )
-    for argument, parameter in theirs.items():
-        assert ours[argument].kind is parameter.kind
-        if (name, argument) == ("close", "timeout"):
-            continue  # None here: `close_timeout`, which is 5 s as theirs
-        assert ours[argument].default == parameter.default
-    extra = list(ours.values())[len(theirs) :]
-    assert all(parameter.default is not parameter.empty for parameter in extra)
+def test_every_method_takes_the_same_arguments() -> None:
+    for name in METHODS:
+        ours, theirs = (
+            parameters(getattr(owner, name)) for owner in (ConnectionManager, AsyncConnectionPool)
+        )
+        for argument, parameter in theirs.items():
+            assert ours[argument].kind is parameter.kind, name
+            if (name, argument) != ("close", "timeout"):  # None here: `close_timeout`, 5 s as well
+                assert ours[argument].default == parameter.default, name
+        extra = list(ours.values())[len(theirs) :]
+        assert all(parameter.default is not parameter.empty for parameter in extra), name
 
 
-async def test_every_attribute_is_there_with_the_same_value() -> None:
+async def test_every_attribute_has_the_same_value() -> None:
     settings: dict[str, Any] = {
         "min_size": 2,
         "max_size": 3,

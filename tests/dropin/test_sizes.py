@@ -1,4 +1,4 @@
-"""How many connections there are, and for how long: the same for both classes."""
+"""How many connections a pool has, and for how long: the same for both classes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def give(pool: Any, conns: list[Any]) -> None:
         await pool.putconn(conn)
 
 
-async def test_it_grows_to_max_size_while_callers_wait_and_no_further(
+async def test_a_pool_grows_to_max_size_while_callers_wait_and_no_further(
     pool: Callable[..., Any], watched: Watched
 ) -> None:
     made = await pool(min_size=1, max_size=3)
@@ -38,9 +38,7 @@ async def test_it_grows_to_max_size_while_callers_wait_and_no_further(
     assert made.get_stats()["pool_size"] == made.get_stats()["pool_available"] == 3
 
 
-async def test_without_max_size_it_is_as_large_as_min_size(
-    pool: Callable[..., Any], watched: Watched
-) -> None:
+async def test_max_size_is_min_size_by_default(pool: Callable[..., Any], watched: Watched) -> None:
     made = await pool(min_size=2)
     conns = await take(made, 2)
     with pytest.raises(PoolTimeout):
@@ -51,17 +49,19 @@ async def test_without_max_size_it_is_as_large_as_min_size(
     await give(made, conns)
 
 
-async def test_min_size_0_starts_from_nothing(pool: Callable[..., Any], watched: Watched) -> None:
+async def test_with_min_size_0_a_pool_starts_empty(
+    pool: Callable[..., Any], watched: Watched
+) -> None:
     made = await pool(min_size=0, max_size=2)
     await made.wait(timeout=5)
     assert await watched.pids() == set()
     async with made.connection(timeout=5):
         pass
 
-    assert len(await watched.pids()) == 1  # and it is kept
+    assert len(await watched.pids()) == 1  # it is kept
 
 
-async def test_what_is_unused_for_max_idle_is_closed_down_to_min_size(
+async def test_connections_unused_for_max_idle_are_closed_down_to_min_size(
     pool: Callable[..., Any], watched: Watched
 ) -> None:
     made = await pool(min_size=1, max_size=3, max_idle=0.1)
@@ -73,12 +73,12 @@ async def test_what_is_unused_for_max_idle_is_closed_down_to_min_size(
         pass
 
 
-async def test_one_older_than_max_lifetime_is_replaced_on_return(
+async def test_a_connection_older_than_max_lifetime_is_replaced_on_return(
     pool: Callable[..., Any], watched: Watched
 ) -> None:
     made = await pool(min_size=1, max_size=1, max_lifetime=0.1)
     conn = await made.getconn()
-    await asyncio.sleep(0.11)  # its age is what this is about
+    await asyncio.sleep(0.11)  # it has to grow old
     await made.putconn(conn)
     again = await made.getconn(timeout=2)
 
@@ -88,22 +88,17 @@ async def test_one_older_than_max_lifetime_is_replaced_on_return(
     await made.putconn(again)
 
 
-@pytest.mark.parametrize(
-    "sizes",
-    [
+def test_impossible_sizes_are_a_value_error(make: Callable[..., Any], pool_class: Any) -> None:
+    refused: tuple[dict[str, int], ...] = (
         {"min_size": -1},
         {"min_size": 2, "max_size": 1},
         {"min_size": 0, "max_size": 0},
         {"min_size": 0},
         {"num_workers": 0},
-    ],
-    ids=str,
-)
-def test_sizes_that_cannot_be_are_a_value_error(
-    sizes: dict[str, int], make: Callable[..., Any], pool_class: Any
-) -> None:
-    with pytest.raises(ValueError, match=r"size|workers"):
-        make(pool_class, **sizes)
+    )
+    for sizes in refused:
+        with pytest.raises(ValueError, match=r"size|workers"):
+            make(pool_class, **sizes)
 
 
 async def test_resize_up_makes_connections_and_changes_the_limits(
@@ -119,7 +114,7 @@ async def test_resize_up_makes_connections_and_changes_the_limits(
     assert (made.min_size, made.max_size) == (3, 3)
 
 
-async def test_resize_up_serves_those_who_come_while_others_wait(
+async def test_resize_up_serves_callers_who_come_while_others_wait(
     pool: Callable[..., Any],
 ) -> None:
     made = await pool(min_size=1, max_size=1)
@@ -133,7 +128,7 @@ async def test_resize_up_serves_those_who_come_while_others_wait(
     await give(made, [conn, second, await first])
 
 
-async def test_resize_down_lets_unused_connections_go_after_max_idle(
+async def test_resize_down_closes_unused_connections_after_max_idle(
     pool: Callable[..., Any], watched: Watched
 ) -> None:
     made = await pool(min_size=3, max_size=3, max_idle=0.1)

@@ -1,4 +1,4 @@
-"""What get_stats() counts: the same for both classes."""
+"""What `get_stats()` counts: the same for both classes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def counted(pool: Any, *names: str) -> list[int]:
     return [stats.get(name, 0) for name in names]
 
 
-async def test_measures_are_there_before_it_is_open_while_it_is_and_after(
+async def test_figures_are_there_before_while_and_after_a_pool_is_open(
     make: Callable[..., Any], pool_class: Any
 ) -> None:
     pool = make(pool_class, min_size=1, max_size=2)
@@ -39,7 +39,7 @@ async def test_measures_are_there_before_it_is_open_while_it_is_and_after(
     assert sizes.items() <= pool.get_stats().items()
 
 
-async def test_requests_are_counted_and_what_they_waited(pool: Callable[..., Any]) -> None:
+async def test_requests_and_their_waiting_time_are_counted(pool: Callable[..., Any]) -> None:
     made = await pool(min_size=1, max_size=1, max_waiting=1)
     await made.wait()
     async with made.connection():
@@ -47,7 +47,7 @@ async def test_requests_are_counted_and_what_they_waited(pool: Callable[..., Any
         await until(lambda: made.get_stats()["requests_waiting"] == 1)
         with pytest.raises(TooManyRequests):
             await made.getconn()
-        await asyncio.sleep(0.05)  # what the one waits and the other holds
+        await asyncio.sleep(0.05)  # the one waits and the other holds
     await made.putconn(await waiter)
 
     names = ("requests_num", "requests_queued", "requests_errors")
@@ -61,7 +61,7 @@ async def test_requests_are_counted_and_what_they_waited(pool: Callable[..., Any
     assert counted(made, "requests_num", "requests_errors") == [5, 2]
 
 
-async def test_connections_are_counted_and_what_they_cost(pool: Callable[..., Any]) -> None:
+async def test_connections_and_the_time_to_make_them_are_counted(pool: Callable[..., Any]) -> None:
     made = await pool(min_size=2)
     await made.wait()
     assert counted(made, "connections_num", "connections_errors") == [2, 0]
@@ -70,14 +70,10 @@ async def test_connections_are_counted_and_what_they_cost(pool: Callable[..., An
     await until(lambda: counted(made, "connections_num") == [4])
 
 
-async def test_attempts_that_fail_are_counted_too(pool: Callable[..., Any]) -> None:
+async def test_failed_attempts_are_counted_too(pool: Callable[..., Any]) -> None:
     failures = ["once"]
 
-    async def configure(_: psycopg.AsyncConnection[Any]) -> None:
-        if failures:
-            await asyncio.sleep(0)
-
-    class Shy(psycopg.AsyncConnection[Any]):
+    class FailsOnce(psycopg.AsyncConnection[Any]):
         @classmethod
         async def connect(cls, *args: Any, **kwargs: Any) -> Any:
             if failures:
@@ -85,13 +81,13 @@ async def test_attempts_that_fail_are_counted_too(pool: Callable[..., Any]) -> N
                 raise psycopg.OperationalError("not now")
             return await super().connect(*args, **kwargs)
 
-    made = await pool(min_size=1, connection_class=Shy, configure=configure)
+    made = await pool(min_size=1, connection_class=FailsOnce)
     await made.wait(timeout=5)
 
     assert counted(made, "connections_num") == [counted(made, "connections_errors")[0] + 1]
 
 
-async def test_what_comes_back_broken_is_counted(
+async def test_connections_that_come_back_broken_are_counted(
     pool: Callable[..., Any], watched: Watched
 ) -> None:
     made = await pool(min_size=1, max_size=1)
@@ -102,7 +98,7 @@ async def test_what_comes_back_broken_is_counted(
     await until(lambda: counted(made, "returns_bad") == [1])
 
 
-async def test_what_a_checkout_found_broken_is_counted(
+async def test_connections_that_a_checkout_finds_broken_are_counted(
     pool: Callable[..., Any], watched: Watched, pool_class: Any
 ) -> None:
     made = await pool(min_size=1, max_size=1, check=pool_class.check_connection)
@@ -114,7 +110,7 @@ async def test_what_a_checkout_found_broken_is_counted(
     await until(lambda: counted(made, "connections_lost") == [1])
 
 
-async def test_pop_stats_begins_anew(pool: Callable[..., Any]) -> None:
+async def test_pop_stats_resets_the_counters(pool: Callable[..., Any]) -> None:
     made = await pool(min_size=1)
     async with made.connection():
         pass
@@ -125,7 +121,7 @@ async def test_pop_stats_begins_anew(pool: Callable[..., Any]) -> None:
     assert made.get_stats()["pool_size"] == 1
 
 
-async def test_without_a_server_nothing_is_available(
+async def test_without_a_server_requests_and_their_errors_are_counted(
     make: Callable[..., Any], pool_class: Any
 ) -> None:
     pool = make(pool_class, conninfo=NO_SERVER, min_size=1)

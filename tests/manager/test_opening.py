@@ -54,12 +54,16 @@ async def test_a_manager_that_is_closed_meanwhile_does_not_start(alone: Cluster)
     assert not [task for task in asyncio.all_tasks() if manager.name in task.get_name()]
 
 
-async def test_without_wait_the_callable_gets_connect_timeout(alone: Cluster) -> None:
+async def test_a_callable_that_hangs_gets_connect_timeout_or_the_timeout_of_open(
+    alone: Cluster,
+) -> None:
     registry = Registry(alone.conninfo())
     manager = ConnectionManager(registry, kwargs={"connect_timeout": "0.1"}, min_size=1)
     began = monotonic()
     with pytest.raises(NoHostAvailable, match=r"conninfo returned nothing within 0\.1 s"):
         await manager.open()
+    with pytest.raises(NoHostAvailable, match=r"conninfo returned nothing within 0\.05 s"):
+        await manager.open(wait=True, timeout=0.05)
     assert monotonic() - began < 1
 
     registry.answer.set()  # it can be opened again
