@@ -1,17 +1,17 @@
-"""What pgmoor costs while nothing is wrong, beside the libraries that do something similar.
+"""What pgmoor costs while nothing is wrong, compared with similar libraries.
 
-Five things are measured, all in one run, against one PostgreSQL server on this machine:
+It takes five measurements in one run, against one PostgreSQL server on this machine:
 
-- idle: one task takes a connection and gives it back; nothing is executed. Microseconds.
-- select: 64 tasks share 4 connections, each takes one and runs `SELECT 1`, in a transaction as the
-  libraries do by default. Microseconds for one, and how many a second.
-- autocommit: the same with autocommit, where psycopg is underneath.
+- idle: one task takes a connection and gives it back, and executes nothing. Microseconds.
+- select: 64 tasks share 4 connections; each takes one and runs `SELECT 1`, in a transaction, which
+  is the libraries' default. Microseconds for one, and how many a second.
+- autocommit: the same with autocommit, for libraries on psycopg.
 - import: the time of `python -c "import X"` above that of `python -c pass`. Milliseconds.
-- rest: the processor time of a manager over three servers that nobody uses, the connections
-  each server sees from it, and what one `health()` costs.
+- rest: the processor time of an unused manager over three servers, the connections that each server
+  sees from it, and the cost of one `health()`.
 
-The first three go in rounds: in each, everyone has a short slice, in an order that is drawn anew;
-ratios to psycopg_pool are taken within a round, and the medians over the rounds are shown.
+The first three go in rounds: in each round every library gets a short slice, in random order.
+Ratios to psycopg_pool are taken within a round; the medians over the rounds are shown.
 
     python benchmarks/checkout.py [--rounds 15] [--seconds 0.25] [--only pgmoor,psycopg_pool]
         [--measures idle,select,autocommit,import,rest] [--loop uvloop] [--json FILE]
@@ -66,7 +66,7 @@ def machine(loop: str) -> dict[str, Any]:
 async def measure_checkouts(
     names: list[str], what: str, args: argparse.Namespace
 ) -> dict[str, Series]:
-    """Open everyone beside each other on one server and take turns."""
+    """Open all libraries on one server and measure them in turns."""
     autocommit = what == "autocommit"
     if autocommit:
         names = [name for name in names if CONTESTANTS[name].has_autocommit]
@@ -88,9 +88,9 @@ async def measure_checkouts(
 
 
 def measure_imports(rounds: int) -> dict[str, Series]:
-    """Start interpreters in turns, and take what an empty one costs from each.
+    """Start interpreters in turns, and subtract the time of an empty one.
 
-    Bytecode is cached for all alike, whatever the environment says: as in an installed program.
+    Bytecode is cached, whatever the environment says, as in an installed program.
     """
     codes = {"nothing": "pass", REFERENCE: "import psycopg_pool", "pgmoor": "import pgmoor"}
     times: dict[str, list[float]] = {name: [] for name in codes}
@@ -102,7 +102,7 @@ def measure_imports(rounds: int) -> dict[str, Series]:
             for name in order:
                 began = perf_counter()
                 subprocess.run([sys.executable, "-c", codes[name]], check=True, env=env)
-                if turn:  # the first turn writes and warms the files
+                if turn:  # the first turn writes the bytecode and warms the file cache
                     times[name].append(perf_counter() - began)
     floor = median(times["nothing"])
     return {
@@ -112,7 +112,7 @@ def measure_imports(rounds: int) -> dict[str, Series]:
 
 
 async def measure_rest(seconds: float) -> dict[str, dict[str, Any]]:
-    """Leave each alone with three servers; see what it takes, and what the servers see of it."""
+    """Leave each library idle with three servers; measure it, and count its connections."""
     found: dict[str, dict[str, Any]] = {}
     async with Cluster(2) as cluster:
         servers = [(node.host, node.port) for node in cluster]
@@ -159,7 +159,7 @@ def show_series(console: Console, what: str, series: dict[str, Series]) -> None:
 
 
 def show_rest(console: Console, found: dict[str, dict[str, Any]]) -> None:
-    table = Table(title="rest: three servers, nobody asks", title_justify="left")
+    table = Table(title="rest: three servers, no callers", title_justify="left")
     for column in ("library", "% of a core", "wanted", "connections", "health() µs", "wanted"):
         table.add_column(column, justify="right" if column != "library" else "left")
     for name, figures in found.items():

@@ -1,8 +1,9 @@
-"""The libraries that are compared, each behind the same four methods.
+"""The libraries that are compared, each behind the same interface.
 
-`acquire` is the library's own way to lend a connection for an `async with` block that commits at
-its end, bound once, so that a benchmark's loop calls the library and nothing of ours. `execute`
-runs a statement on what was lent. Anything that a library needs beyond its defaults is said here.
+`acquire` is the library's own function that lends a connection for an `async with` block and
+commits at its end. It is bound once, so that a benchmark's loop calls only the library.
+`executor()` returns a function that runs a statement on such a connection. All settings other than
+a library's defaults are here.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
-# What an operator sets who knows about silent peers; milliseconds and seconds, as in libpq.
+# Recommended limits against silent peers; seconds, and milliseconds for tcp_user_timeout.
 TCP_LIMITS = {
     "connect_timeout": "2",
     "keepalives_idle": "2",
@@ -41,7 +42,7 @@ class Contestant:
     """A library with a pool of `min_size` to `max_size` connections to the first that accepts."""
 
     has_autocommit = True
-    """Whether the same work can be done in psycopg's autocommit mode."""
+    """Whether the library can do the same work in psycopg's autocommit mode."""
 
     acquire: Callable[[], AbstractAsyncContextManager[Any]]
 
@@ -65,7 +66,7 @@ class Contestant:
         raise NotImplementedError
 
     def executor(self, statement: str) -> Callable[[Any], Awaitable[Any]]:
-        """Return what runs *statement* on a connection that was lent."""
+        """Return a function that runs *statement* on a connection that was lent."""
         return methodcaller("execute", statement)
 
     @property
@@ -139,7 +140,7 @@ class PsycopgPoolTcp(PsycopgPoolCheck):
 
 
 class Asyncpg(Contestant):
-    """asyncpg has no other mode than autocommit."""
+    """asyncpg always works in autocommit mode."""
 
     has_autocommit = False
 
@@ -188,9 +189,9 @@ class SqlAlchemyAsyncpg(SqlAlchemy):
 
 
 class Hasql(Contestant):
-    """hasql makes one pool for each server, with one more connection than asked for its probe.
+    """hasql makes a pool for each server, with one additional connection for its probe.
 
-    Over psycopg it gives connections back without a commit, so that is done here.
+    On psycopg it gives connections back without a commit, so this class commits.
     """
 
     manager_class: Any = PsycopgHasql

@@ -1,22 +1,22 @@
-"""How long pgmoor and others are away after a fault, and how many operations fail.
+"""How long callers of pgmoor and other libraries wait after a fault, and how many operations fail.
 
-Real PostgreSQL servers, a primary and a streaming standby behind a proxy each; 16 tasks that each
-take a connection, `INSERT`, commit and pause 20 ms; a pool of 4 to 8 connections; no time-out in
-the application; every library at its defaults, but with several hosts, a wish for the writable one,
-and a pre-ping, where its name or its nature says so. Each fault happens once all tasks flow.
+Real PostgreSQL servers: a primary and a streaming standby, each behind a proxy. 16 tasks each take
+a connection, `INSERT`, commit and pause 20 ms; the pool has 4 to 8 connections; the application
+sets no timeout. Every library is at its defaults, but with several hosts, a preference for the
+writable one, and a pre-ping if its name says so. Each fault happens once all tasks work.
 
 Each cell shows
-- *back*: seconds from the fault until every task flows again and no error follows for 2 s; in
-  brackets the part of it that came after a server took writes again. After an outage the time is
-  counted from the server's return.
-- *failed*: operations that raised from the fault on.
-- For `stale`, rows that were acknowledged and went to a server that is no longer the primary.
-- *never*: not within `--limit` seconds from when a server took writes.
+- *back*: seconds from the fault until every task works again and no error follows for 2 s; in
+  brackets the part of it after a server accepted writes again. After an outage the time counts from
+  the server's return.
+- *failed*: operations that raised after the fault.
+- For `stale`: rows that were acknowledged and written to a server that is no longer the primary.
+- *never*: not within `--limit` seconds after a server accepted writes.
 
-The proxies are no cables: their kernel acknowledges what they swallow. Limits of TCP, which would
-notice lost packets after some seconds, see nothing here.
+A proxy is not a cable: its kernel acknowledges the packets that it drops. TCP's own limits, which
+would notice lost packets after some seconds, see nothing here.
 
-Every library meets every fault in a process and with servers of its own, one after the other.
+Each case, a library and a fault, runs in its own process with its own servers, one after the other.
 
     python benchmarks/failover.py [--only pgmoor,asyncpg] [--faults crash,silence] [--repeat 3]
         [--limit 20] [--outage 8] [--promote-after 0] [--quick] [--loop uvloop] [--json FILE]
@@ -55,7 +55,7 @@ Result = dict[str, Any]
 
 
 def run_case(library: str, fault: str, args: argparse.Namespace) -> Result:
-    """Run one case in a process of its own; end it and its servers when it takes too long."""
+    """Run one case in a process of its own; end it and its servers if it takes too long."""
     command = [sys.executable, str(CASE), "--library", library, "--fault", fault]
     for name in ("limit", "outage", "stale", "promote-after", "loop"):
         command += [f"--{name}", str(getattr(args, name.replace("-", "_")))]
@@ -64,7 +64,7 @@ def run_case(library: str, fault: str, args: argparse.Namespace) -> Result:
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         try:
-            output, complaint = process.communicate(timeout=limit)
+            output, errors = process.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
             end(process)
             return {"problem": f"the process did not end within {limit:.0f} s"}
@@ -72,13 +72,13 @@ def run_case(library: str, fault: str, args: argparse.Namespace) -> Result:
             end(process)
             raise
     if process.returncode != 0:
-        return {"problem": (complaint.strip().splitlines() or ["no output"])[-1]}
+        return {"problem": (errors.strip().splitlines() or ["no output"])[-1]}
     result: Result = json.loads(output)
     return result
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """End a case: asked first, so that it ends its servers, else with all its descendants."""
+    """Terminate a case, so that it ends its servers; kill it and all below it if it doesn't."""
     process.terminate()
     try:
         process.wait(10)
@@ -92,7 +92,7 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 def descendants(pid: int) -> list[int]:
-    """Return the processes below *pid*; PostgreSQL's are in sessions of their own."""
+    """Return the processes below *pid*; PostgreSQL's have their own sessions."""
     found: list[int] = []
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in map(int, path.read_text().split()):
@@ -101,7 +101,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def merge(results: list[Result]) -> Result:
-    """Take medians of repeated runs; one that never came back makes it never."""
+    """Return the medians of repeated runs; "never" if one of them never came back."""
     good = [one for one in results if "problem" not in one]
     if not good:
         return results[0]
@@ -128,7 +128,7 @@ def describe(fault: str, result: Result) -> str:
 
 def show(console: Console, table: dict[str, dict[str, Result]]) -> None:
     faults = list(next(iter(table.values())))
-    shown = Table(title="back (of it, after a server took writes), failed", show_lines=True)
+    shown = Table(title="back (after a server accepted writes), failed", show_lines=True)
     shown.add_column("library")
     for fault in faults:
         shown.add_column(fault)
@@ -163,7 +163,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     args = parse()
-    # Ctrl-C does this already: the case that runs is ended with its servers.
+    # Like Ctrl-C: the running case ends with its servers.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     table: dict[str, dict[str, Result]] = {library: {} for library in args.only}
     for fault in args.faults:

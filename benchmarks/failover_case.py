@@ -1,6 +1,6 @@
-"""One library and one fault: what the application saw. Prints one line of JSON.
+"""One library and one fault: what the application saw, as one line of JSON.
 
-Started by `failover.py` in a process of its own, because a library that hangs may hang for good.
+`failover.py` starts it in a process of its own, because a library may hang for good.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ MIN_SIZE, MAX_SIZE = 4, 8
 
 
 async def bounded(work: Coroutine[Any, Any, Any], seconds: float) -> None:
-    """Wait for *work* no longer than this, even if it does not heed its cancellation."""
+    """Wait for *work* for *seconds*, even if it ignores its cancellation."""
     task = asyncio.ensure_future(work)
     await asyncio.wait([task], timeout=seconds)
     task.cancel()
     if task.done() and not task.cancelled():
-        task.exception()  # so that nobody complains that it was not looked at
+        task.exception()  # so that asyncio does not log it
 
 
 def summary(work: Workload, instants: Instants, recovered: float | None) -> dict[str, Any]:
@@ -63,7 +63,7 @@ async def play(args: argparse.Namespace, scene: Scene, contestant: Contestant) -
     work.start()
     try:
         if not await work.flow(10.0):
-            return {"problem": f"did not flow before the fault: {dict(work.errors(0.0))}"}
+            return {"problem": f"did not work before the fault: {dict(work.errors(0.0))}"}
         instants = await FAULTS[args.fault](scene)
         recovered = await work.recover(instants.effective, instants.writable + args.limit)
         result = summary(work, instants, recovered)
@@ -114,7 +114,7 @@ def main() -> None:
         logging.disable()
     loop = uvloop.new_event_loop() if args.loop == "uvloop" else asyncio.new_event_loop()
     print(json.dumps(loop.run_until_complete(run(args))), flush=True)
-    # The servers are gone; a library's task that does not end must not keep the process.
+    # The servers are gone; a task of the library that hangs must not keep the process alive.
     os._exit(0)
 
 

@@ -1,12 +1,11 @@
-"""The table of faults, measured: at the defaults and with `health_interval=0.1`, for each Python
-and each event loop, one environment after the other.
+"""Measures the table of faults, at the defaults and with `health_interval=0.1`, for each Python and
+each event loop, one environment after the other.
 
     python benchmarks/faults.py [--python PATH ...] [--loops asyncio,uvloop] [--rows crash,outage]
         [--repeat 3] [--quick] [--json FILE] [--write docs/measured.md]
 
-Each PATH is an interpreter that has `pgmoor[test]`; default: this one. With `--write` the table
-goes into a page of the docs. Figures are medians over the repetitions. A row whose fault takes a
-quarter of a minute is played once.
+Each PATH is an interpreter with `pgmoor[test]` (default: this one). `--write` writes the table into
+a page of the docs. Figures are medians over the repetitions; rows that take long run once.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ SECONDS = {
     "cut after",
     "back after",
 }
-# FAULTS: what is wanted at the defaults.
+# What is wanted at the defaults.
 WANTED = {
     "crash": "back 0.1 s after it is writable; failed: in flight",
     "silence": "back 1.2 s (0.3 s with 0.1)",
@@ -104,7 +103,7 @@ def play(command: list[str], rows: list[str], repeat: int) -> dict[str, Cell]:
 
 
 def show(cell: Cell) -> str:
-    """Return the medians of one cell in words."""
+    """Return the medians of one cell as text."""
     if "problem" in cell:
         return f"? {cell['problem'][0]}"
     words = []
@@ -135,15 +134,22 @@ def table(results: dict[str, dict[str, Cell]], rows: list[str]) -> str:
 PAGE = """# Faults, measured
 
 Written by `python benchmarks/faults.py --write docs/measured.md` on a machine with {cpus} cores,
-{system}, PostgreSQL 18; {repeat} repetitions, medians, and one for the rows that take long. A
-primary and a streaming standby, each behind a proxy on this machine; 16 tasks that each acquire,
-insert, commit and pause 20 ms; a pool of 4 to 8. *Back* is the time from the fault until every task
-flows again and nothing fails any more, after an outage from the server's return; *writable* is the
-part of it that came after the standby took writes; *failed* counts operations that raised. Columns:
-Python, event loop, and the defaults or `health_interval=0.1`.
+{system}, PostgreSQL 18. {runs} A primary and a streaming standby, each behind a proxy on the same
+machine; 16 tasks that each acquire, insert, commit and pause 20 ms; a pool of 4 to 8.
+
+*Back* is the time from the fault until every task works again and none fails any more; after an
+outage it counts from the server's return. *Writable* is the part of it after the standby accepted
+writes. *Failed* counts operations that raised. The columns give Python, the event loop, and the
+defaults or `health_interval=0.1`.
 
 {table}
 """
+
+
+def runs(repeat: int) -> str:
+    if repeat == 1:
+        return "Each figure is a single run."
+    return f"Figures are medians of {repeat} runs; rows that take long ran once."
 
 
 def main() -> None:
@@ -152,7 +158,7 @@ def main() -> None:
     parser.add_argument("--loops", default="asyncio,uvloop")
     parser.add_argument("--rows", default=",".join(ROWS))
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="once, and no long rows")
+    parser.add_argument("--quick", action="store_true", help="one run, without the long rows")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--write", type=Path)
     args = parser.parse_args()
@@ -171,7 +177,7 @@ def main() -> None:
     print(text)
     if args.write:
         cpus, system = os.cpu_count(), f"{platform.system()} {platform.machine()}"
-        args.write.write_text(PAGE.format(table=text, repeat=repeat, cpus=cpus, system=system))
+        args.write.write_text(PAGE.format(table=text, runs=runs(repeat), cpus=cpus, system=system))
 
 
 if __name__ == "__main__":

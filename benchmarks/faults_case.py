@@ -1,6 +1,6 @@
-"""All rows of the table of faults in one environment. Prints one line of JSON a row.
+"""All rows of the table of faults in one environment, as one line of JSON for each row.
 
-Started by `faults.py` with the interpreter of that environment.
+`faults.py` starts it with the interpreter of that environment.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ async def play(name: str, cluster: Cluster, interval: float) -> dict[str, Any]:
         try:
             async with asyncio.timeout(LONGEST):
                 return dict(await ROWS[name](stage))
-        except Exception as error:  # noqa: BLE001  it is the row's result
+        except Exception as error:  # noqa: BLE001  it becomes the result of the row
             return {"problem": f"{type(error).__name__}: {error}"}
         finally:
             await stage.close()
@@ -49,7 +49,7 @@ async def run(names: list[str], interval: float, repeat: int) -> None:
 def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
     if name == "asyncio":
         return asyncio.new_event_loop
-    import uvloop  # noqa: PLC0415  only where it is asked for
+    import uvloop  # noqa: PLC0415  only where it is used
 
     return uvloop.new_event_loop
 

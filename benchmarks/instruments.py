@@ -1,13 +1,13 @@
 """Measures what metrics cost a checkout: without any, with OpenTelemetry's SDK, with Prometheus.
 
-One task takes a connection of a full pool and gives it back. The contestants go in rounds: in each,
-everyone has a short slice, in an order that is drawn anew; what an instrument adds is the
-difference to the slice without one of the same round. Medians over the rounds are shown, of
-processor time, so that other work on the machine counts for less.
+One task takes a connection of a full pool and gives it back. In each round every instrument gets a
+short slice, in random order; what it adds is the difference to the slice without one in the same
+round. The figures are medians of processor time over the rounds, so that other work on the machine
+counts for less.
 
-- at the checkout: what the event loop's thread pays.
-- at the collection: what the reader's thread, or the scrape, pays afterwards, by checkout.
-- "each record at once" calls the SDK's histograms in the checkout, as one would without buckets.
+- at the checkout: the time of the event loop's thread.
+- at the collection: the time of the reader's thread, or of the scrape, for each checkout.
+- "each record at once" calls the SDK's histograms during the checkout, without buckets of our own.
 
     python benchmarks/instruments.py [--rounds 15] [--seconds 0.25] [--loop uvloop] [--json FILE]
 """
@@ -96,7 +96,7 @@ CONTESTANTS = {
 
 
 async def checkouts(manager: ConnectionManager, seconds: float) -> tuple[int, float]:
-    """Return how many checkouts were made, and the microseconds of processor time for one."""
+    """Return the number of checkouts, and the microseconds of processor time for one."""
     acquire = manager.connection
     done = 0
     began, deadline = thread_time(), perf_counter() + seconds

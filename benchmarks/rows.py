@@ -1,7 +1,7 @@
-"""The rows of the table of faults: what each does, and what is measured of it.
+"""The rows of the table of faults: what each does and measures.
 
-Each row has a stage of its own: servers as they were made, a proxy before each, and managers that
-it opens. It returns named figures: seconds or counts.
+Each row runs on freshly reset servers, with a proxy before each and managers that it opens. It
+returns named figures: seconds or counts.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Stage:
     async def open(
         self, *indexes: int, user: str = "postgres", **settings: Any
     ) -> ConnectionManager:
-        """Open a manager over the proxies before these servers, in this order, or over all."""
+        """Open a manager over the proxies of these servers, in this order, or over all."""
         chosen = [self.proxies[index] for index in indexes] or self.proxies
         values = {"min_size": 4, "max_size": 8, "health_interval": self._interval, **settings}
         manager = ConnectionManager(
@@ -62,13 +62,13 @@ class Stage:
         return await self._stack.enter_async_context(manager)
 
     async def work(self, manager: ConnectionManager, statement: str | None = None) -> Workload:
-        """Put sixteen tasks to work, and return when all of them flow; they insert by default."""
-        # It is all that a workload uses.
+        """Start sixteen tasks, which insert by default, and wait until all of them work."""
+        # A `Worker` is all that a workload uses.
         workload = Workload(cast("Contestant", Worker(manager, statement)))
         workload.start()
         self._stack.push_async_callback(workload.stop)
         if not await workload.flow(10):
-            raise RuntimeError("the application does not flow")
+            raise RuntimeError("the tasks do not work")
         return workload
 
     def count(self, kind: type[Event]) -> int:
@@ -77,7 +77,7 @@ class Stage:
 
 @dataclass
 class Worker:
-    """What a workload needs of a manager."""
+    """The part of a `Contestant` that a workload uses."""
 
     manager: ConnectionManager
     statement: str | None
@@ -92,7 +92,7 @@ class Worker:
 async def _recovered(
     workload: Workload, began: float, counts_from: float, effective: float
 ) -> Figures:
-    """Return how long it took until all flowed, from *counts_from*, and what failed."""
+    """Return the seconds from *counts_from* until all tasks worked, and what failed."""
     instant = await workload.recover(effective, monotonic() + LIMIT)
     if instant is None:
         return {"failed": workload.errors(began).total(), "never": 1}
@@ -104,7 +104,7 @@ async def _recovered(
 
 async def _until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(LIMIT):
-        while not condition():  # noqa: ASYNC110  a poll is near enough
+        while not condition():  # noqa: ASYNC110  polling is exact enough
             await asyncio.sleep(0.01)
 
 
@@ -260,7 +260,7 @@ async def forgotten(stage: Stage) -> Figures:
     """established connections cut without a word, new ones work"""
     manager = await stage.open()
     await _fill(manager, 8)
-    await asyncio.sleep(1.1)  # until a checkout is worth a ping
+    await asyncio.sleep(1.1)  # until a checkout pings first
     stage.proxies[0].silent(new=False)
     first = await checkout(manager)
     return {"next checkout": first, "one after": await checkout(manager)}
@@ -451,7 +451,7 @@ ROWS: dict[str, Callable[[Stage], Awaitable[Figures]]] = {
 
 
 async def prepare(cluster: Cluster) -> None:
-    """Bring the servers back to their beginning, with the table that the application writes."""
+    """Reset the servers, and create the table that the application writes."""
     await cluster.reset()
     await cluster[0].sql(TABLE)
     await cluster[0].sql("create role guest login")

@@ -1,7 +1,7 @@
 """The faults, each on a primary and a streaming standby; every client connects through a proxy.
 
-A fault returns the instants that matter, as `monotonic()`: when it began, and when there was again
-a server that takes writes.
+A fault returns instants of `monotonic()`: when it began, when a server accepted writes again, and
+the like.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pgmoor.testing import Cluster, FaultProxy
 
 OTHERS = "backend_type = 'client backend' AND pid <> pg_backend_pid()"
-RENEWAL = 0.2  # seconds between two connections of the application that come to their end
+RENEWAL = 0.2  # seconds between the ends of two connections of the application
 
 
 @dataclass
@@ -32,18 +32,18 @@ class Scene:
     stale: float
     promote_after: float
     flows: Callable[[float], Awaitable[bool]]
-    """Whether the application flows within so many seconds."""
+    """Whether all tasks of the application work within a number of seconds."""
 
 
 @dataclass
 class Instants:
     began: float
     effective: float
-    """From when no operation could succeed by getting ahead of the fault."""
+    """Since when no operation could succeed by being ahead of the fault."""
     writable: float
-    """When a server that takes writes was there again; `began` if one always was."""
+    """When a server accepted writes again; `began` if one always did."""
     counts_from: float
-    """From when *back* is counted."""
+    """Since when *back* counts."""
     lost: int | None = None
     """Rows that the application wrote to a server that is no longer the primary."""
 
@@ -63,14 +63,14 @@ async def crash(scene: Scene) -> Instants:
 
 
 async def silence(scene: Scene) -> Instants:
-    """Nothing passes to and from the primary any more, the standby is promoted."""
+    """No packet to or from the primary passes any more, the standby is promoted."""
     began = monotonic()
     scene.proxies[0].silent()
     return await _promoted(scene, began)
 
 
 async def freeze(scene: Scene) -> Instants:
-    """Every process of the primary is stopped where it stands, the standby is promoted."""
+    """Every process of the primary is stopped, the standby is promoted."""
     began = monotonic()
     await scene.cluster[0].freeze()
     return await _promoted(scene, began)
@@ -105,8 +105,8 @@ async def terminate(scene: Scene) -> Instants:
 async def stale(scene: Scene) -> Instants:
     """The killed primary comes back, writable, after the promotion; connections are renewed.
 
-    One connection of the application to the new primary ends every fifth of a second, as those do
-    that are old. Counted are the rows that end up on the stale server.
+    Every fifth of a second a connection of the application to the new primary ends, as if it had
+    reached its maximum age. The rows that the stale server gets are counted.
     """
     await scene.cluster[0].kill()
     await scene.cluster[1].promote()
@@ -124,7 +124,7 @@ async def stale(scene: Scene) -> Instants:
 
 
 async def rows_of_stale(scene: Scene) -> int:
-    """Return how many rows the old primary has taken since it was started again."""
+    """Return how many rows the old primary got since it was started again."""
     query = "SELECT count(*) FROM written WHERE at > pg_postmaster_start_time()"
     try:
         return int((await scene.cluster[0].sql(query))[0][0])

@@ -1,7 +1,7 @@
-"""Times contestants against each other: short slices, taken in turns, in a new order each round.
+"""Times libraries against each other, in short slices, in a new random order each round.
 
-A machine that slows down for a while then slows down everyone. What is compared is the ratio to the
-reference within each round; the figure shown is the median over the rounds.
+So a machine that is slow for a while is slow for all of them. Ratios to the reference are taken
+within a round; the figure shown is the median over the rounds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BATCH = 50
 
 @dataclass
 class Series:
-    """Microseconds for one operation, one figure a round."""
+    """Microseconds for one operation, one figure for each round."""
 
     micros: list[float] = field(default_factory=list)
 
@@ -35,12 +35,12 @@ class Series:
         return median(self.micros)
 
     def ratio(self, reference: Series) -> float:
-        """Return the median of the ratios round by round."""
+        """Return the median of the rounds' ratios."""
         return median(a / b for a, b in zip(self.micros, reference.micros, strict=True))
 
 
 async def idle_checkouts(contestant: Contestant, seconds: float) -> float:
-    """One task takes a connection and gives it back; return the microseconds it takes."""
+    """Return the microseconds for taking a connection and giving it back, in one task."""
     acquire = contestant.acquire
     done = 0
     began = perf_counter()
@@ -56,7 +56,7 @@ async def idle_checkouts(contestant: Contestant, seconds: float) -> float:
 async def crowded_selects(
     contestant: Contestant, seconds: float, *, tasks: int = 64, statement: str = "SELECT 1"
 ) -> float:
-    """Many tasks share the pool; return the microseconds for one checkout with its statement."""
+    """Return the microseconds for a checkout with a statement, while many tasks share the pool."""
     acquire, execute = contestant.acquire, contestant.executor(statement)
     done = 0
     deadline = perf_counter() + seconds
@@ -76,12 +76,12 @@ async def crowded_selects(
 async def compare(
     contestants: Mapping[str, Contestant], measure: Slice, *, rounds: int, seconds: float
 ) -> dict[str, Series]:
-    """Run every contestant once a round. The collector starts from the same state each time."""
+    """Measure every library once in each round, each time after a garbage collection."""
     for contestant in contestants.values():
         await measure(contestant, seconds / 2)
     series = {name: Series() for name in contestants}
     gc.collect()
-    gc.freeze()  # what all of them have built so far weighs on nobody's collections
+    gc.freeze()  # later collections skip the objects made so far
     try:
         for _ in range(rounds):
             for name in random.sample(list(contestants), len(contestants)):

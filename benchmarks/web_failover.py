@@ -1,15 +1,15 @@
 """What clients of a web service see while its database's primary is killed.
 
-The services are examples/fastapi_app.py (uvicorn) and examples/aiohttp_app.py, as they are, each in
-a process of its own. Two real PostgreSQL servers, a primary and a streaming standby. Sixteen
-clients, each with a connection of its own, send `PUT /orders/N`, pause 20 ms and send the next;
-they set no time-out below 20 s and never send a request twice. After two seconds the primary is
-killed and the standby promoted.
+The services are examples/fastapi_app.py (uvicorn) and examples/aiohttp_app.py, unchanged, each in a
+process of its own. Two real PostgreSQL servers: a primary and a streaming standby. Sixteen clients,
+each with a connection of its own, send `PUT /orders/N`, pause 20 ms and send the next; they give up
+after 20 s and never send a request twice. After two seconds the primary is killed and the standby
+promoted.
 
-- *gap*: the longest time in which no client of all got a success.
+- *gap*: the longest time without a success of any client.
 - *well again*: from the kill until every client has had a success and no error follows for 2 s; in
-  brackets the part of it that came after the standby took writes.
-- *slowest*: the longest time that a request took, good or bad.
+  brackets the part of it after the standby accepted writes.
+- *slowest*: the longest time that a request took, whether it succeeded or failed.
 
     python benchmarks/web_failover.py [--only fastapi,aiohttp] [--repeat 3] [--promote-after 1]
 """
@@ -48,7 +48,7 @@ LIMIT = 20.0  # seconds until a client, and the benchmark, give up
 
 @dataclass(frozen=True)
 class Done:
-    """One request; `answer` is its status, or the client's error in words."""
+    """One request; `answer` is its status, or the name of the client's error."""
 
     client: int
     began: float
@@ -62,7 +62,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Result:
-    """What one run has shown; durations in seconds, None for never."""
+    """The figures of one run; durations in seconds, None for never."""
 
     requests: int
     errors: Counter[int | str]
@@ -73,7 +73,7 @@ class Result:
 
 
 class Load:
-    """The clients, and what became of their requests."""
+    """The clients, and the results of their requests."""
 
     def __init__(self, url: str) -> None:
         self.done: list[Done] = []
@@ -99,7 +99,7 @@ class Load:
             return type(error).__name__
 
     def well_since(self, killed: float) -> float | None:
-        """Return when every client had its first success after the last error, or None so far."""
+        """Return when every client had had a success after the last error, or None if not yet."""
         last = max([killed, *(one.ended for one in self.done if not one.good)])
         first: dict[int, float] = {}
         for one in self.done:
@@ -108,14 +108,14 @@ class Load:
         return max(first.values()) if len(first) == CLIENTS else None
 
     def gap(self) -> float:
-        """Return the longest time between two successes, whoever had them."""
+        """Return the longest time between two successes of any clients."""
         ends = sorted(one.ended for one in self.done if one.good)
         return max(later - earlier for earlier, later in itertools.pairwise(ends))
 
 
 @asynccontextmanager
 async def service(example: str, database_url: str) -> AsyncIterator[str]:
-    """Run an example; lend its address."""
+    """Run an example, and return its address."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, str(EXAMPLES / f"{example}_app.py")),
         env={**os.environ, "DATABASE_URL": database_url, "PORT": "0", "PYTHONUNBUFFERED": "1"},
@@ -151,7 +151,7 @@ async def measure(example: str, promote_after: float) -> Result:
                 await asyncio.sleep(BEFORE)
                 fault = monotonic()
                 await cluster[0].kill()
-                killed = monotonic()  # what begins from here on is served by the other one
+                killed = monotonic()  # requests that begin later are served by the other server
                 await asyncio.sleep(promote_after)
                 await cluster[1].promote()
                 writable = monotonic()
@@ -171,7 +171,7 @@ async def measure(example: str, promote_after: float) -> Result:
 
 
 async def recover(load: Load, killed: float, deadline: float) -> float | None:
-    """Return when all was well again, once it has lasted; None at *deadline* if it hasn't."""
+    """Return when all was well again, once that has lasted; None at *deadline*."""
     while monotonic() < deadline:
         well = load.well_since(killed)
         if well is not None and monotonic() - well > CALM:

@@ -1,7 +1,7 @@
-"""What the application does while a fault happens, and when everything flows again.
+"""What the application does while a fault happens, and when all its tasks work again.
 
-Sixteen tasks each take a connection, insert a row, commit, and pause 20 ms. They set no time-out,
-and go on after whatever exception they meet.
+Sixteen tasks each take a connection, insert a row, commit, and pause 20 ms. They set no timeout,
+and go on after any exception.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 TASKS = 16
 PAUSE = 0.02  # seconds, on average
-SLOW = 0.5  # seconds; an operation that takes longer has been held up by the fault
-CALM = 2.0  # seconds without an error and without anyone waiting: everything flows
+SLOW = 0.5  # seconds; a longer operation was delayed by the fault
+CALM = 2.0  # seconds without an error or a delay: all tasks work
 TABLE = (
     "CREATE TABLE written (task int NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp())"
 )
@@ -35,7 +35,7 @@ class Done:
 
 
 class Workload:
-    """The tasks, and what became of each of their operations."""
+    """The tasks, and the result of each of their operations."""
 
     def __init__(self, contestant: Contestant) -> None:
         self._contestant = contestant
@@ -48,7 +48,7 @@ class Workload:
         self._tasks = [asyncio.create_task(self._work(number)) for number in range(TASKS)]
 
     async def stop(self, patience: float = 3.0) -> int:
-        """Cancel all tasks; return how many have not ended even so."""
+        """Cancel all tasks; return how many do not end."""
         self._stopping = True
         for task in self._tasks:
             task.cancel()
@@ -68,7 +68,7 @@ class Workload:
                 error = type(raised).__name__
             self._under_way[number] = None
             self.done[number].append(Done(began, monotonic(), error))
-            # Uneven, or they would all work, and all pause, at the same time.
+            # At random, or all would work and pause at the same time.
             await asyncio.sleep(PAUSE * random.uniform(0.5, 1.5))
 
     async def flow(self, limit: float) -> bool:
@@ -82,9 +82,9 @@ class Workload:
         return False
 
     async def recover(self, effective: float, deadline: float) -> float | None:
-        """Return the instant when everyone flowed again, once it has lasted for `CALM` seconds.
+        """Return when all tasks worked again, once that has lasted for `CALM` seconds.
 
-        Return None at *deadline* if it hasn't. *effective* is when the fault was there for all.
+        Return None at *deadline* if it has not. *effective* is since when the fault affected all.
         """
         while monotonic() < deadline:
             instant = self._all_recovered(effective)
@@ -120,7 +120,7 @@ class Workload:
         )
 
     def hanging(self) -> int:
-        """Return how many tasks have waited for longer than is explained by load."""
+        """Return how many tasks have waited for longer than load explains."""
         now = monotonic()
         return sum(began is not None and now - began > SLOW for began in self._under_way)
 
