@@ -1,4 +1,4 @@
-"""Those who use connections: writers, readers, holders, and those who are cut short."""
+"""The tasks that use connections: writers, readers, holders, and tasks that are cancelled."""
 
 from __future__ import annotations
 
@@ -15,45 +15,45 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pgmoor import ManagedConnection
-    from soak.company import Company
+    from soak.users import Users
     from soak.watch import Operation
 
     At = Callable[[str, float], None]
 
 
-def cast(company: Company) -> None:
-    """Begin with all of them."""
+def start_all(users: Users) -> None:
+    """Start all of these tasks."""
     for number in range(6):
-        Writer(company, f"writer-{number}")
+        Writer(users, f"writer-{number}")
     for number in range(3):
-        company.employ(f"reader-{number}", Reader(company).act, 0.03)
+        users.start(f"reader-{number}", Reader(users).act, 0.03)
     for number in range(2):
-        company.employ(f"canceller-{number}", Canceller(company, f"canceller-{number}").act, 0.02)
-        company.employ(f"limiter-{number}", Limiter(company, f"limiter-{number}").act, 0.02)
-    company.employ("holder-0", Holder(company, "holder-0").act, 0.5)
-    company.employ("taker-0", Taker(company).act, 0.05)
-    company.employ("closer-0", Closer(company).act, 0.2)
+        users.start(f"canceller-{number}", Canceller(users, f"canceller-{number}").act, 0.02)
+        users.start(f"limiter-{number}", Limiter(users, f"limiter-{number}").act, 0.02)
+    users.start("holder-0", Holder(users, "holder-0").act, 0.5)
+    users.start("taker-0", Taker(users).act, 0.05)
+    users.start("closer-0", Closer(users).act, 0.2)
 
 
-class Scribe:
-    """Knows the ways in which a program writes a row."""
+class RowWriter:
+    """Writes rows in each of the ways that programs do."""
 
-    def __init__(self, company: Company, name: str) -> None:
-        self.company = company
+    def __init__(self, users: Users, name: str) -> None:
+        self.users = users
         self.name = name
-        self.manager = company.manager
-        self.bounds = company.bounds
+        self.manager = users.manager
+        self.bounds = users.bounds
 
     async def write(self, at: At, rng: random.Random, timeout: float | None = None) -> None:
-        """Write one row, and tell the ledger what came of it."""
+        """Write one row, and record in the ledger that it was acknowledged."""
         way = rng.choice([self._by_block, self._by_block, self._by_transaction, self._by_hand])
         at("checkout", self.bounds.timeout if timeout is None else timeout)
         row = await way(at, timeout)
-        self.company.ledger.acknowledged(row)
+        self.users.ledger.acknowledged(row)
 
     async def _insert(self, at: At, conn: ManagedConnection) -> Row:
-        at("statement", self.bounds.commit)  # and the return, when it fails
-        row = self.company.ledger.begin(self.name)
+        at("statement", self.bounds.commit)  # includes the return, if it fails
+        row = self.users.ledger.begin(self.name)
         await conn.execute(INSERT, [row.key])
         at("commit", self.bounds.commit)
         row.committing(conn.info.port)
@@ -79,44 +79,44 @@ class Scribe:
         return row
 
 
-class Writer(Scribe):
-    """Writes; the traffic that has to flow again is that of all writers."""
+class Writer(RowWriter):
+    """Writes rows; traffic flows when every writer writes."""
 
-    def __init__(self, company: Company, name: str) -> None:
-        super().__init__(company, name)
-        company.wrote[name] = 0.0
-        company.employ(name, self._act, 0.02)
+    def __init__(self, users: Users, name: str) -> None:
+        super().__init__(users, name)
+        users.wrote[name] = 0.0
+        users.start(name, self._act, 0.02)
 
     async def _act(self, operation: Operation, rng: random.Random) -> None:
         began = monotonic()
         timeout = rng.choice([None, None, rng.uniform(0.2, 2.0)])
         await self.write(operation.at, rng, timeout)
-        self.company.wrote[self.name] = began
+        self.users.wrote[self.name] = began
 
 
 class Reader:
-    """Looks for rows that were acknowledged before: a stale server would not have them."""
+    """Looks up rows that were acknowledged: a stale server would lack them."""
 
-    def __init__(self, company: Company) -> None:
-        self._company = company
+    def __init__(self, users: Users) -> None:
+        self._users = users
 
     async def act(self, operation: Operation, rng: random.Random) -> None:
-        company = self._company
-        known = sorted(company.ledger.newest.values())
+        users = self._users
+        known = sorted(users.ledger.newest.values())
         key = rng.choice(known) if known else ""
-        operation.at("checkout", company.bounds.timeout)
-        async with company.manager.connection() as conn:
-            asked_at = monotonic()
-            operation.at("statement", company.bounds.commit)
+        operation.at("checkout", users.bounds.timeout)
+        async with users.manager.connection() as conn:
+            sent_at = monotonic()
+            operation.at("statement", users.bounds.commit)
             row = await (await conn.execute(EXISTS, [key])).fetchone()
-            operation.at("commit", company.bounds.commit)
-            if known and row != (True,) and company.hearing.settled(asked_at):
+            operation.at("commit", users.bounds.commit)
+            if known and row != (True,) and users.promotions.known(sent_at):
                 port = conn.info.port
-                company.journal.violated("stale read", f"{key} was not found at port {port}")
+                users.journal.violated("stale read", f"{key} was not found at port {port}")
 
 
-class Holder(Scribe):
-    """Keeps a connection for long, idle or busy, before it writes."""
+class Holder(RowWriter):
+    """Holds a connection for long, idle or busy, before it writes."""
 
     async def act(self, operation: Operation, rng: random.Random) -> None:
         seconds = rng.uniform(0.1, 1.5)
@@ -128,49 +128,52 @@ class Holder(Scribe):
             else:
                 await asyncio.sleep(seconds)
             row = await self._insert(operation.at, conn)
-        self.company.ledger.acknowledged(row)
+        self.users.ledger.acknowledged(row)
 
 
-class Taker:
-    """Uses `getconn()` and `putconn()`, and may give back what is in a transaction."""
+class Borrower:
+    """Takes a connection with `getconn()`."""
 
-    def __init__(self, company: Company) -> None:
-        self._company = company
+    def __init__(self, users: Users) -> None:
+        self.users = users
+        self.manager = users.manager
+        self.bounds = users.bounds
+
+    async def borrow(self, operation: Operation) -> ManagedConnection:
+        operation.at("checkout", self.bounds.timeout)
+        return await self.manager.getconn()
+
+
+class Taker(Borrower):
+    """Gives connections back with `putconn()`, some of them in a transaction."""
 
     async def act(self, operation: Operation, rng: random.Random) -> None:
-        manager, bounds = self._company.manager, self._company.bounds
-        operation.at("checkout", bounds.timeout)
-        conn = await manager.getconn()
-        operation.at("statement", bounds.commit)
+        conn = await self.borrow(operation)
+        operation.at("statement", self.bounds.commit)
         try:
             await conn.execute("select 1")
             if rng.random() < 0.5:
                 await conn.rollback()
         finally:
-            operation.at("give back", bounds.give_back)
-            await manager.putconn(conn)
+            operation.at("give back", self.bounds.give_back)
+            await self.manager.putconn(conn)
 
 
-class Closer:
-    """Closes what it borrowed."""
-
-    def __init__(self, company: Company) -> None:
-        self._company = company
+class Closer(Borrower):
+    """Closes the connections that it borrows."""
 
     async def act(self, operation: Operation, rng: random.Random) -> None:
-        manager, bounds = self._company.manager, self._company.bounds
-        operation.at("checkout", bounds.timeout)
-        conn = await manager.getconn()
-        operation.at("close", bounds.give_back)
+        conn = await self.borrow(operation)
+        operation.at("close", self.bounds.give_back)
         if rng.random() < 0.5:
             await asyncio.sleep(rng.uniform(0, 0.1))
         await conn.close()
-        if not self._company.close_returns:
-            await manager.putconn(conn)
+        if not self.users.close_returns:
+            await self.manager.putconn(conn)
 
 
-class Canceller(Scribe):
-    """Has a task of its own cancelled at any of its awaits."""
+class Canceller(RowWriter):
+    """Cancels a task of its own at any of its awaits."""
 
     async def act(self, operation: Operation, rng: random.Random) -> None:
         operation.at("work that is cancelled", self.bounds.timeout + 3 * self.bounds.commit)
@@ -183,9 +186,9 @@ class Canceller(Scribe):
         task.cancel()
         operation.at("cancellation", self.bounds.cancel + self.bounds.give_back)
         await asyncio.wait({task})
-        self.company.journal.counts["cancelled"] += 1
+        self.users.journal.counts["cancelled"] += 1
         if not task.cancelled():
-            self.company.journal.violated("swallowed", f"{self.name}: {task.exception()!r}")
+            self.users.journal.violated("swallowed", f"{self.name}: {task.exception()!r}")
 
     async def _work(self, rng: random.Random) -> None:
         if rng.random() < 0.3:
@@ -196,7 +199,7 @@ class Canceller(Scribe):
 
 
 class Limiter(Canceller):
-    """Puts a limit of asyncio or anyio around its work."""
+    """Limits its work with a timeout of asyncio or anyio."""
 
     async def act(self, operation: Operation, rng: random.Random) -> None:
         limit = rng.choice([rng.uniform(0, 0.02), rng.uniform(0, 0.3), rng.uniform(0, 2)])
@@ -209,7 +212,7 @@ class Limiter(Canceller):
             async with asyncio.timeout(limit) as scope:
                 await self._work(rng)
         except TimeoutError:
-            self.company.journal.counts["timed out"] += 1
+            self.users.journal.counts["timed out"] += 1
         else:
             if scope.expired():
-                self.company.journal.violated("swallowed", f"{self.name}: a time-out")
+                self.users.journal.violated("swallowed", f"{self.name}: a timeout")

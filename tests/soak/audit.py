@@ -1,4 +1,4 @@
-"""What is to be true when all is well: of the rows, the connections, the descriptors, the tasks."""
+"""Checks of what must hold when all is well: rows, connections, descriptors, tasks."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from soak.journal import Journal
     from soak.ledger import Ledger
 
-MOST = 12  # connections of a pool at most, whatever the resizer draws
-PATIENCE = 5.0  # seconds for what was closed here to be noticed there
-TO_FILL = 10.0  # seconds for a pool to hold `min_size` again, also after it was turned away
+MOST = 12  # connections of a pool, the maximum that `resize` uses
+PATIENCE = 5.0  # seconds for a server to notice what was closed here
+TO_FILL = 10.0  # seconds for a pool to hold `min_size` again, also after a rejected login
 COUNT = (
     "select count(*) from pg_stat_activity"
     " where application_name like %s and backend_type = 'client backend'"
@@ -29,7 +29,7 @@ COUNT = (
 
 
 async def _difference(look: Callable[[], Awaitable[str]], patience: float = PATIENCE) -> str:
-    """Return what differs from what should be, once it has differed for *patience* seconds."""
+    """Return what is still wrong after *patience* seconds; empty as soon as nothing is."""
     deadline = monotonic() + patience
     while True:
         difference = await look()
@@ -41,7 +41,7 @@ async def _difference(look: Callable[[], Awaitable[str]], patience: float = PATI
 async def connections(
     manager: ConnectionManager, name: str, doors: dict[Node, FaultProxy], journal: Journal
 ) -> None:
-    """Compare the servers' sessions of that name with what an unused manager says."""
+    """Compare the servers' sessions of that name with what an unused manager reports."""
 
     async def look() -> str:
         health = await manager.health()
@@ -55,12 +55,12 @@ async def connections(
             if found != wanted:
                 wrong.append(f"{node.name} has {found} sessions instead of {wanted}")
         if size != idle:
-            wrong.append(f"{size - idle} connections are said to be in use")
-        # Above a limit that was lowered it shrinks by and by, as connections lie idle.
+            wrong.append(f"{size - idle} connections are reported in use")
+        # After `resize` lowered the limit, the pool shrinks one connection at a time.
         if not manager.min_size <= size <= MOST:
             wrong.append(f"{size} connections, at least {manager.min_size}, at most {MOST}")
         if stats["requests_waiting"]:
-            wrong.append(f"{stats['requests_waiting']} are said to wait")
+            wrong.append(f"{stats['requests_waiting']} callers are reported waiting")
         return ", ".join(wrong)
 
     if difference := await _difference(look, TO_FILL):
@@ -68,7 +68,7 @@ async def connections(
 
 
 async def capacity(manager: ConnectionManager, journal: Journal) -> None:
-    """See that the manager can lend as many connections at once as it says, and takes them back."""
+    """Check that the manager can lend `max_size` connections at once, and takes them back."""
     wanted = range(manager.max_size)
     takers = [asyncio.create_task(manager.getconn(timeout=TO_FILL)) for _ in wanted]
     await asyncio.wait(takers)
@@ -80,7 +80,7 @@ async def capacity(manager: ConnectionManager, journal: Journal) -> None:
 
 
 async def sessions_left(cluster: Cluster, journal: Journal) -> None:
-    """See that no server has a session of a manager that was closed."""
+    """Check that no server has a session of a closed manager."""
 
     async def look() -> str:
         counts = {node.name: (await node.sql(COUNT, "soak%"))[0][0] for node in cluster.nodes}
@@ -91,13 +91,13 @@ async def sessions_left(cluster: Cluster, journal: Journal) -> None:
 
 
 async def rows(cluster: Cluster, primary: Node, ledger: Ledger, journal: Journal) -> None:
-    """Compare what the writers were told with what the servers hold."""
+    """Compare what the writers know with what the servers hold."""
     held = [key for (key,) in await primary.sql(SELECT)]
     verdict = compare(ledger.rows, held)
     for rule, keys in (
         ("acknowledged and lost", verdict.lost),
         ("written twice", verdict.twice),
-        ("written uninvited", verdict.uninvited),
+        ("written without commit", verdict.uncommitted),
     ):
         if keys:
             known = [ledger.rows[key].describe(journal.began) for key in keys if key in ledger.rows]
@@ -107,14 +107,14 @@ async def rows(cluster: Cluster, primary: Node, ledger: Ledger, journal: Journal
 
 
 class Baseline:
-    """The descriptors and tasks of this process, to be compared with later."""
+    """The descriptors and tasks of this process at one instant."""
 
     def __init__(self) -> None:
         self._descriptors = _descriptors()
         self._tasks = asyncio.all_tasks()
 
     async def compare(self, journal: Journal) -> None:
-        """See that nothing has been added."""
+        """Check that none has been added since."""
 
         async def tasks() -> str:
             return ", ".join(task.get_name() for task in asyncio.all_tasks() - self._tasks)
@@ -135,22 +135,21 @@ class Baseline:
 
 
 def _kinds(names: list[str]) -> Counter[str]:
-    """Return how many there are of each kind (socket, pipe) or file: numbers may change."""
+    """Count them by kind (socket, pipe) or file; descriptor numbers may change."""
     return Counter(name.partition(":[")[0] for name in names)
 
 
 def _descriptors() -> list[str]:
-    """Return what this process has open, as the kernel names it."""
+    """Return the open files of this process, as the kernel names them."""
     found = []
     for entry in Path("/proc/self/fd").iterdir():
-        # That of the listing itself is gone.
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError):  # the one that lists them
             found.append(str(entry.readlink()))
     return found
 
 
 def _sockets() -> dict[str, str]:
-    """Return the ports and the state of each TCP socket of this machine, by the kernel's name."""
+    """Return the ports and the state of each TCP socket, by the kernel's name for it."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     ends = ([int(end.partition(":")[2], 16) for end in row[1:3]] for row in rows)
     return {

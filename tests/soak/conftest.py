@@ -1,4 +1,4 @@
-"""The loop, the seed and the summary of a soak."""
+"""The event loop, the seed and the summary of a soak."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def pytest_asyncio_loop_factories(config: pytest.Config) -> dict[str, Callable[.
 
 @pytest.fixture
 def seed(request: pytest.FixtureRequest) -> int:
-    """The seed that was asked for, or a new one; said at the start and at the end."""
+    """The given seed, or a random one; it is printed at the start and at the end."""
     given: int | None = request.config.getoption("--soak-seed")
     value = random.SystemRandom().randrange(10**6) if given is None else given
     request.config.stash[SEED] = value
@@ -34,13 +34,13 @@ def seed(request: pytest.FixtureRequest) -> int:
     again = f"pytest -m soak --soak-seed {value} --soak-seconds {seconds:g}"
     capture = request.config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled() if capture else nullcontext():
-        print(f"\nsoak: seed {value}; again with: {again}", flush=True)  # noqa: T201  for a person
+        print(f"\nsoak: seed {value}; again with: {again}", flush=True)  # noqa: T201  for the person who watches
     return value
 
 
 @pytest.fixture
 def summary(request: pytest.FixtureRequest) -> list[str]:
-    """Lines that are printed when all is over."""
+    """Lines that are printed at the end."""
     lines: list[str] = []
     request.config.stash[SUMMARY] = lines
     return lines

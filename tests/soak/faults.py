@@ -1,4 +1,4 @@
-"""What each fault does, and what undoes it. Undoing is harmless where it isn't needed any more."""
+"""What each fault does, and what undoes it. Undoing a fault twice is harmless."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 MANAGERS = "application_name like 'soak%'"
 TERMINATE = f"select pg_terminate_backend(pid) from pg_stat_activity where {MANAGERS}"
-# Not waiting for a standby: there may be none just now.
+# Local commits: there may be no standby to wait for.
 LOCK_OUT = "set synchronous_commit = local; alter role soak nologin"
 LET_IN = "alter role soak login"
 BACKENDS = f"select pid from pg_stat_activity where {MANAGERS} limit 1"
 
 
 async def nothing() -> None:
-    """Undo what passes by itself."""
+    """Undo a fault that ends by itself."""
 
 
-class Stage:
-    """The servers, the network before them, and what can be done to both."""
+class FaultInjector:
+    """Brings faults about on three servers and on the network before them."""
 
     def __init__(
         self,
@@ -49,10 +49,10 @@ class Stage:
         self.doors = doors
         self.watch = watch
         self.journal = journal
-        self.locked_out = False  # whether the role may have been left locked out somewhere
+        self.locked_out = False  # whether a server may still lock the role out
 
     async def apply(self, fault: Fault) -> Callable[[], Awaitable[Any]]:
-        """Bring a fault about, where it can be; return what undoes it."""
+        """Bring a fault about, if it is possible now; return what undoes it."""
         node = self.orchestrator.primary
         if fault.where is Where.STANDBY:
             node = self.orchestrator.standbys()[fault.amount < 0.5]
@@ -67,7 +67,7 @@ class Stage:
             return await self._sessions(node, fault.kind, fault.amount)
         except (ClusterError, psycopg.Error) as error:
             # The server is down or frozen by another fault.
-            self.journal.note(f"not possible just now: {type(error).__name__}: {error}")
+            self.journal.note(f"not possible now: {type(error).__name__}: {error}")
             return nothing
 
     # -- the network ---------------------------------------------------------------------------
@@ -75,13 +75,13 @@ class Stage:
     async def network(
         self, door: FaultProxy, kind: Kind, amount: float
     ) -> Callable[[], Awaitable[Any]]:
-        """Bring a fault of the network about; all of them end with the first that is undone."""
+        """Bring a network fault about; undoing one ends all faults of that proxy."""
         if kind is Kind.FLAP:
             flapping = asyncio.create_task(self._flap(door), name="soak-flap")
             return lambda: self._end_flapping(flapping, door)
         if kind is Kind.FORGET:
             stack = AsyncExitStack()
-            # Behind a proxy TCP's own limits see nothing; a statement ends when it is healed.
+            # TCP's own limits don't see through a proxy; a statement ends when it is healed.
             stack.enter_context(self.watch.excused("forgotten connections"))
             door.silent(new=False)
             stack.push_async_callback(self.heal, door)
@@ -126,16 +126,16 @@ class Stage:
         if kind is Kind.LOCKED_OUT:
             self.locked_out = True
             await self.orchestrator.primary.sql(LOCK_OUT)
-            return nothing  # undone when the servers are there again, see `let_in`
+            return nothing  # undone by `let_in` once the servers are back
         if kind is Kind.BLOCKED:
-            time.sleep(0.1 + 2 * amount)  # noqa: ASYNC251  that is the fault
+            time.sleep(0.1 + 2 * amount)  # noqa: ASYNC251  blocking is the fault
             return nothing
         limit = " limit 1" if kind is Kind.TERMINATE_ONE else ""
         await node.sql(TERMINATE + limit)
         return nothing
 
     async def let_in(self) -> bool:
-        """Let the program's role log in again; return whether it had been locked out."""
+        """Let the role log in again; return whether it was locked out."""
         was, self.locked_out = self.locked_out, False
         if was:
             await self.orchestrator.primary.sql(LET_IN)
@@ -166,7 +166,7 @@ class Stage:
     # -- servers -------------------------------------------------------------------------------
 
     async def server(self, node: Node, kind: Kind) -> Callable[[], Awaitable[Any]]:
-        """Bring a fault of a server about; the orchestrator's lock is held."""
+        """Bring a fault of a server about; the caller holds the orchestrator's lock."""
         if kind is Kind.FREEZE:
             await node.freeze()
             return lambda: self._locked(node.thaw)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from pgmoor.testing import Cluster, Node
-    from soak.hearing import Hearing
     from soak.journal import Journal
+    from soak.promotions import Promotions
     from soak.watch import Watch
 
 POSITION = f"select {RECEIVED} - '0/0'::pg_lsn"
@@ -33,9 +33,11 @@ TIMELINE = "select ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)):
 class Orchestrator:
     """Three servers, of which one is the primary."""
 
-    def __init__(self, cluster: Cluster, hearing: Hearing, watch: Watch, journal: Journal) -> None:
+    def __init__(
+        self, cluster: Cluster, promotions: Promotions, watch: Watch, journal: Journal
+    ) -> None:
         self.cluster = cluster
-        self.hearing = hearing
+        self.promotions = promotions
         self.primary = cluster[0]
         self.lock = asyncio.Lock()  # held while the servers are changed
         self._watch = watch
@@ -67,7 +69,7 @@ class Orchestrator:
             await best.promote()
             self.primary = best
             ((timeline,),) = await best.sql(TIMELINE)
-            self.hearing.announce(began, timeline)
+            self.promotions.add(began, timeline)
             self._journal.note(f"{best.name} is primary on timeline {timeline}")
             self._journal.counts["promotions"] += 1
             if meanwhile is not None:

@@ -1,4 +1,4 @@
-"""Plays the episodes of a schedule one after the other, and looks that all is well in between."""
+"""Plays the episodes of a schedule one by one, and checks in between that all is well."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from pgmoor.testing import Node
-    from soak.company import Company
-    from soak.faults import Stage
+    from soak.faults import FaultInjector
+    from soak.users import Users
 
-HEARD = 5.0  # seconds that an old primary stays away for the manager to hear of the new one
-TURNED_AWAY = 5.0  # seconds between two attempts at a host that has turned the manager away
+LEARN = 5.0  # seconds that the manager has to learn of a new primary
+REJECTED = 5.0  # seconds between two logins at a host that rejected one
 AUDIT_EVERY = 3  # episodes
-STUCK = 30.0  # seconds after which it is no use to wait for traffic
+STUCK = 30.0  # seconds after which the run ends without traffic
 
 
-class Stuck(Exception):  # noqa: N818  not an error of the harness
-    """Traffic doesn't flow again."""
+class Stuck(Exception):  # noqa: N818  not an error of the soak itself
+    """Traffic does not flow again."""
 
 
 class Play:
-    """The episodes over one manager and three servers."""
+    """Plays episodes on one manager and three servers."""
 
-    def __init__(self, stage: Stage, company: Company, flow_limit: float) -> None:
-        self._stage = stage
-        self._company = company
-        self._orchestrator = stage.orchestrator
-        self._journal = stage.journal
+    def __init__(self, injector: FaultInjector, users: Users, flow_limit: float) -> None:
+        self._injector = injector
+        self._users = users
+        self._orchestrator = injector.orchestrator
+        self._journal = injector.journal
         self._flow_limit = flow_limit
         self.played = 0  # episodes
 
@@ -51,18 +51,18 @@ class Play:
                 await self.quiet_audit()
 
     async def play(self, episode: Episode) -> None:
-        """Play one episode, from a moment at which all is well to the next."""
+        """Play one episode; all is well before and after it."""
         self._journal.note(f"episode {episode.number}: {episode}")
         async with asyncio.TaskGroup() as group:
             for fault in episode.faults:
                 group.create_task(self._fault(fault))
             if episode.takeover:
                 group.create_task(self._take_over(episode.takeover))
-        for door in self._stage.doors.values():
-            await self._stage.heal(door)
+        for door in self._injector.doors.values():
+            await self._injector.heal(door)
         await self._orchestrator.serve()
-        locked_out = await self._stage.let_in()
-        limit = self._flow_limit + (TURNED_AWAY if locked_out else 0.0)
+        locked_out = await self._injector.let_in()
+        limit = self._flow_limit + (REJECTED if locked_out else 0.0)
         await self._flow(limit, str(episode))
         old = [n for n in self._orchestrator.standbys() if await is_in_recovery(n) is False]
         if old and episode.takeover:
@@ -71,19 +71,19 @@ class Play:
         await self._orchestrator.restore()
 
     async def quiet_audit(self) -> None:
-        """Compare connections while nobody uses the manager."""
-        company = self._company
-        if not await company.pause(company.bounds.timeout + 2 * company.bounds.commit):
-            active = [f"{op.actor} at {op.stage}" for op in company.watch.active]
+        """Check connections while nobody uses the manager."""
+        users = self._users
+        if not await users.pause(users.bounds.timeout + 2 * users.bounds.commit):
+            active = [f"{op.actor} at {op.step}" for op in users.watch.active]
             self._journal.violated("hung", ", ".join(active))
-        for manager, name in company.managers:
-            await audit.connections(manager, name, self._stage.doors, self._journal)
+        for manager, name in users.managers:
+            await audit.connections(manager, name, self._injector.doors, self._journal)
             await audit.capacity(manager, self._journal)
-        company.resume()
+        users.resume()
 
     async def _fault(self, fault: Fault) -> None:
         await asyncio.sleep(fault.at)
-        undo = await self._stage.apply(fault)
+        undo = await self._injector.apply(fault)
         await asyncio.sleep(fault.lasts)
         await undo()
 
@@ -102,24 +102,24 @@ class Play:
                 await self._promote(orchestrator.standbys(), takeover.second)
         if not takeover.comes_back:
             return
-        if await self._orchestrator.hearing.wait(HEARD):
+        if await self._orchestrator.promotions.wait(LEARN):
             await relax(old)
         self._journal.note(f"{old.name} is back, writable")
         self._journal.counts["old primaries back"] += 1
         await bring_back()
 
     async def _lose(self, old: Node, takeover: Takeover) -> Callable[[], Awaitable[Any]]:
-        stage = self._stage
+        injector = self._injector
         self._journal.note(f"the primary {old.name} is lost: {takeover.kind.value}")
         if takeover.kind in NETWORK:
-            return await stage.network(stage.doors[old], takeover.kind, 0.0)
+            return await injector.network(injector.doors[old], takeover.kind, 0.0)
         if takeover.kind is not Kind.ALL_STANDBY:
-            return await stage.server(old, takeover.kind)
+            return await injector.server(old, takeover.kind)
         await old.stop()
         other = self._orchestrator.standbys()[0]
         await asyncio.to_thread(old.member.write_primary_conninfo, other.member)
         await bring_up(old)
-        return asyncio.Event().wait  # it doesn't come back as a primary
+        return asyncio.Event().wait  # it never comes back as a primary
 
     async def _promote(self, candidates: list[Node], second: Second) -> None:
         orchestrator = self._orchestrator
@@ -128,7 +128,7 @@ class Play:
             return
         new = await orchestrator.promote(candidates)
         if second is Second.DIES:
-            with self._company.watch.excused("the new primary dies"):
+            with self._users.watch.excused("the new primary dies"):
                 self._journal.note(f"the new primary {new.name} dies")
                 self._journal.faults["second: dies"] += 1
                 await new.kill()
@@ -145,31 +145,31 @@ class Play:
     # -- afterwards ----------------------------------------------------------------------------
 
     async def _flow(self, limit: float, what: str) -> None:
-        """Wait for traffic, and for the manager to know who is primary."""
+        """Wait for traffic, and for the manager to know the new primary."""
         healed_at = monotonic()
-        took = await self._company.flowing(healed_at, limit)
+        took = await self._users.flowing(healed_at, limit)
         if took is None:
-            health = await self._company.manager.health()
-            stats = self._company.manager.get_stats()
+            health = await self._users.manager.health()
+            stats = self._users.manager.get_stats()
             self._journal.violated(
                 "no traffic",
-                f"not within {limit:.1f} s after all was healed: {health} {stats}",
+                f"not within {limit:.1f} s after everything was healed: {health} {stats}",
             )
-            took = await self._company.flowing(healed_at, STUCK)
+            took = await self._users.flowing(healed_at, STUCK)
         if took is None:
             raise Stuck
         self._journal.note(f"traffic after {took:.2f} s")
         self._journal.flowed(took, what)
-        if not await self._orchestrator.hearing.wait(HEARD):
-            self._journal.violated("unheard", "the manager does not know the newest timeline")
+        if not await self._orchestrator.promotions.wait(LEARN):
+            self._journal.violated("unknown primary", "the manager lacks the newest timeline")
 
     async def _look_for_strays(self, old: list[Node]) -> None:
-        """See that no old primary has got a statement after the manager knew better."""
-        since = self._orchestrator.hearing.since
+        """Check that no old primary got a statement once the manager knew the new one."""
+        since = self._orchestrator.promotions.since
         for node in old:
             assert since is not None
             held = [key for (key,) in await node.sql(SELECT)]
-            rows = self._company.ledger.rows
+            rows = self._users.ledger.rows
             if found := strays(rows, held, since):
                 known = [rows[key].describe(self._journal.began) for key in found[:10]]
                 self._journal.violated("stale write", f"{node.name} got {len(found)}: {known}")

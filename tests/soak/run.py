@@ -1,4 +1,4 @@
-"""One run: two managers, their users, the faults that happen to them, and the audit at the end."""
+"""One run: two managers, their users, the faults, and the audit at the end."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from pgmoor import ConnectionManager
-from soak import actors, audit, keepers
-from soak.company import Company
-from soak.faults import Stage
-from soak.hearing import Hearing
+from soak import actors, audit, operators
+from soak.faults import FaultInjector
 from soak.journal import table
 from soak.ledger import Ledger
 from soak.orchestrator import Orchestrator
 from soak.play import Play, Stuck
+from soak.promotions import Promotions
 from soak.schedule import episodes, manager_settings
+from soak.users import Users
 from soak.watch import SLACK, Bounds, Watch
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ BACKOFF_CAP = 1.0  # seconds, the manager's default
 
 
 class Run:
-    """Everything of one run; nothing is opened before `open()`."""
+    """One run; `go()` opens and closes everything."""
 
     def __init__(
         self, seed: int, cluster: Cluster, doors: dict[Node, FaultProxy], journal: Journal
@@ -51,9 +51,9 @@ class Run:
             **{**self._settings, "min_size": 1, "max_size": 2},
         )
         self._watch, self._ledger = Watch(journal.violated), Ledger()
-        self._hearing = Hearing(manager)
-        self._orchestrator = Orchestrator(cluster, self._hearing, self._watch, journal)
-        self._company = Company(
+        self._promotions = Promotions(manager)
+        self._orchestrator = Orchestrator(cluster, self._promotions, self._watch, journal)
+        self._users = Users(
             seed,
             manager,
             aside,
@@ -62,21 +62,21 @@ class Run:
             self._ledger,
             self._watch,
             journal,
-            self._hearing,
+            self._promotions,
             self._settings["close_returns"],
         )
-        stage = Stage(self._orchestrator, doors, self._watch, journal)
-        self._play = Play(stage, self._company, flow_limit(self._settings))
+        injector = FaultInjector(self._orchestrator, doors, self._watch, journal)
+        self._play = Play(injector, self._users, flow_limit(self._settings))
 
     async def go(self, seconds: float) -> None:
-        """Open the managers, play the episodes of the seed for *seconds*, and close all."""
+        """Open the managers, play the seed's episodes for *seconds*, and close everything."""
         self._journal.note(f"seed {self._seed}, settings {self._settings}")
         baseline = audit.Baseline()
         try:
-            for manager, _ in self._company.managers:
+            for manager, _ in self._users.managers:
                 await manager.open(wait=True)
-            events = asyncio.create_task(keepers.count_events(self._company), name="soak-events")
-            async with _background(self._watch.run(), self._hearing.run()):
+            events = asyncio.create_task(operators.count_events(self._users), name="soak-events")
+            async with _background(self._watch.run(), self._promotions.run()):
                 await self._work(seconds)
         finally:
             await self._close()
@@ -86,18 +86,18 @@ class Run:
         await baseline.compare(self._journal)
 
     async def _work(self, seconds: float) -> None:
-        actors.cast(self._company)
-        keepers.cast(self._company)
+        actors.start_all(self._users)
+        operators.start_all(self._users)
         try:
             await self._play.run(episodes(self._seed), seconds)
             await self._play.quiet_audit()
         except Stuck:
             await self._orchestrator.restore()
         finally:
-            await self._company.end(self._bounds.timeout + 3 * self._bounds.commit)
+            await self._users.end(self._bounds.timeout + 3 * self._bounds.commit)
 
     async def _close(self) -> None:
-        for manager, _ in self._company.managers:
+        for manager, _ in self._users.managers:
             began = monotonic()
             await manager.close()
             if monotonic() - began > self._bounds.close + SLACK:
@@ -116,16 +116,16 @@ class Run:
             table("rows", fates),
             table("operations that failed, by type", journal.errors),
             table("faults", journal.faults),
-            table("happened", journal.counts),
+            table("other counts", journal.counts),
             f"traffic again: {waits[len(waits) // 2]:.2f} s in the median",
             f"traffic again at worst: {waits[-1]:.2f} s, after {journal.slowest_flow or 'nothing'}",
-            f"longest: {', '.join(f'{stage} {took:.2f} s' for stage, took in worst)}",
+            f"longest: {', '.join(f'{step} {took:.2f} s' for step, took in worst)}",
             f"the loop was late by {watch.worst_lag:.2f} s at worst",
         ]
 
 
 def flow_limit(settings: dict[str, Any]) -> float:
-    """Return within how many seconds all writers are to write again once all is healed."""
+    """Return within how many seconds all writers must write again after everything is healed."""
     noticed = settings["health_interval"] + 2 * settings["health_timeout"]
     return float(noticed + BACKOFF_CAP + 2 * SLACK)
 

@@ -1,7 +1,7 @@
 """Which faults happen, where and when: a pure function of the seed.
 
-An endless row of episodes; how many of them are played depends on the length of the run alone, so a
-longer run of the same seed begins with the shorter one.
+The episodes have no end. How many are played depends on the length of the run, so a longer run of
+the same seed begins like the shorter one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Kind(Enum):
-    """A fault, and what undoes it."""
+    """A fault, by what it happens to, and what undoes it."""
 
     # of the network between the program and one server; healed
     SILENT = "silent"
@@ -28,25 +28,25 @@ class Kind(Enum):
     FORGET = "forget"  # established connections go silent, new ones work
     CUT = "cut"  # in mid-message
     RESET = "reset"
-    FLAP = "flap"  # a partition and its healing, every half second
+    FLAP = "flap"  # partitioned and healed twice a second
     # of the sessions of one server
     TERMINATE_ONE = "terminate one"
     TERMINATE_ALL = "terminate all"
     FULL = "full"  # no connection slot is left
     LOCKED_OUT = "locked out"  # the program's role may not log in
     # of the program
-    BLOCKED = "loop blocked"  # its event loop stands still, as of a process that is stopped
+    BLOCKED = "loop blocked"  # its event loop stands still, as in a stopped process
     # of one server; it is brought back
     FREEZE = "freeze"
     KILL = "kill"
     STOP = "stop"
-    CRASH = "crash"  # a backend is killed, and the server starts anew by itself
+    CRASH = "crash"  # a backend is killed, and the server restarts by itself
     READ_ONLY = "read-only"
-    ALL_STANDBY = "all standby"  # the primary is made a standby, and none is promoted for a while
+    ALL_STANDBY = "all standby"  # the primary becomes a standby; none is promoted for a while
 
 
 class Where(Enum):
-    """Which server, by what it is when the fault begins."""
+    """Which server, by its role when the fault begins."""
 
     PRIMARY = "primary"
     STANDBY = "standby"
@@ -56,8 +56,8 @@ class Second(Enum):
     """What happens to the new primary."""
 
     NOTHING = "nothing"
-    CRASHES = "crashes"  # before anybody follows it, and it comes back
-    DIES = "dies"  # as soon as it is followed; the follower takes over
+    CRASHES = "crashes"  # before a standby follows it; it comes back
+    DIES = "dies"  # once a standby follows it, which is promoted next
 
 
 NETWORK = frozenset(
@@ -99,7 +99,7 @@ class Fault:
     where: Where
     at: float
     lasts: float
-    amount: float  # between 0 and 1: how long a delay is, after how many bytes is cut, ...
+    amount: float  # between 0 and 1: the length of a delay, the bytes before a cut, ...
 
     def __str__(self) -> str:
         lasts = "" if self.kind in MOMENTARY else f" for {self.lasts:.2f} s"
@@ -113,7 +113,7 @@ class Takeover:
     kind: Kind
     promote_after: float
     second: Second
-    comes_back: bool  # the old primary, still writable, and stays so for *dwell* seconds
+    comes_back: bool  # the old primary comes back and stays writable for *dwell* seconds
     dwell: float
 
     def __str__(self) -> str:
@@ -124,7 +124,7 @@ class Takeover:
 
 @dataclass(frozen=True)
 class Episode:
-    """What happens between two moments at which all is well."""
+    """What happens between two moments when all is well."""
 
     number: int
     takeover: Takeover | None
@@ -145,7 +145,7 @@ def episodes(seed: int) -> Iterator[Episode]:
 
 
 def manager_settings(seed: int) -> dict[str, Any]:
-    """Return the manager's settings of a seed: quick ones, so that much happens in a minute."""
+    """Return the manager's settings for a seed: short times, so that a minute is eventful."""
     rng = random.Random(f"{seed}-settings")
     min_size = rng.choice([1, 2, 4])
     return {
@@ -183,7 +183,7 @@ def _with_takeover(rng: random.Random, number: int) -> Episode:
         comes_back=kind is not Kind.ALL_STANDBY and rng.random() < 0.6,
         dwell=rng.uniform(0.5, 2.0),
     )
-    # Nothing else may happen to the servers: whom an orchestrator finds is not the subject.
+    # No second fault of a server: what an orchestrator finds then is not the subject here.
     others = sorted(NETWORK | SESSIONS, key=lambda kind: kind.value)
     count = rng.choice([0, 0, 1, 2])
     return Episode(number, takeover, tuple(_fault(rng, others) for _ in range(count)))
@@ -192,8 +192,8 @@ def _with_takeover(rng: random.Random, number: int) -> Episode:
 def _without(rng: random.Random, number: int) -> Episode:
     kinds = sorted(NETWORK | SESSIONS | SERVER, key=lambda kind: kind.value)
     faults = [_fault(rng, kinds) for _ in range(rng.choice([1, 1, 2, 3]))]
-    # With both standbys away a commit waits, and with the primary away there is nobody to ask:
-    # one fault of a server at a time.
+    # One fault of a server at a time: without both standbys commits wait, and without the primary
+    # there is nobody to ask.
     of_servers = [fault for fault in faults if fault.kind in SERVER]
     kept = [fault for fault in faults if fault not in of_servers[1:]]
     return Episode(number, None, tuple(sorted(kept, key=lambda fault: fault.at)))

@@ -1,4 +1,4 @@
-"""The soak's own judgement: a schedule repeats itself, and what must not happen is found."""
+"""The soak itself: a seed repeats its schedule, and violations are found."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from psycopg.errors import QueryCanceled, ReadOnlySqlTransaction
 
 from pgmoor import ManagerClosed, PoolExhausted
 from pgmoor.health import PoolFigures
-from soak.company import allowed
-from soak.hearing import TURN, Promotion
 from soak.ledger import Fate, Ledger, compare, strays
+from soak.promotions import TURN, Promotion
 from soak.schedule import SERVER, Kind, episodes, manager_settings
+from soak.users import allowed
 from soak.watch import SLACK, Bounds, Watch
 
 
@@ -35,7 +35,7 @@ def test_every_fault_comes_up_and_servers_fail_one_at_a_time() -> None:
         assert len(of_servers) <= (0 if episode.takeover else 1), str(episode)
 
 
-def test_the_ledger_finds_what_is_lost_written_twice_and_uninvited() -> None:
+def test_the_ledger_finds_lost_duplicate_and_uncommitted_rows() -> None:
     ledger = Ledger()
     kept, lost, unknown, denied = (ledger.begin("writer-0") for _ in range(4))
     for row in (kept, lost, unknown):
@@ -43,12 +43,12 @@ def test_the_ledger_finds_what_is_lost_written_twice_and_uninvited() -> None:
     for row in (kept, lost):
         ledger.acknowledged(row)
 
-    well = compare(ledger.rows, [kept.key, lost.key, unknown.key])
-    ill = compare(ledger.rows, [kept.key, kept.key, denied.key, "nobody's"])
+    good = compare(ledger.rows, [kept.key, lost.key, unknown.key])
+    bad = compare(ledger.rows, [kept.key, kept.key, denied.key, "nobody's"])
 
-    assert (well.lost, well.twice, well.uninvited) == ([], [], [])
-    assert (ill.lost, ill.twice) == ([lost.key], [kept.key])
-    assert ill.uninvited == [denied.key, "nobody's"]
+    assert (good.lost, good.twice, good.uncommitted) == ([], [], [])
+    assert (bad.lost, bad.twice) == ([lost.key], [kept.key])
+    assert bad.uncommitted == [denied.key, "nobody's"]
     assert ledger.count() == {Fate.ACKNOWLEDGED: 2, Fate.UNKNOWN: 1, Fate.DENIED: 1}
 
 
@@ -60,33 +60,33 @@ def test_rows_that_a_stale_server_got_too_late_are_strays() -> None:
     assert strays(ledger.rows, [early.key, late.key, "nobody's"], since=2.0) == [late.key]
 
 
-def test_an_older_primary_is_excused_until_the_promotion_was_heard_of() -> None:
+def test_an_older_primary_is_excused_until_the_promotion_is_known() -> None:
     promotion = Promotion(began=10.0, timeline=2)
-    assert not promotion.doubtful(9.0)
-    assert promotion.doubtful(11.0)
-    promotion.heard_at = 12.0
-    assert promotion.doubtful(12.0)
-    assert not promotion.doubtful(12.0 + 2 * TURN)
+    assert not promotion.excuses(9.0)
+    assert promotion.excuses(11.0)
+    promotion.known_at = 12.0
+    assert promotion.excuses(12.0)
+    assert not promotion.excuses(12.0 + 2 * TURN)
 
 
-async def test_what_takes_too_long_is_told_once_and_excused_time_does_not_count() -> None:
-    told: list[str] = []
-    watch = Watch(lambda rule, text: told.append(text))
-    looking = asyncio.create_task(watch.run())
+async def test_what_takes_too_long_is_reported_once_and_excused_time_does_not_count() -> None:
+    reports: list[str] = []
+    watch = Watch(lambda rule, text: reports.append(text))
+    watching = asyncio.create_task(watch.run())
     with watch.operation("quick-0") as quick, watch.operation("slow-0") as slow:
         quick.at("statement", 0.3 - SLACK)
         slow.at("statement", 0.1 - SLACK)
         with watch.excused("nobody's fault"):
             await asyncio.sleep(0.05)
         async with asyncio.timeout(5):
-            while not told:  # noqa: ASYNC110  it is told by the clock
+            while not reports:  # noqa: ASYNC110  no event announces it
                 await asyncio.sleep(0.01)
         quick.at("rest", 1.0)
-    looking.cancel()
+    watching.cancel()
 
-    assert len(told) == 1
-    assert told[0].startswith("slow-0: statement takes 0.1")
-    assert "test_what_takes_too_long" in told[0]  # where it is
+    assert len(reports) == 1
+    assert reports[0].startswith("slow-0: statement takes 0.1")
+    assert "test_what_takes_too_long" in reports[0]  # where it waits
 
 
 def test_bounds_follow_from_settings() -> None:
@@ -108,5 +108,7 @@ def test_bounds_follow_from_settings() -> None:
         (RuntimeError(), False),
     ],
 )
-def test_callers_may_meet_some_errors_and_no_others(error: Exception, expected: bool) -> None:
+def test_some_errors_are_allowed_to_reach_callers_and_no_others(
+    error: Exception, expected: bool
+) -> None:
     assert allowed(error) is expected

@@ -1,4 +1,4 @@
-"""Random faults against three servers under every kind of user, and what must hold all the same."""
+"""The soak: random faults on three servers under every kind of user, and what must hold."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SERVERS = {
 
 
 async def prepare(cluster: Cluster) -> None:
-    """Make the table and the users."""
+    """Create the table and the roles."""
     for statement in (
         *SCHEMA.split(";")[:-1],
         "create role soak login",
@@ -39,7 +39,7 @@ async def test_soak(
     seed: int, summary: list[str], pytestconfig: pytest.Config, tmp_path: Path
 ) -> None:
     journal = Journal()
-    # Whoever is primary waits for any one standby: what is acknowledged is on two servers.
+    # The primary waits for any one standby: each acknowledged commit is on two servers.
     async with Cluster(standbys=2, synchronous=True, settings=SERVERS) as cluster:
         await prepare(cluster)
         with ExitStack() as stack:

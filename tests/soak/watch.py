@@ -1,8 +1,8 @@
-"""What each operation is at, how long it may take at most, and whether it took longer.
+"""Which step each operation is in, how long that may take, and whether it took longer.
 
-The bounds follow from the manager's settings. Time in which a statement can't end for a reason that
-no client sees (a commit that waits for a standby) or in which this process itself was held up does
-not count.
+The bounds follow from the manager's settings. Some time does not count: while a statement can't end
+for a reason that no client sees (a commit that waits for a standby), and while this process itself
+was held up.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-SLACK = 1.5  # seconds; the machine is busy with servers that start
+SLACK = 1.5  # seconds; starting servers keep the machine busy
 NEVER = float("inf")
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """How long the parts of an operation may take, in seconds."""
+    """How long the steps of an operation may take, in seconds."""
 
     timeout: float
     statement: float  # until it ends, or its host is left for being silent
     give_back: float  # with a rollback
     cancel: float  # until the server confirms a cancelled query, or the connection is cut
     close: float
-    probes: float  # until all hosts have been asked anew
+    probes: float  # until all hosts have been probed
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> Bounds:
@@ -45,46 +45,46 @@ class Bounds:
             statement=noticed + values["stall_timeout"],
             give_back=values["cancel_timeout"],
             cancel=values["cancel_timeout"],
-            # The pools, the monitor and the listeners may use it up one after the other.
+            # Pools, background tasks and listeners share it.
             close=values["close_timeout"],
             probes=values["health_timeout"],
         )
 
     @property
     def commit(self) -> float:
-        """Of COMMIT and the return of the connection."""
+        """The bound for COMMIT and the return of the connection."""
         return self.statement + self.give_back
 
 
 @dataclass
 class Excuse:
-    """A time that does not count."""
+    """A period that does not count."""
 
     why: str
     since: float
     until: float = NEVER
 
     def overlap(self, since: float, until: float) -> float:
-        """Return how much of a time falls into it, in seconds."""
+        """Return how many seconds of another period fall into it."""
         return max(0.0, min(until, self.until) - max(since, self.since))
 
 
 @dataclass(eq=False)
 class Operation:
-    """One operation of an actor, and the part of it that is under way."""
+    """One operation of an actor, and the step that it is in."""
 
     watch: Watch
     actor: str
-    stage: str = ""
+    step: str = ""
     bound: float = NEVER
     since: float = 0.0
     overdue: bool = False
     task: asyncio.Task[Any] | None = field(default_factory=asyncio.current_task)
 
-    def at(self, stage: str, bound: float) -> None:
-        """Begin the next part, which may take *bound* seconds."""
+    def at(self, step: str, bound: float) -> None:
+        """Begin the next step, which may take *bound* seconds."""
         self.watch.ended(self)
-        self.stage, self.bound, self.since = stage, bound, monotonic()
+        self.step, self.bound, self.since = step, bound, monotonic()
         self.overdue = False
 
 
@@ -101,7 +101,7 @@ class Watch:
 
     @contextmanager
     def operation(self, actor: str) -> Iterator[Operation]:
-        """Watch an operation, from its first part on."""
+        """Watch an operation, from its first step on."""
         operation = Operation(self, actor)
         self.active.add(operation)
         self.count[actor.partition("-")[0]] += 1
@@ -122,39 +122,39 @@ class Watch:
             excuse.until = monotonic()
 
     def ended(self, operation: Operation) -> None:
-        """Judge the part of an operation that has just ended."""
-        if operation.stage:
+        """Check the step of an operation that has just ended."""
+        if operation.step:
             took = self._counted(operation)
-            self.worst[operation.stage] = max(took, self.worst.get(operation.stage, 0.0))
-            self._judge(operation, took)
+            self.worst[operation.step] = max(took, self.worst.get(operation.step, 0.0))
+            self._check(operation, took)
 
     async def run(self) -> None:
-        """Look at what is under way, and at how late this task itself is; for ever."""
+        """Check what is under way, and how late this task itself runs, without end."""
         while True:
-            asked = monotonic()
+            began = monotonic()
             await asyncio.sleep(0.05)
-            late = monotonic() - asked - 0.05
+            late = monotonic() - began - 0.05
             self.worst_lag = max(self.worst_lag, late)
             if late > 0.1:
-                self._excuses.append(Excuse("the loop was late", asked, monotonic()))
+                self._excuses.append(Excuse("the loop was late", began, monotonic()))
             for operation in tuple(self.active):
-                self._judge(operation, self._counted(operation))
+                self._check(operation, self._counted(operation))
 
     def _counted(self, operation: Operation) -> float:
         now = monotonic()
-        # The newest are at the end, and older ones can't matter.
+        # The newest are at the end; older ones can't matter.
         excused = sum(excuse.overlap(operation.since, now) for excuse in self._excuses[-50:])
         return max(now - operation.since - excused, 0.0)
 
-    def _judge(self, operation: Operation, took: float) -> None:
-        if operation.overdue or not operation.stage or took <= operation.bound + SLACK:
+    def _check(self, operation: Operation, took: float) -> None:
+        if operation.overdue or not operation.step or took <= operation.bound + SLACK:
             return
         operation.overdue = True
         lines = "".join(where(operation.task)) if operation.task else ""
         self._violated(
             "overdue",
-            f"{operation.actor}: {operation.stage} takes {took:.2f} s,"
-            f" allowed {operation.bound:.2f} s and {SLACK} s of slack\n{lines}",
+            f"{operation.actor}: {operation.step} takes {took:.2f} s,"
+            f" allowed are {operation.bound:.2f} s and {SLACK} s of slack\n{lines}",
         )
 
 

@@ -1,4 +1,4 @@
-"""When the manager has heard of a promotion: then no statement may reach an older primary."""
+"""When the manager knows of a promotion: from then on no statement may reach an older primary."""
 
 from __future__ import annotations
 
@@ -10,57 +10,57 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pgmoor import ConnectionManager
 
-TURN = 0.1  # seconds that the manager may take to act on what it has heard
+TURN = 0.1  # seconds that the manager may take to act on what it knows
 
 
 @dataclass
 class Promotion:
-    """A promotion that began at an instant, and when the manager was seen to know of it."""
+    """A promotion: when it began, and when the manager was first seen to know of it."""
 
     began: float
     timeline: int
-    heard_at: float | None = None
+    known_at: float | None = None
 
-    def doubtful(self, instant: float) -> bool:
-        """Return whether the manager may rightly use an older primary at an instant."""
-        return self.began <= instant and (self.heard_at is None or instant <= self.heard_at + TURN)
+    def excuses(self, instant: float) -> bool:
+        """Return whether the manager may still use an older primary at an instant."""
+        return self.began <= instant and (self.known_at is None or instant <= self.known_at + TURN)
 
 
-class Hearing:
+class Promotions:
     """All promotions of a run."""
 
     def __init__(self, manager: ConnectionManager) -> None:
         self._manager = manager
         self._promotions = [Promotion(monotonic(), 1)]
 
-    def announce(self, began: float, timeline: int) -> None:
-        """Note a promotion."""
+    def add(self, began: float, timeline: int) -> None:
+        """Record a promotion."""
         self._promotions.append(Promotion(began, timeline))
 
-    def settled(self, instant: float) -> bool:
+    def known(self, instant: float) -> bool:
         """Return whether the manager knew at an instant of all promotions that had begun."""
-        return not any(promotion.doubtful(instant) for promotion in self._promotions[-20:])
+        return not any(promotion.excuses(instant) for promotion in self._promotions[-20:])
 
     @property
     def since(self) -> float | None:
-        """Since when the manager has had no business with any older primary; None: not yet."""
-        heard_at = self._promotions[-1].heard_at
-        return None if heard_at is None else heard_at + TURN
+        """Since when the manager must not use any older primary; None if it still may."""
+        known_at = self._promotions[-1].known_at
+        return None if known_at is None else known_at + TURN
 
     async def wait(self, limit: float) -> bool:
-        """Return whether the manager knows of the newest promotion, within *limit* seconds."""
+        """Wait until the newest promotion is known; return False after *limit* seconds."""
         deadline = monotonic() + limit
-        while self._promotions[-1].heard_at is None:
+        while self._promotions[-1].known_at is None:
             if monotonic() > deadline:
                 return False
             await asyncio.sleep(0.01)
         return True
 
     async def run(self) -> None:
-        """Ask the manager often; for ever."""
+        """Ask the manager again and again, without end."""
         while True:
             newest = self._promotions[-1]
-            if newest.heard_at is None:
+            if newest.known_at is None:
                 known = (
                     host.timeline or 0
                     for host in self._manager.snapshot().hosts
@@ -68,5 +68,5 @@ class Hearing:
                 )
                 if max(known, default=0) >= newest.timeline:
                     for promotion in self._promotions[-5:]:
-                        promotion.heard_at = promotion.heard_at or monotonic()
+                        promotion.known_at = promotion.known_at or monotonic()
             await asyncio.sleep(0.01)

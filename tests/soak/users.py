@@ -1,6 +1,6 @@
-"""Who uses the manager: tasks that repeat one act each, may be paused together, and end together.
+"""All users of the manager: tasks that repeat one act each, and are paused and ended together.
 
-What an act does is in `actors` and `keepers`; here is what all have in common.
+The acts are in `actors` and `operators`.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from pgmoor import ConnectionManager
-    from soak.hearing import Hearing
     from soak.journal import Journal
     from soak.ledger import Ledger
+    from soak.promotions import Promotions
     from soak.watch import Bounds, Operation, Watch
 
 
 def allowed(error: BaseException) -> bool:
-    """Return whether a caller may meet this error while servers and networks fail.
+    """Return whether a caller may get this error while servers and networks fail.
 
-    Not a cancelled query: nobody cancelled this caller's. Not a closed pool: nobody closed it.
+    Nobody cancels a caller's query on the server, and nobody closes its pool.
     """
     if isinstance(error, QueryCanceled | psycopg_pool.PoolClosed):
         return False
@@ -38,36 +38,36 @@ def allowed(error: BaseException) -> bool:
 
 
 @dataclass
-class Company:
+class Users:
     """The tasks, and what they share."""
 
     seed: int
-    manager: ConnectionManager  # of the primary
-    aside: ConnectionManager  # of a standby, where there is one
+    manager: ConnectionManager  # uses the primary
+    aside: ConnectionManager  # prefers a standby
     addresses: list[str]
     bounds: Bounds
     ledger: Ledger
     watch: Watch
     journal: Journal
-    hearing: Hearing
+    promotions: Promotions
     close_returns: bool
-    wrote: dict[str, float] = field(default_factory=dict)  # writer: when its newest good one began
+    wrote: dict[str, float] = field(default_factory=dict)  # when each writer's newest row began
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _gate: asyncio.Event = field(default_factory=asyncio.Event)
     _ending: bool = False
 
     @property
     def managers(self) -> tuple[tuple[ConnectionManager, str], ...]:
-        """Return the managers that live as long as the run, with the names of their sessions."""
+        """The managers that live as long as the run, with the names of their sessions."""
         return (self.manager, "soak"), (self.aside, "soak-aside")
 
-    def employ(
+    def start(
         self,
         name: str,
         act: Callable[[Operation, random.Random], Awaitable[None]],
         pause: float,
     ) -> None:
-        """Begin to repeat an act, with pauses of about *pause* seconds."""
+        """Repeat an act in a task of its own, with pauses of about *pause* seconds."""
         self._gate.set()
         self._tasks.append(asyncio.create_task(self._work(name, act, pause), name=name))
 
@@ -82,22 +82,22 @@ class Company:
             with self.watch.operation(name) as operation:
                 try:
                     await act(operation, rng)
-                except Exception as error:  # noqa: BLE001  whatever it is, it is judged here
-                    self._judge(name, operation, error)
+                except Exception as error:  # noqa: BLE001  each of them is checked
+                    self._check(name, operation, error)
             await asyncio.sleep(rng.uniform(0, 2 * pause))
             await self._gate.wait()
 
-    def _judge(self, name: str, operation: Operation, error: Exception) -> None:
+    def _check(self, name: str, operation: Operation, error: Exception) -> None:
         self.journal.failed(error)
         if not allowed(error):
             self.journal.violated(
-                "exception", f"{name}: {operation.stage}: {type(error).__name__}: {error}"
+                "exception", f"{name}: {operation.step}: {type(error).__name__}: {error}"
             )
 
     # -- pausing and ending --------------------------------------------------------------------
 
     async def pause(self, limit: float) -> bool:
-        """Begin nothing new; return whether all that is under way ended within *limit* seconds."""
+        """Begin nothing new; return whether what is under way ends within *limit* seconds."""
         self._gate.clear()
         deadline = monotonic() + limit
         while self.watch.active:
@@ -107,11 +107,11 @@ class Company:
         return True
 
     def resume(self) -> None:
-        """Go on."""
+        """Continue after a pause."""
         self._gate.set()
 
     async def end(self, limit: float) -> None:
-        """End all tasks, each after what it is at; those that don't are told of."""
+        """End all tasks, each after its present act; report those that don't end."""
         self._ending = True
         self._gate.set()
         _, late = await asyncio.wait(self._tasks, timeout=limit)
@@ -127,9 +127,9 @@ class Company:
     # -- traffic -------------------------------------------------------------------------------
 
     async def flowing(self, since: float, limit: float) -> float | None:
-        """Wait until each writer has written something that began after *since*.
+        """Wait until each writer has written a row begun after *since*.
 
-        Return the seconds that took, or None when it took longer than *limit*.
+        Return how many seconds that took, or None if it took longer than *limit*.
         """
         while min(self.wrote.values(), default=0.0) <= since:
             if monotonic() > since + limit:

@@ -1,4 +1,4 @@
-"""Those who look after the manager: resize, drain, check, ask, listen; and short-lived ones."""
+"""The tasks that operate the manager (resize, drain, check, health), and short-lived managers."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ if TYPE_CHECKING:
     import random
 
     from pgmoor.events import Event
-    from soak.company import Company
+    from soak.users import Users
     from soak.watch import Operation
 
-AT_ONCE = 0.5  # seconds for what asks no server
+AT_ONCE = 0.5  # seconds for a call that waits for no server
 
 
-def cast(company: Company) -> None:
-    """Begin with all of them."""
-    keeper = Keeper(company)
-    company.employ("resizer-0", keeper.resize, 0.5)
-    company.employ("drainer-0", keeper.drain, 1.5)
-    company.employ("checker-0", keeper.check, 1.0)
-    company.employ("asker-0", keeper.ask, 0.3)
-    company.employ("waiter-0", keeper.wait, 0.5)
-    company.employ("listener-0", keeper.listen, 0.5)
-    company.employ("visitor-0", keeper.visit, 0.5)
-    company.employ("aside-0", keeper.read_aside, 0.05)
-    company.employ("aside-1", keeper.read_aside, 0.05)
+def start_all(users: Users) -> None:
+    """Start all of these tasks."""
+    operator = Operator(users)
+    users.start("resizer-0", operator.resize, 0.5)
+    users.start("drainer-0", operator.drain, 1.5)
+    users.start("checker-0", operator.check, 1.0)
+    users.start("asker-0", operator.health, 0.3)
+    users.start("waiter-0", operator.wait, 0.5)
+    users.start("listener-0", operator.listen, 0.5)
+    users.start("visitor-0", operator.visit, 0.5)
+    users.start("aside-0", operator.read_aside, 0.05)
+    users.start("aside-1", operator.read_aside, 0.05)
 
 
-class Keeper:
-    """The acts; each is one call of the manager's public surface, or a few."""
+class Operator:
+    """The acts: each makes a call or a few of the manager's public interface."""
 
-    def __init__(self, company: Company) -> None:
-        self._company = company
-        self._manager = company.manager
-        self._bounds = company.bounds
+    def __init__(self, users: Users) -> None:
+        self._users = users
+        self._manager = users.manager
+        self._bounds = users.bounds
 
     async def resize(self, operation: Operation, rng: random.Random) -> None:
         most = rng.randint(2, MOST)
@@ -55,15 +55,15 @@ class Keeper:
         operation.at("check", self._bounds.probes * MOST)
         await self._manager.check()
 
-    async def ask(self, operation: Operation, rng: random.Random) -> None:
+    async def health(self, operation: Operation, rng: random.Random) -> None:
         operation.at("health", self._bounds.probes)
         health = await self._manager.health(fresh=rng.random() < 0.5)
         json.dumps(health.to_dict())
         if not health.live:
-            self._company.journal.violated("health", "the open manager is not live")
+            self._users.journal.violated("health", "the open manager is not live")
         stats = self._manager.pop_stats() if rng.random() < 0.1 else self._manager.get_stats()
         if bad := {name: value for name, value in stats.items() if value < 0}:
-            self._company.journal.violated("statistics", str(bad))
+            self._users.journal.violated("statistics", str(bad))
 
     async def wait(self, operation: Operation, rng: random.Random) -> None:
         limit = rng.uniform(0.1, 3.0)
@@ -71,7 +71,7 @@ class Keeper:
         await (self._manager.wait if rng.random() < 0.5 else self._manager.wait_ready)(limit)
 
     async def listen(self, operation: Operation, rng: random.Random) -> None:
-        """Subscribe for a while, as one that fails, or hangs, or is slow."""
+        """Subscribe for a while, with a slow callback."""
 
         async def callback(event: Event) -> None:
             await asyncio.sleep(rng.uniform(0, 0.5))
@@ -82,20 +82,20 @@ class Keeper:
         end()
 
     async def read_aside(self, operation: Operation, rng: random.Random) -> None:
-        """Read what may be old, by the manager that prefers a standby."""
+        """Read through the manager that prefers a standby."""
         operation.at("checkout", self._bounds.timeout)
-        async with self._company.aside.connection() as conn:
+        async with self._users.aside.connection() as conn:
             operation.at("statement", self._bounds.commit)
             await conn.execute("select count(*) from (select from soak limit 10) rows")
             operation.at("commit", self._bounds.commit)
 
     async def visit(self, operation: Operation, rng: random.Random) -> None:
-        """Open a manager of one's own, use it or not, and close it in whatever state it is."""
+        """Open another manager, use it or not, and close it in whatever state it is."""
         limit = rng.uniform(0.1, 1.0)
         operation.at("visit", 2 + self._bounds.statement)
         manager = ConnectionManager(
             "user=soak dbname=postgres application_name=soak-visitor",
-            hosts=self._company.addresses,
+            hosts=self._users.addresses,
             min_size=1,
             max_size=2,
             timeout=limit,
@@ -114,9 +114,9 @@ class Keeper:
             await manager.close()
 
 
-async def count_events(company: Company) -> None:
-    """Count the manager's events by their kind until it is closed."""
+async def count_events(users: Users) -> None:
+    """Count the manager's events by kind until it is closed."""
     began = monotonic()
-    async for event in company.manager.events():
-        company.journal.counts[type(event).__name__] += 1
-        company.journal.note(f"event {monotonic() - began:.2f}: {event.to_dict()}")
+    async for event in users.manager.events():
+        users.journal.counts[type(event).__name__] += 1
+        users.journal.note(f"event {monotonic() - began:.2f}: {event.to_dict()}")
