@@ -1,4 +1,4 @@
-"""A password that is easy to recognise, whole or in pieces, however it was written down."""
+"""A password that is easy to recognise, whole or in pieces, in any escaping."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 import re
 from urllib.parse import quote, quote_plus
 
-# All that URIs, conninfos, password files and Python's own literals treat in a way of their own.
+# Characters that URIs, conninfos, password files and Python's literals each escape differently.
 CANARY = "c@n/a%r y'\"\\é:#Zq9!"
-PIECE = 6  # characters; a shorter piece may be chance
+PIECE = 6  # characters; a shorter piece may occur by chance
 
 
 def _spellings(secret: str) -> set[str]:
@@ -36,7 +36,7 @@ _PIECES = {
 
 
 def traces(*texts: str) -> list[str]:
-    """Return where a piece of the canary stands in these texts, with what is around it."""
+    """Return where pieces of the canary occur in these texts, with what is around them."""
     return [
         text[max(0, text.index(piece) - 80) : text.index(piece) + 40]
         for text in texts

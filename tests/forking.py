@@ -1,8 +1,8 @@
-"""A program that opens a manager and forks while a query runs; prints what came of it as JSON.
+"""A program that opens a manager and forks while a query runs; prints the outcome as JSON.
 
 Run by `faults/test_forks.py`: python forking.py LOOP HOW CONNINFO. HOW is `process`, for
-multiprocessing's way with a loop of the child's own, or `exit`, for a bare `os.fork()` whose child
-ends as programs end, with the loop it came with taken apart.
+multiprocessing with a new loop in the child, or `exit`, for a bare `os.fork()` whose child exits
+normally and closes the loop that it inherited.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any
 
 from pgmoor import ConnectionManager, ManagerClosed
 
-if sys.version_info >= (3, 12):  # that there are threads is no surprise; uvloop has one, too
+if sys.version_info >= (3, 12):  # uvloop has a thread
     import warnings
 
     warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)
 
 
 async def meet(manager: ConnectionManager) -> list[str]:
-    """Return what a child meets, and how many seconds it all took."""
+    """Return the errors that a child gets from the manager, at once."""
     began = monotonic()
     met = []
     for ask in (manager.getconn, manager.wait, manager.check, manager.drain):
@@ -44,19 +44,19 @@ async def meet(manager: ConnectionManager) -> list[str]:
 
 
 def in_process(manager: ConnectionManager, answer: Any) -> None:
-    """Be the child that `multiprocessing` starts."""
+    """Run in the child that `multiprocessing` starts."""
     answer.send(asyncio.run(meet(manager)))
     del manager
     gc.collect()
 
 
 async def fork(manager: ConnectionManager, how: str, answer: Any) -> int:
-    """Fork; return in the parent only, with the child's exit code once it has ended."""
+    """Fork; return only in the parent, with the child's exit code."""
     if how == "process":
         context = multiprocessing.get_context("fork")
         process = context.Process(target=in_process, args=(manager, answer))
         process.start()
-        while process.is_alive():  # noqa: ASYNC110  there is no event for it
+        while process.is_alive():  # noqa: ASYNC110  no event tells
             await asyncio.sleep(0.01)
         return process.exitcode or 0
     if (pid := os.fork()) == 0:
@@ -65,7 +65,7 @@ async def fork(manager: ConnectionManager, how: str, answer: Any) -> int:
         except ManagerClosed as error:
             answer.send([str(error)])
         gc.collect()
-        sys.exit(0)  # asyncio cancels all tasks now
+        sys.exit(0)  # asyncio cancels all tasks
     while (ended := os.waitpid(pid, os.WNOHANG)) == (0, 0):  # noqa: ASYNC110, ASYNC222  as above
         await asyncio.sleep(0.01)
     return os.waitstatus_to_exitcode(ended[1])
@@ -100,7 +100,7 @@ async def main(how: str, conninfo: str) -> dict[str, Any]:
 
 
 async def sessions(conn: Any) -> list[int]:
-    """Return the server's process ids of all sessions, the probe's among them."""
+    """Return the server's process ids of all sessions, the probe's included."""
     cursor = await conn.execute(
         "select pid from pg_stat_activity where application_name = %s order by 1",
         [sys.argv[2]],

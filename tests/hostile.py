@@ -1,4 +1,4 @@
-"""A server that speaks PostgreSQL's protocol over a real socket and says what a test wants."""
+"""A server that speaks PostgreSQL's protocol over a real socket and sends what a test wants."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SSL_REQUEST, GSS_REQUEST, CANCEL_REQUEST = 80877103, 80877104, 80877102
 TEXT = 25  # the type's oid
 
 
-class Gone(Exception):  # noqa: N818  it is what ends a conversation
+class Gone(Exception):  # noqa: N818  it ends every conversation
     """The client has closed the connection, or the server is being closed."""
 
 
@@ -28,7 +28,7 @@ class Conversation:
         self.closing = closing
         self.parameters: dict[str, str] = {}  # of the startup packet
 
-    # -- hearing -------------------------------------------------------------------------------
+    # -- receiving -----------------------------------------------------------------------------
 
     def startup(self) -> None:
         """Read the startup packet; refuse encryption."""
@@ -45,16 +45,16 @@ class Conversation:
                 self.parameters = dict(zip(words[::2], words[1::2], strict=False))
                 return
 
-    def hear(self) -> tuple[bytes, bytes]:
-        """Read one message: its type and what is in it."""
+    def receive(self) -> tuple[bytes, bytes]:
+        """Read one message; return its type and its content."""
         kind = self._read(1)
         (length,) = struct.unpack("!i", self._read(4))
         return kind, self._read(length - 4)
 
     def password(self) -> str:
-        """Ask for the password in the clear, and return it."""
+        """Demand the password in clear text, and return it."""
         self.message(b"R", struct.pack("!i", 3))
-        kind, body = self.hear()
+        kind, body = self.receive()
         assert kind == b"p"
         return body.rstrip(b"\0").decode(errors="replace")
 
@@ -70,7 +70,7 @@ class Conversation:
             found += more
         return found
 
-    # -- saying --------------------------------------------------------------------------------
+    # -- sending -------------------------------------------------------------------------------
 
     def send(self, data: bytes) -> None:
         """Send bytes as they are."""
@@ -84,7 +84,7 @@ class Conversation:
         self.send(message(kind, body))
 
     def greet(self, **parameters: str) -> None:
-        """Let the client in."""
+        """Accept the client."""
         self.message(b"R", struct.pack("!i", 0))
         for name, value in {"server_version": "18.0", "client_encoding": "UTF8"}.items():
             self.send(parameter(name, value))
@@ -94,11 +94,11 @@ class Conversation:
         self.ready()
 
     def ready(self) -> None:
-        """Say that the next question may come."""
+        """Send ReadyForQuery."""
         self.message(b"Z", b"I")
 
     def answer(self, rows: Sequence[Sequence[bytes | None]], columns: int | None = None) -> None:
-        """Answer a question with rows of text."""
+        """Answer a query with rows of text."""
         width = len(rows[0]) if columns is None else columns
         self.send(description(width))
         for row in rows:
@@ -146,7 +146,7 @@ def data_row(values: Sequence[bytes | None]) -> bytes:
 class HostileServer:
     """Follows a script with each client, in a thread of its own, until it is closed.
 
-    It stands for one more server of a manager's list: `host` and `port` say where it is.
+    `host` and `port` say where it listens.
     """
 
     host = "127.0.0.1"
@@ -205,6 +205,6 @@ class HostileServer:
                 self._script(Conversation(link, self._closing))
             except Gone:
                 pass
-            except BaseException as error:  # noqa: BLE001  the test is told at the end
+            except BaseException as error:  # noqa: BLE001  raised at the end of the test
                 self.faults.append(error)
         self._links.discard(link)

@@ -1,4 +1,4 @@
-"""What may stand at a server's address without being one: HTTP, garbage, a byte a second."""
+"""What may listen at a server's address without being one: HTTP, garbage, a byte a second."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-HUGE = 0x7FFFFFF0  # bytes: what a message claims to be long
+HUGE = 0x7FFFFFF0  # the length in bytes that a message claims
 AUTHENTICATED = b"R" + struct.pack(">II", 8, 0)
 HTTP = (
     b"HTTP/1.1 400 Bad Request\r\nServer: nginx\r\nContent-Type: text/html\r\n"
@@ -21,10 +21,10 @@ HTTP = (
 
 
 class Impostor:
-    """Listens on 127.0.0.1 and says the same to everybody, in threads of its own.
+    """Listens on 127.0.0.1, in threads of its own, and sends every client the same.
 
-    *say* yields pauses in seconds and the bytes that follow them. The first bytes are held back
-    until the client has spoken, unless *eager*; afterwards it hangs up.
+    *say* yields pauses in seconds and the bytes to send after them. The first bytes wait until the
+    client has sent something, unless *eager*. At the end the connection is closed.
     """
 
     def __init__(
@@ -71,28 +71,28 @@ class Impostor:
 
 
 def http() -> Iterator[tuple[float, bytes]]:
-    """Answer what a web server answers to what it can't read."""
+    """Answer as a web server does to a malformed request."""
     yield 0, HTTP
 
 
 def garbage() -> Iterator[tuple[float, bytes]]:
-    """Send a megabyte of nothing in particular."""
+    """Send a megabyte of random bytes."""
     yield 0, random.Random(7).randbytes(1 << 20)
 
 
 def drop_by_drop() -> Iterator[tuple[float, bytes]]:
-    """Send a byte a second, of what could become an answer."""
+    """Send what could become an answer, one byte a second."""
     for byte in b"N" + AUTHENTICATED:
         yield 1, bytes([byte])
 
 
 def slam() -> Iterator[tuple[float, bytes]]:
-    """Hang up at once."""
+    """Close the connection at once."""
     yield from ()
 
 
 def huge_request() -> Iterator[tuple[float, bytes]]:
-    """Take the startup packet and announce a question of two gigabytes, and begin to send it."""
+    """Announce an authentication request of two gigabytes, and begin to send it."""
     yield 0, b"N"
     yield 0.01, b"R" + struct.pack(">I", HUGE)
     for _ in range(1 << 11):
@@ -100,7 +100,7 @@ def huge_request() -> Iterator[tuple[float, bytes]]:
 
 
 def huge_status() -> Iterator[tuple[float, bytes]]:
-    """Let everybody in, and then announce two gigabytes of a parameter's value."""
+    """Accept every client, then announce a parameter's value of two gigabytes."""
     yield 0, b"N"
     yield 0.01, AUTHENTICATED + b"S" + struct.pack(">I", HUGE)
     for _ in range(1 << 11):

@@ -1,4 +1,4 @@
-"""Servers that take messages and keep them: SMTP with STARTTLS and a login, and HTTP."""
+"""Servers that accept messages and keep them: SMTP with STARTTLS and a login, and HTTP."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ USER, PASSWORD = "app", "hunter2-c0rrect"
 
 
 class Mailbox:
-    """What an SMTP server has taken."""
+    """What an SMTP server has accepted."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -48,7 +48,7 @@ class Mailbox:
         await until(lambda: len(self.mails) >= wanted, timeout)
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
-        """Take a mail, for aiosmtpd."""
+        """Accept a mail, for aiosmtpd."""
         if self.refusing:
             return "451 4.3.0 Try again later"
         self.encrypted.append(session.ssl is not None)
@@ -57,14 +57,14 @@ class Mailbox:
         return "250 OK"
 
     def authenticate(self, server: Any, session: Any, envelope: Any, how: str, data: Any) -> Any:
-        """Look at a login, for aiosmtpd."""
+        """Check a login, for aiosmtpd."""
         self.logins.append(data.login)
         good = (data.login, data.password) == (USER.encode(), PASSWORD.encode())
         return AuthResult(success=good, handled=False)
 
 
 class AnyPort(Controller):
-    """A controller that finds out which port the system has chosen."""
+    """A controller that learns which port the system has chosen."""
 
     def _trigger_server(self) -> None:
         assert isinstance(self.server, asyncio.Server)
@@ -98,14 +98,14 @@ def mail_server(folder: Path) -> Iterator[Mailbox]:
 
 
 class Webhook:
-    """What an HTTP server was posted, and how it answers."""
+    """What was posted to an HTTP server, and how it answers."""
 
     def __init__(self) -> None:
         self.port = 0
         self.posts: list[dict[str, Any]] = []
         self.paths: list[str] = []
         self.status = 200
-        self.silent = threading.Event()  # while it is set, requests are taken and not answered
+        self.silent = threading.Event()  # while it is set, requests get no complete answer
         self.released = threading.Event()  # ends the silence
 
     @property
@@ -129,7 +129,7 @@ def web_server() -> Iterator[Webhook]:
             hook.paths.append(self.path)
             hook.posts.append(json.loads(body))
             if hook.silent.is_set():
-                # Drips an answer without end, which no time-out for a single read notices.
+                # An endless answer, drop by drop, which no timeout for a single read notices.
                 self.wfile.write(b"HTTP/1.0 200 OK\r\n")
                 while not hook.released.wait(0.5):
                     self.wfile.write(b"X: x\r\n")

@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
     from pgmoor.testing import Node
 
-# A probe's question begins with a new line and a ping is empty: both have nothing on their line.
+# The identity query begins with a new line and a ping is empty: neither matches.
 STATEMENT = re.compile(rb"app=pgmoor LOG:  (?:statement|execute [^:]*): (.+)")
 PARAMETER = re.compile(rb"app=pgmoor DETAIL:  [Pp]arameters: \$1 = '([^']*)'")
 
 
 class ServerLog:
-    """A server's log from now on; the server has to log every statement."""
+    """A server's log from now on. The server must log every statement."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -28,14 +28,14 @@ class ServerLog:
             return log.read()
 
     def statements(self) -> list[str]:
-        """Return what callers sent: every statement that is not the manager's own question."""
+        """Return the callers' statements, without the manager's own."""
         return [text.decode() for text in STATEMENT.findall(self._read())]
 
     async def keys(self) -> set[str]:
-        """Return the keys that reached the server in an INSERT since then, or stand there."""
+        """Return the keys that reached the server in an INSERT since then, or are stored."""
         rows = {key for (key,) in await self._node.sql("select id from work")}
         return rows | {key.decode() for key in PARAMETER.findall(self._read())}
 
     async def sent_since(self, since: float, sent: Mapping[str, float]) -> list[str]:
-        """Return the keys of those that reached it and were sent after *since* (monotonic)."""
+        """Return the keys that reached it and were sent after *since* (monotonic)."""
         return sorted(key for key in await self.keys() if sent[key] > since)

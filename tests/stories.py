@@ -1,4 +1,4 @@
-"""Plays events to the triage of alerts with a clock of its own, and keeps what it sends when."""
+"""Plays events to the triage of alerts with a simulated clock, and keeps what is sent when."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Every Python block of the README and the docs runs as it is shown, against real servers.
+"""Every Python block of the README and the docs runs as it is shown, against a real server.
 
-A block is a program when it calls asyncio.run(), a test when it defines one, and otherwise a
-fragment, which finds an open `manager` and what the page's earlier fragments defined.
+A block that calls asyncio.run() runs as a program, one that defines a test runs under pytest, and
+any other finds an open `manager`.
 """
 
 from __future__ import annotations

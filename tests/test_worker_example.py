@@ -1,4 +1,4 @@
-"""examples/worker.py, as a person runs it."""
+"""examples/worker.py, run as a person would."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every way in which a program can be given a password."""
+"""Every way to give a program a password."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def ways(folder: Path, **place: Any) -> dict[str, dict[str, Any]]:
-    """Return what to give the constructor, by the name of the way.
+    """Return the constructor's arguments, by the name of the way; none needs the environment.
 
-    *place* holds host, port, user and dbname. Nothing is needed from the environment.
+    *place* holds host, port, user and dbname.
     """
     conninfo = " ".join(f"{name}={value}" for name, value in place.items())
     uri = "postgresql://{user}:{password}@{host}:{port}/{dbname}"
@@ -56,7 +56,7 @@ def ways(folder: Path, **place: Any) -> dict[str, dict[str, Any]]:
 def environment(
     folder: Path, patch: pytest.MonkeyPatch, **place: Any
 ) -> dict[str, Callable[[], dict[str, Any]]]:
-    """Return ways that need the environment: each, when called, prepares it."""
+    """Return functions that prepare the environment and return the constructor's arguments."""
     conninfo = " ".join(f"{name}={value}" for name, value in place.items())
 
     def variable() -> dict[str, Any]:
@@ -82,7 +82,7 @@ def options() -> str:
 
 
 def password_file(folder: Path) -> Path:
-    """Write a password file for every server."""
+    """Write a password file that is good for every server."""
     path = folder / "pgpass"
     escaped = CANARY.replace("\\", "\\\\").replace(":", "\\:")
     path.write_text(f"*:*:*:*:{escaped}\n", encoding="utf-8")

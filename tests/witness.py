@@ -1,4 +1,4 @@
-"""Takes down all that a program shows of itself: its log, its errors, its objects, its tasks."""
+"""Records all that a program shows of itself: its log, errors, objects and tasks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.pretty import pretty_repr
 from rich.traceback import Traceback
 
-from pgmoor.hidden import Hidden
+from pgmoor._core.util.secrets import Hidden
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ HERE = str(Path(__file__).parent)
 
 
 class Witness(logging.Handler):
-    """Keeps what all loggers say, at every level, and what it is told besides."""
+    """Keeps what all loggers log, at every level, and what it is given besides."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -43,25 +43,25 @@ class Witness(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         self.texts += [record.getMessage(), pprint.pformat(vars(record))]
         if record.exc_info and record.exc_info[1] is not None:
-            self.met(record.exc_info[1])
+            self.record_error(record.exc_info[1])
 
-    def met(self, error: BaseException) -> None:
-        """Take down an error, its traceback with all variables, and what it came of."""
+    def record_error(self, error: BaseException) -> None:
+        """Record an error, its traceback with all variables, and its causes."""
         self.texts += rendered(error)
 
-    def saw(self, *things: object) -> None:
-        """Take down what objects show of themselves."""
+    def record_objects(self, *things: object) -> None:
+        """Record what objects show of themselves."""
         for thing in things:
             self.texts += shown(thing)
 
-    def asked(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Take down what the event loop reports (an exception handler)."""
+    def record_context(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Record what the event loop reports; to be set as its exception handler."""
         self.texts.append(pprint.pformat(context))
         if (error := context.get("exception")) is not None:
-            self.met(error)
+            self.record_error(error)
 
-    def looked_at_tasks(self) -> None:
-        """Take down the names, the coroutines and the stacks of all tasks."""
+    def record_tasks(self) -> None:
+        """Record the names, coroutines and stacks of all tasks."""
         for task in asyncio.all_tasks():
             if task is not asyncio.current_task():
                 stack = io.StringIO()
@@ -73,14 +73,14 @@ class Witness(logging.Handler):
 
 
 def shown(thing: object) -> list[str]:
-    """Return what an object shows: its texts, its attributes and theirs, its pickle."""
+    """Return what an object shows: its texts, its attributes and its pickle."""
     return [repr(thing), str(thing), f"{thing}", pprint.pformat(_attributes(thing)), _pickle(thing)]
 
 
 def _pickle(thing: object) -> str:
     try:
         return pickle.dumps(thing).decode("latin-1")
-    except Exception as error:  # noqa: BLE001  most can't be pickled; each says so in its own way
+    except Exception as error:  # noqa: BLE001  most can't be pickled
         return f"{error!r}"
 
 
@@ -98,7 +98,7 @@ LEAVES = (ModuleType, type, FunctionType, BuiltinFunctionType, int, float, bool)
 
 
 def attribute_texts(root: object) -> Iterator[tuple[str, str]]:
-    """Return the texts that attributes and containers lead to, of whatever depth, with the way."""
+    """Return the texts that attributes and containers lead to at any depth, with their paths."""
     seen: set[int] = set()
     todo: list[tuple[str, object]] = [("", root)]
     keep = []  # ids are of objects that live
@@ -122,7 +122,7 @@ def attribute_texts(root: object) -> Iterator[tuple[str, str]]:
 
 
 def reachable_texts(root: object) -> Iterator[str]:
-    """Return the texts that the garbage collector finds below an object, but for `Hidden` ones."""
+    """Return the texts that the garbage collector finds below an object, `Hidden` ones excepted."""
     seen: set[int] = set()
     todo = [root]
     keep = []
@@ -145,7 +145,7 @@ def reachable_texts(root: object) -> Iterator[str]:
 
 
 def rendered(error: BaseException) -> list[str]:
-    """Return all that can be read off an error, in the ways that people print errors."""
+    """Return all that an error shows, in the ways that people print errors."""
     texts = []
     for link in _chain(error):
         link.__traceback__ = _of_others(link.__traceback__)
@@ -159,7 +159,7 @@ def rendered(error: BaseException) -> list[str]:
 
 
 def rendered_by_rich(error: BaseException) -> str:
-    """Return an error as rich shows it with all variables; slow, as it colours the code."""
+    """Return an error as rich shows it, with all variables. Slow: it highlights the code."""
     error.__traceback__ = _of_others(error.__traceback__)
     console = Console(file=io.StringIO(), width=10_000, record=True)
     console.print(
@@ -177,7 +177,7 @@ def rendered_by_rich(error: BaseException) -> str:
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """Return the error and all that it came of, hidden or not."""
+    """Return the error and all its causes, suppressed ones included."""
     found: list[BaseException] = []
     todo: list[BaseException | None] = [error]
     while todo:
@@ -189,7 +189,7 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 
 def _of_others(trace: TracebackType | None) -> TracebackType | None:
-    """Return a traceback without the frames of the tests, who know what they hunt for."""
+    """Return a traceback without the frames of the tests, which know the password."""
     if trace is None:
         return None
     rest = _of_others(trace.tb_next)

@@ -1,8 +1,7 @@
-"""A server that asks for passwords, and an environment that names none."""
+"""A server that demands passwords, and an environment without one."""
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,12 +12,11 @@ from pgmoor.testing import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def guarded() -> AsyncIterator[Cluster]:
-    """A server that asks for passwords: `keeper` has the canary, `stranger` another one."""
+    """A server that demands passwords: that of `keeper` is the canary, `stranger` has another."""
     async with Cluster(standbys=0, auth="scram-sha-256") as cluster:
         literal = CANARY.replace("'", "''")
         await cluster[0].sql(f"create role keeper login password '{literal}'")
@@ -27,9 +25,5 @@ async def guarded() -> AsyncIterator[Cluster]:
 
 
 @pytest.fixture(autouse=True)
-def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Take away all that the machine's own environment would add."""
-    for name in os.environ:
-        if name.startswith("PG"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
+def without_environment(bare_environment: None) -> None:
+    """Hide the machine's own PG* variables and home directory."""

@@ -1,4 +1,4 @@
-"""Servers that answer too much, too little or nonsense: the manager works on with an honest one."""
+"""Servers that send too much, too little or nonsense: the manager goes on with an honest one."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ import pytest
 import hostile
 from hostile import Conversation, HostileServer
 from pgmoor import ConnectionManager, NoHostAvailable, PoolExhausted
-from pgmoor.access import Access
-from pgmoor.hosts import Facts, Host, HostTable, Observation
-from pgmoor.monitor import Prober
-from pgmoor.redact import LONGEST
+from pgmoor._core.dialling.connector import Connector
+from pgmoor._core.failover.prober import Prober
+from pgmoor._core.util.redaction import LONGEST
 from support import until
 
 if TYPE_CHECKING:
@@ -36,13 +35,13 @@ NOT_UP = ("down", "silent", "rejected")
 
 
 def endless(*messages: bytes, first: bytes = b"") -> Callable[[Conversation], None]:
-    """Answer the first question with messages without end."""
+    """Answer the first query with endless messages."""
     block = b"".join(messages) * max(1, 100_000 // len(b"".join(messages)))
 
     def script(talk: Conversation) -> None:
         talk.startup()
         talk.greet()
-        talk.hear()
+        talk.receive()
         talk.send(first)
         while True:
             talk.send(block)
@@ -51,7 +50,7 @@ def endless(*messages: bytes, first: bytes = b"") -> Callable[[Conversation], No
 
 
 def endless_greeting(block: bytes) -> Callable[[Conversation], None]:
-    """Go on without end before the client is let in."""
+    """Send endlessly before the client is accepted."""
 
     def script(talk: Conversation) -> None:
         talk.startup()
@@ -94,9 +93,7 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("name", ENDLESS)
-async def test_an_answer_without_end_costs_little_and_harms_nobody(
-    alone: Cluster, name: str
-) -> None:
+async def test_an_endless_answer_costs_little_memory_and_time(alone: Cluster, name: str) -> None:
     with HostileServer(ENDLESS[name]) as server:
         async with measured() as figures, beside(server, alone) as manager:
             async with manager.connection(timeout=10) as conn:
@@ -120,7 +117,7 @@ async def _select(manager: ConnectionManager) -> int:
 
 @asynccontextmanager
 async def beside(*servers: Any) -> AsyncIterator[ConnectionManager]:
-    """A manager over hostile servers and, at the end of the list, an honest one."""
+    """Open a manager over hostile servers and, at the end of the list, an honest one."""
     *bad, good = servers
     hosts = [f"{server.host}:{server.port}" for server in (*bad, good[0])]
     async with ConnectionManager(
@@ -135,7 +132,7 @@ async def beside(*servers: Any) -> AsyncIterator[ConnectionManager]:
 
 @asynccontextmanager
 async def measured() -> AsyncIterator[dict[str, float]]:
-    """Measure by how many bytes the process has grown at most, and the loop's longest pause."""
+    """Measure how many bytes the process grows by at most, and the loop's longest pause."""
     figures = {"memory": 0.0, "pause": 0.0}
     over = asyncio.Event()
 
@@ -147,7 +144,7 @@ async def measured() -> AsyncIterator[dict[str, float]]:
             figures["pause"] = max(figures["pause"], now - before)
             before = now
 
-    before = _memory("VmRSS", peak_anew=True)
+    before = _memory("VmRSS", reset_peak=True)
     beating = asyncio.create_task(beat())
     try:
         yield figures
@@ -157,9 +154,9 @@ async def measured() -> AsyncIterator[dict[str, float]]:
         figures["memory"] = _memory("VmHWM") - before
 
 
-def _memory(name: str, *, peak_anew: bool = False) -> int:
-    """Return one of proc(5)'s figures for this process, in bytes."""
-    if peak_anew:
+def _memory(name: str, *, reset_peak: bool = False) -> int:
+    """Return a figure of proc(5) for this process, in bytes."""
+    if reset_peak:
         Path("/proc/self/clear_refs").write_text("5")
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
@@ -180,46 +177,46 @@ SHAPES: dict[str, list[list[bytes | None]]] = {
     "one column": [[b"f"]],
     "too many columns": [[*HONEST, b"x"]],
     "nothing but NULL": [[None] * 7],
-    "a role that there is not": changed(recovery=b"maybe"),
+    "an unknown role": changed(recovery=b"maybe"),
     "no role": changed(recovery=None),
-    "neither writable nor not": changed(read_only=b"perhaps"),
+    "an unknown read-only mode": changed(read_only=b"perhaps"),
     "words for a timeline": changed(timeline=b"abc"),
     "a timeline out of range": changed(timeline=b"2147483648"),
-    "a timeline without end": changed(timeline=b"9" * 100_000),
+    "a timeline of 100,000 digits": changed(timeline=b"9" * 100_000),
     "a timeline in other digits": changed(timeline="٣".encode()),
     "words for a cluster": changed(system_id=b"abc"),
     "a cluster out of range": changed(system_id=b"9" * 30),
     "a lag that is no number": changed(lag=b"NaN"),
-    "a lag without end": changed(lag=b"inf"),
+    "an infinite lag": changed(lag=b"inf"),
     "a lag out of range": changed(lag=b"1e999"),
     "a start that is not text": changed(started=b"\xff\xfe"),
     "a start of several lines": changed(started=b"now\nand then"),
-    "a start without end": changed(started=b"x" * 100_000),
+    "a start of 100,000 characters": changed(started=b"x" * 100_000),
     "words for a process": changed(pid=b"abc"),
 }
 
 
 def answering(rows: list[list[bytes | None]]) -> Callable[[Conversation], None]:
-    """Answer each question with these rows."""
+    """Answer each query with these rows."""
 
     def script(talk: Conversation) -> None:
         talk.startup()
         talk.greet()
         while True:
-            talk.hear()
+            talk.receive()
             talk.answer(rows, columns=len(rows[0]) if rows else 7)
 
     return script
 
 
 def saying(*messages: bytes) -> Callable[[Conversation], None]:
-    """Answer each question with these messages."""
+    """Answer each query with these messages."""
 
     def script(talk: Conversation) -> None:
         talk.startup()
         talk.greet()
         while True:
-            talk.hear()
+            talk.receive()
             talk.send(b"".join(messages))
             talk.ready()
 
@@ -227,14 +224,14 @@ def saying(*messages: bytes) -> Callable[[Conversation], None]:
 
 
 def plainly(talk: Conversation) -> None:
-    """Know no functions, and answer the plain question with a word that says nothing."""
+    """Lack the functions, and answer the plain query with an unknown word."""
     talk.startup()
     talk.greet()
-    talk.hear()
+    talk.receive()
     talk.error("function does not exist", code="42883", severity="ERROR")
     talk.ready()
     while True:
-        talk.hear()
+        talk.receive()
         talk.answer([[b"perhaps"]])
 
 
@@ -255,7 +252,7 @@ NONSENSE = {
 }
 
 
-async def test_an_answer_that_is_none_is_no_proof_of_life(alone: Cluster) -> None:
+async def test_a_malformed_answer_does_not_count_as_up(alone: Cluster) -> None:
     with ExitStack() as stack:
         servers = [stack.enter_context(HostileServer(script)) for script in NONSENSE.values()]
         async with beside(*servers, alone) as manager:
@@ -274,16 +271,18 @@ async def test_an_answer_that_is_none_is_no_proof_of_life(alone: Cluster) -> Non
     assert all(failures.values())
 
 
-async def test_a_text_of_any_length_is_shown_in_a_line(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_error_text_of_any_length_is_shown_in_one_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     text = "\x1b[2J" + "no\t" * MB + "\nand no"
 
     def script(talk: Conversation) -> None:
         talk.startup()
         talk.greet()
-        talk.hear()
+        talk.receive()
         talk.error(text, code="57014", severity="ERROR")
         talk.ready()
-        talk.hear()
+        talk.receive()
 
     with HostileServer(script) as server:
         manager = ConnectionManager("", hosts=[f"127.0.0.1:{server.port}"], when_down="fail")
@@ -297,7 +296,7 @@ async def test_a_text_of_any_length_is_shown_in_a_line(caplog: pytest.LogCapture
     assert str(caught.value).isprintable()
 
 
-async def test_whatever_a_server_sends_a_probe_says_what_it_learnt() -> None:
+async def test_whatever_a_server_sends_a_probe_returns_an_observation() -> None:
     generator = random.Random(20261121)
     parts = [
         HONEST_ROW,
@@ -318,7 +317,7 @@ async def test_whatever_a_server_sends_a_probe_says_what_it_learnt() -> None:
             talk.message(b"R", struct.pack("!i", generator.choice([0, 0, 0, 3, 5, 10, 11, 12])))
             talk.send(bytes(noise[: generator.randrange(len(noise))]))
             talk.ready()
-            talk.hear()
+            talk.receive()
         talk.send(bytes(noise))
 
     with HostileServer(script) as server:
@@ -328,25 +327,25 @@ async def test_whatever_a_server_sends_a_probe_says_what_it_learnt() -> None:
         settings = manager._settings
         host = settings.hosts[0]
         for _ in range(150):
-            prober = Prober(settings, host, Access(settings, host, None))
+            prober = Prober(settings, host, Connector(settings, host, None))
             began = monotonic()
             seen = await prober.probe()
             prober.close()
             assert monotonic() - began < 2.0
-            assert seen.facts or seen.failure
+            assert seen.info or seen.failure
             assert seen.failure is None or len(seen.failure.text) <= LONGEST
 
 
 # -- lies ---------------------------------------------------------------------------------------
 
 
-async def test_connections_that_pass_the_test_and_flood_the_next_question() -> None:
+async def test_a_server_that_answers_the_first_query_and_floods_the_second_costs_little() -> None:
     def script(talk: Conversation) -> None:
         talk.startup()
         talk.greet()
-        talk.hear()
+        talk.receive()
         talk.answer([HONEST])
-        talk.hear()
+        talk.receive()
         while True:
             talk.send(NOTICE * 100)
 
@@ -365,20 +364,9 @@ async def test_connections_that_pass_the_test_and_flood_the_next_question() -> N
     assert figures["memory"] < 64 * MB
 
 
-def test_claims_of_ever_new_clusters_are_not_all_remembered() -> None:
-    table = HostTable([Host(0, "good", 5432), Host(1, "bad", 5432)])
-    table.apply(Observation(0, 0.0, 0.0, facts=Facts(False, True, timeline=3, system_id=7)))
-    table.adopt(0)
-    for number in range(10_000):
-        claim = Facts(False, True, timeline=9, system_id=1000 + number)
-        table.apply(Observation(1, float(number), float(number), facts=claim))
-
-    assert table.newest_timeline(7) == 3
-    assert table.newest_timeline(10_999) == 9
-    assert sum(table.newest_timeline(1000 + number) > 0 for number in range(10_000)) < 100
-
-
-async def test_a_server_that_claims_another_cluster_is_not_followed(alone: Cluster) -> None:
+async def test_a_server_that_claims_another_cluster_and_a_newer_timeline_is_not_used(
+    alone: Cluster,
+) -> None:
     claims = changed(timeline=b"2147483647", system_id=b"18446744073709551615")
     with HostileServer(answering(claims)) as liar:
         hosts = [f"{alone[0].host}:{alone[0].port}", f"127.0.0.1:{liar.port}"]

@@ -1,4 +1,4 @@
-"""One password, given in every way and hunted for in all that is shown."""
+"""One password, given in every way, and searched for in all that is shown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from canary import CANARY, traces
 from hostile import Conversation, HostileServer
 from pgmoor import ConnectionManager
-from pgmoor.redact import MASK
+from pgmoor._core.util.redaction import MASK
 from pgmoor.testing._ports import free_port
 from ways import environment, options, ways
 from witness import Witness, attribute_texts, reachable_texts
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Watched(NamedTuple):
-    """What a test writes down, where it may write, and its environment."""
+    """The witness of a test, its folder and its environment."""
 
     witness: Witness
     folder: Path
@@ -39,14 +39,14 @@ class Watched(NamedTuple):
 
 @pytest.fixture
 def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
-    """Write down all that is said; in the end there must be no trace."""
+    """Record all that is logged and warned; at the end it must hold no trace of the password."""
     witness = Witness()
     root = logging.getLogger()
     loggers = [logging.getLogger(name) for name in ("psycopg", "psycopg.pool", "pgmoor", "asyncio")]
     before = [(logger, logger.level) for logger in (root, *loggers)]
     for logger, _ in before:
         logger.setLevel(logging.DEBUG)
-    # No other handler: pytest's keeps what was logged, and with it psycopg's open connections.
+    # No other handler: pytest's keeps the records, and with them psycopg's open connections.
     handlers, root.handlers = root.handlers, [witness]
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
@@ -54,36 +54,38 @@ def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched
     root.handlers = handlers
     for logger, level in before:
         logger.setLevel(level)
-    witness.saw(*(str(warning.message) for warning in warned))
+    witness.record_objects(*(str(warning.message) for warning in warned))
     assert len(witness.texts) > 100
     assert traces(*witness.texts) == []
 
 
 async def used(witness: Witness, **given: Any) -> bool:
-    """Do with a manager what programs do, and write down all that shows; return if it worked."""
-    manager = ConnectionManager(**given, min_size=1, when_down="fail", on_event=witness.saw)
-    witness.saw(manager)
+    """Use a manager as programs do and record all that it shows; return whether it worked."""
+    manager = ConnectionManager(
+        **given, min_size=1, when_down="fail", on_event=witness.record_objects
+    )
+    witness.record_objects(manager)
     worked = False
     try:
         await manager.open()
-        witness.looked_at_tasks()
+        witness.record_tasks()
         async with manager.connection() as conn:
             await conn.execute("select 1")
-            witness.saw(conn)
+            witness.record_objects(conn)
             worked = True
         await manager.check()
     except psycopg.Error as error:
-        witness.met(error)
+        witness.record_error(error)
     for ask in (manager.wait, manager.wait_ready):
         try:
             await ask(0.05)
         except psycopg.Error as error:
-            witness.met(error)
+            witness.record_error(error)
     health = await manager.health(fresh=True, timeout=0.1)
-    witness.saw(manager, health, health.to_dict(), manager.get_stats(), *health.hosts)
-    witness.looked_at_tasks()
+    witness.record_objects(manager, health, health.to_dict(), manager.get_stats(), *health.hosts)
+    witness.record_tasks()
     await manager.close()
-    witness.saw(manager)
+    witness.record_objects(manager)
     return worked
 
 
@@ -99,7 +101,7 @@ async def used(witness: Witness, **given: Any) -> bool:
         ("keeper", "nowhere", 'database "nowhere" does not exist'),
     ],
 )
-async def test_a_server_that_asks_for_it(
+async def test_nothing_shows_the_password_that_a_server_accepts_or_rejects(
     guarded: Cluster, watched: Watched, user: str, dbname: str, said: str
 ) -> None:
     witness, folder, _ = watched
@@ -113,18 +115,18 @@ async def test_a_server_that_asks_for_it(
 
 
 @pytest.mark.parametrize("name", ["PGPASSWORD", "PGPASSFILE", "PGSERVICE"])
-@pytest.mark.parametrize("user", ["keeper", "stranger"])
-async def test_a_server_that_asks_for_what_the_environment_names(
-    guarded: Cluster, watched: Watched, name: str, user: str
+async def test_nothing_shows_a_password_from_the_environment(
+    guarded: Cluster, watched: Watched, name: str
 ) -> None:
-    place = {"host": guarded[0].host, "port": guarded[0].port, "user": user, "dbname": "postgres"}
     witness, folder, patch = watched
-    given = environment(folder, patch, **place)[name]()
+    place = {"host": guarded[0].host, "port": guarded[0].port, "dbname": "postgres"}
+    for user in ("keeper", "stranger"):
+        given = environment(folder, patch, user=user, **place)[name]()
 
-    assert await used(witness, **given) is (user == "keeper")
+        assert await used(witness, **given) is (user == "keeper")
 
 
-async def test_a_server_that_is_down(watched: Watched) -> None:
+async def test_nothing_shows_the_password_for_a_server_that_is_down(watched: Watched) -> None:
     witness, folder, _ = watched
     place = {"host": "127.0.0.1", "port": free_port(), "user": "keeper", "dbname": "postgres"}
     given = ways(folder, **place)
@@ -138,41 +140,43 @@ async def test_a_server_that_is_down(watched: Watched) -> None:
 
 
 class Echo:
-    """Learns the password, and says it in as many ways as there are."""
+    """Learns the password, and sends it back in many spellings."""
 
     def __init__(self, *, lets_in: bool) -> None:
-        self.heard: list[str] = []
+        self.received: list[str] = []
         self._lets_in = lets_in
 
     def __call__(self, talk: Conversation) -> None:
         talk.startup()
-        self.heard.append(password := talk.parameters.get("options") or talk.password())
-        sayings = [
+        self.received.append(password := talk.parameters.get("options") or talk.password())
+        spellings = [
             password,
             password[:9],
             password[4:],
             quote(password),
             quote(password, "").lower(),
         ]
-        sayings += [
+        spellings += [
             repr(password),
             ascii(password),
             str(talk.parameters),
             password.replace("'", "''"),
         ]
-        told = "no, " + ", nor ".join(sayings)
+        text = "no, " + ", nor ".join(spellings)
         if not self._lets_in:
-            talk.error(told, code="28P01")
+            talk.error(text, code="28P01")
             return
         talk.greet(application_name=password)
         while True:
-            talk.hear()
-            talk.error(told, code="XX000", severity="ERROR")
+            talk.receive()
+            talk.error(text, code="XX000", severity="ERROR")
             talk.ready()
 
 
 @pytest.mark.parametrize("lets_in", [False, True])
-async def test_a_server_that_sends_it_back(watched: Watched, lets_in: bool) -> None:
+async def test_a_server_that_sends_the_password_back_is_redacted(
+    watched: Watched, lets_in: bool
+) -> None:
     witness, folder, _ = watched
     echo = Echo(lets_in=lets_in)
     with HostileServer(echo) as server:
@@ -181,55 +185,55 @@ async def test_a_server_that_sends_it_back(watched: Watched, lets_in: bool) -> N
 
         await asyncio.gather(*(used(witness, **way) for way in given.values()))
 
-        assert len(echo.heard) >= len(given)
-        assert set(echo.heard) == {CANARY}
+        assert len(echo.received) >= len(given)
+        assert set(echo.received) == {CANARY}
     assert sum(f"no, {MASK}" in text for text in witness.texts) > len(given)
 
 
 @pytest.mark.parametrize("name", ["PGPASSWORD", "PGPASSFILE", "PGSERVICE"])
-@pytest.mark.parametrize("lets_in", [False, True])
-async def test_a_server_that_sends_back_what_the_environment_names(
-    watched: Watched, name: str, lets_in: bool
+async def test_a_server_that_sends_a_password_from_the_environment_back_is_redacted(
+    watched: Watched, name: str
 ) -> None:
     witness, folder, patch = watched
-    echo = Echo(lets_in=lets_in)
-    with HostileServer(echo) as server:
-        place = {"host": server.host, "port": server.port, "user": "keeper", "dbname": "orders"}
-        given = environment(folder, patch, **place)[name]()
+    for lets_in in (False, True):
+        echo = Echo(lets_in=lets_in)
+        with HostileServer(echo) as server:
+            place = {"host": server.host, "port": server.port, "user": "app", "dbname": "orders"}
+            given = environment(folder, patch, **place)[name]()
 
-        await used(witness, **given)
+            await used(witness, **given)
 
-        assert set(echo.heard) == {CANARY}
+            assert set(echo.received) == {CANARY}
     assert any(f"no, {MASK}" in text for text in witness.texts)
 
 
-@pytest.mark.parametrize("lets_in", [False, True])
-@pytest.mark.parametrize("variable", [False, True])
-async def test_a_server_that_sends_back_the_options(
-    watched: Watched, variable: bool, lets_in: bool
+@pytest.mark.parametrize("variable", [False, True], ids=["options", "PGOPTIONS"])
+async def test_a_server_that_sends_secret_options_back_is_redacted(
+    watched: Watched, variable: bool
 ) -> None:
     witness, _, patch = watched
     kwargs = {"options": options()}
     if variable:
         patch.setenv("PGOPTIONS", kwargs.pop("options"))
-    echo = Echo(lets_in=lets_in)
-    with HostileServer(echo) as server:
-        conninfo = f"host={server.host} port={server.port} user=app password=another"
-        await used(witness, conninfo=conninfo, kwargs=kwargs)
+    for lets_in in (False, True):
+        echo = Echo(lets_in=lets_in)
+        with HostileServer(echo) as server:
+            conninfo = f"host={server.host} port={server.port} user=app password=another"
+            await used(witness, conninfo=conninfo, kwargs=kwargs)
 
-        assert CANARY in echo.heard[0].replace("\\ ", " ").replace("\\\\", "\\")
+            assert CANARY in echo.received[0].replace("\\ ", " ").replace("\\\\", "\\")
     assert any(f"canary.is={MASK} -c statement_timeout=9999" in text for text in witness.texts)
 
 
 @pytest.mark.parametrize("way", ["URI", "coroutine function", "callable keywords", "password file"])
-async def test_asyncio_in_debug_mode_shows_each_step_but_not_it(
+async def test_asyncios_debug_mode_does_not_show_the_password(
     guarded: Cluster, watched: Watched, way: str
 ) -> None:
     witness, folder, _ = watched
     loop = asyncio.get_running_loop()
     loop.set_debug(True)
     loop.slow_callback_duration = 0  # every callback is logged with its arguments and results
-    loop.set_exception_handler(witness.asked)
+    loop.set_exception_handler(witness.record_context)
     place = {"host": guarded[0].host, "port": guarded[0].port, "dbname": "postgres"}
     with HostileServer(Echo(lets_in=False)) as server:
         echo = {**place, "user": "keeper", "port": server.port}
@@ -242,7 +246,9 @@ async def test_asyncio_in_debug_mode_shows_each_step_but_not_it(
 # -- objects ------------------------------------------------------------------------------------
 
 
-async def test_no_attribute_of_whatever_depth_leads_to_it(guarded: Cluster, tmp_path: Path) -> None:
+async def test_no_attribute_at_any_depth_leads_to_the_password(
+    guarded: Cluster, tmp_path: Path
+) -> None:
     place = {"host": guarded[0].host, "port": guarded[0].port, "user": "keeper"}
     for way in ways(tmp_path, dbname="postgres", **place).values():
         async with ConnectionManager(**way, min_size=1) as manager, manager.connection() as conn:
@@ -254,7 +260,7 @@ async def test_no_attribute_of_whatever_depth_leads_to_it(guarded: Cluster, tmp_
         assert traces(*held) == []
 
 
-async def test_what_holds_it_is_neither_copied_nor_pickled(tmp_path: Path) -> None:
+async def test_a_manager_is_neither_copied_nor_pickled(tmp_path: Path) -> None:
     place = {"host": "db1", "port": 5432, "user": "keeper", "dbname": "postgres"}
     for way in ways(tmp_path, **place).values():
         manager = ConnectionManager(**way)
@@ -265,7 +271,9 @@ async def test_what_holds_it_is_neither_copied_nor_pickled(tmp_path: Path) -> No
             assert traces(str(caught.value)) == []
 
 
-async def test_a_dump_of_all_threads_has_no_trace_of_it(guarded: Cluster, tmp_path: Path) -> None:
+async def test_a_dump_of_all_threads_does_not_show_the_password(
+    guarded: Cluster, tmp_path: Path
+) -> None:
     conninfo = guarded.conninfo(user="keeper", password=CANARY)
     path = tmp_path / "dump"
     async with ConnectionManager(conninfo, min_size=1) as manager:
