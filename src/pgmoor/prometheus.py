@@ -15,8 +15,8 @@ try:
         HistogramMetricFamily,
     )
     from prometheus_client.registry import Collector as _Collector
-except ImportError as error:
-    raise ImportError("pgmoor.prometheus needs prometheus-client: pgmoor[prometheus]") from error
+except ImportError as _error:
+    raise ImportError("pgmoor.prometheus needs prometheus-client: pgmoor[prometheus]") from _error
 
 from ._metrics.buckets import Buckets
 from ._metrics.catalogue import METRICS, Kind, Metric

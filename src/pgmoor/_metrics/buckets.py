@@ -51,7 +51,7 @@ class Buckets:
     __slots__ = ("_counts", "_sums", "zeros")
 
     def __init__(self) -> None:
-        self.zeros = 0  # durations of 0 s, which need no search for their bucket
+        self.zeros: int = 0  # durations of 0 s, which need no search for their bucket
         self._counts = [0] * (len(FINE) + 1)
         self._sums = [0.0] * (len(FINE) + 1)
 

@@ -31,15 +31,15 @@ class Tally(Instrument):
 
     def __init__(self, hosts: Iterable[str], clock: Callable[[], float] = monotonic) -> None:
         hosts = list(hosts)
-        self.timeouts = 0
-        self.attempts = 0
-        self.failovers = 0
-        self.waits = Buckets()
-        self.uses = Buckets()
-        self.creations = Buckets()
-        self.detections = Buckets()
-        self.recoveries = Buckets()
-        self.probes = {host: Buckets() for host in hosts}
+        self.timeouts: int = 0
+        self.attempts: int = 0
+        self.failovers: int = 0
+        self.waits: Buckets = Buckets()
+        self.uses: Buckets = Buckets()
+        self.creations: Buckets = Buckets()
+        self.detections: Buckets = Buckets()
+        self.recoveries: Buckets = Buckets()
+        self.probes: dict[str, Buckets] = {host: Buckets() for host in hosts}
         self.aborts: Counter[str] = Counter(dict.fromkeys(hosts, 0))
         self.probe_failures: Counter[tuple[str, str]] = Counter()
         self.dial_failures: Counter[tuple[str, str]] = Counter()

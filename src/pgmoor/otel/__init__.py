@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 try:
     from opentelemetry.trace import get_tracer
-except ImportError as error:
-    raise ImportError("pgmoor.otel needs opentelemetry-api: pgmoor[otel]") from error
+except ImportError as _error:
+    raise ImportError("pgmoor.otel needs opentelemetry-api: pgmoor[otel]") from _error
 
 from pgmoor._version import __version__
 
