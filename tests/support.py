@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pgmoor import ConnectionManager
     from pgmoor.events import Event
-    from pgmoor.testing import Cluster
+    from pgmoor.testing import Cluster, FaultProxy, Node
 
 E = TypeVar("E", bound="Event")
 
@@ -182,6 +182,17 @@ async def fail_over(cluster: Cluster, work: Workload) -> float:
 async def stuck(manager: ConnectionManager) -> None:
     """Wait until statements hang on every connection, so that callers wait for one."""
     await until(lambda: manager.get_stats()["requests_waiting"] > 0)
+
+
+async def fall_silent(
+    manager: ConnectionManager, door: FaultProxy, standby: Node, work: Workload
+) -> float:
+    """Silence the primary and promote a standby; return the seconds until *work* is back."""
+    began = monotonic()
+    door.silent()
+    await stuck(manager)
+    await standby.promote()
+    return await work.back(began)
 
 
 def only_aborted(work: Workload, host: str) -> None:

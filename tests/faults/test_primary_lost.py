@@ -11,7 +11,7 @@ import pytest
 
 from pgmoor import ConnectionAborted
 from pgmoor.events import Failover, HostDown, OutageEnded, OutageStarted, RoleChanged, SplitBrain
-from support import Workload, both_loops, fail_over, only_aborted, recorder, stuck, until
+from support import Workload, both_loops, fail_over, fall_silent, only_aborted, recorder, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,11 +67,7 @@ async def test_when_the_primary_falls_silent_callers_move_and_errors_say_why(
     doors = proxies(pair)
     manager = await moor(*doors, health_interval=health_interval)
     async with Workload(manager) as work:
-        began = monotonic()
-        doors[0].silent()
-        await stuck(manager)
-        await pair[1].promote()
-        back = await work.back(began)
+        back = await fall_silent(manager, doors[0], pair[1], work)
 
     assert back < bound, back  # 1.2 s wanted at the default, 0.3 s at 0.1
     only_aborted(work, f"127.0.0.1:{doors[0].port}")

@@ -12,7 +12,7 @@ import trustme
 
 from pgmoor.events import OutageEnded, OutageStarted, Stalled
 from pgmoor.testing import FaultProxy
-from support import Workload, both_loops, fail_over, only_aborted, recorder, stuck
+from support import Workload, both_loops, fail_over, fall_silent, only_aborted, recorder
 from tls_front import TlsFront, server_context
 
 if TYPE_CHECKING:
@@ -67,11 +67,7 @@ async def test_callers_over_tls_leave_a_silent_primary_and_errors_say_why(
     doors = [tls.to(node) for node in pair]
     manager = await moor(*doors, health_interval=0.1, kwargs=tls.kwargs)
     async with Workload(manager) as work:
-        began = monotonic()
-        doors[0].silent()
-        await stuck(manager)
-        await pair[1].promote()
-        back = await work.back(began)
+        back = await fall_silent(manager, doors[0], pair[1], work)
 
     assert back < 1.2, back  # 0.3 s wanted
     only_aborted(work, f"127.0.0.1:{doors[0].port}")
