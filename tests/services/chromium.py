@@ -19,7 +19,7 @@ import aiohttp
 if TYPE_CHECKING:
     from types import TracebackType
 
-PATIENCE = 30.0  # seconds for it to start, and for an answer: machines are busy
+PATIENCE = 30.0  # seconds to start, and to answer a call, on a busy machine
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -36,11 +36,11 @@ WATCHED = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdde
 class Chromium:
     """One browser with one page, as an async context manager.
 
-    `said` has what the page's console had to say: violations of the CSP and errors among it.
+    `console` has the page's console messages and errors, including CSP violations.
     """
 
     def __init__(self, program: str) -> None:
-        self.said: list[str] = []
+        self.console: list[str] = []
         self.requested: list[str] = []
         self._program = program
         self._numbers = itertools.count(1)
@@ -83,15 +83,15 @@ class Chromium:
     async def _end(self) -> None:
         await self._http.close()
         with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # and its helpers
+            os.killpg(self._process.pid, signal.SIGKILL)  # with its helper processes
         await self._process.wait()
         async with asyncio.timeout(PATIENCE):
-            while self._home.exists():  # they may write for a moment longer
+            while self._home.exists():  # helper processes may still write
                 shutil.rmtree(self._home, ignore_errors=True)
                 await asyncio.sleep(0.01)
 
     async def _address(self) -> str:
-        """Return where the page's DevTools listen; the port is in a file, once there is one."""
+        """Return the address of the page's DevTools; Chromium writes the port to a file."""
         file = self._home / "DevToolsActivePort"
         while not (lines := file.read_text().splitlines() if file.exists() else []):
             assert self._process.returncode is None
@@ -104,14 +104,14 @@ class Chromium:
 
     async def _read(self) -> None:
         async for message in self._socket:
-            told = json.loads(message.data)
-            method = told.get("method")
-            if "id" in told:
-                self._answers.pop(told["id"]).set_result(told)
+            received = json.loads(message.data)
+            method = received.get("method")
+            if "id" in received:
+                self._answers.pop(received["id"]).set_result(received)
             elif method in WATCHED:
-                self.said.append(json.dumps(told["params"]))
+                self.console.append(json.dumps(received["params"]))
             elif method == "Network.requestWillBeSent":
-                self.requested.append(told["params"]["request"]["url"])
+                self.requested.append(received["params"]["request"]["url"])
 
     async def call(self, method: str, **params: Any) -> Any:
         """Call a method of the protocol; return its result."""
@@ -119,29 +119,29 @@ class Chromium:
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
         await self._socket.send_json({"id": number, "method": method, "params": params})
         async with asyncio.timeout(PATIENCE):
-            told = await answer
-        assert "error" not in told, told
-        return told["result"]
+            reply = await answer
+        assert "error" not in reply, reply
+        return reply["result"]
 
     async def visit(self, url: str) -> None:
-        """Open a page, and wait until it is there."""
+        """Open a page, and wait until it is loaded."""
         await self.call("Page.navigate", url=url)
         await self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
 
-    async def ask(self, expression: str) -> Any:
-        """Return the value of an expression of JavaScript."""
-        told = await self.call("Runtime.evaluate", expression=expression, returnByValue=True)
-        assert "exceptionDetails" not in told, told
-        return told["result"].get("value")
+    async def evaluate(self, expression: str) -> Any:
+        """Return the value of a JavaScript expression."""
+        reply = await self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in reply, reply
+        return reply["result"].get("value")
 
     async def until(self, expression: str, timeout: float = 20) -> None:
         """Wait until an expression is true."""
         async with asyncio.timeout(timeout):
-            while not await self.ask(expression):  # noqa: ASYNC110  the page tells of no change
+            while not await self.evaluate(expression):  # noqa: ASYNC110  the page sends no change events
                 await asyncio.sleep(0.02)
 
-    async def look(self, *, width: int, height: int, dark: bool = False) -> None:
-        """Set the window's size and the colours that its user prefers."""
+    async def emulate(self, *, width: int, height: int, dark: bool = False) -> None:
+        """Set the window's size and the preferred colour scheme."""
         await self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -152,7 +152,7 @@ class Chromium:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         await self.call("Emulation.setEmulatedMedia", features=[scheme])
 
-    async def picture(self) -> bytes:
-        """Return the page as it looks, as a PNG."""
-        told = await self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
-        return base64.b64decode(told["data"])
+    async def screenshot(self) -> bytes:
+        """Return a screenshot of the whole page as a PNG."""
+        reply = await self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+        return base64.b64decode(reply["data"])

@@ -1,7 +1,7 @@
-"""Real servers from Debian's packages, in front of PostgreSQL or beside it.
+"""Real services from Debian's packages, in front of PostgreSQL or beside it.
 
-Where a program is not installed its tests are left out; with PGMOOR_SERVICES=required, as in CI,
-they fail instead.
+If a program is not installed, its tests are skipped. With PGMOOR_SERVICES=required, as in CI, they
+fail instead.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def find_program(name: str) -> str:
-    """Return the path of a program, or leave the test out."""
+    """Return the path of a program, or skip the test."""
     places = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/lib/postgresql"])
     if path := shutil.which(name, path=places):
         return path
@@ -38,7 +38,7 @@ def find_program(name: str) -> str:
 
 @pytest.fixture
 def pgbouncer() -> Iterator[Callable[..., PgBouncer]]:
-    """Start a PgBouncer before a server: `pgbouncer(node, "transaction")`."""
+    """Start a PgBouncer in front of a server: `pgbouncer(node, "transaction")`."""
     program = find_program("pgbouncer")
     with ExitStack() as stack:
 
@@ -50,7 +50,7 @@ def pgbouncer() -> Iterator[Callable[..., PgBouncer]]:
 
 @pytest.fixture
 def haproxy() -> Iterator[Callable[..., HAProxy]]:
-    """Start an HAProxy before several servers: `haproxy(pair.nodes)`."""
+    """Start an HAProxy in front of several servers: `haproxy(pair.nodes)`."""
     program = find_program("haproxy")
     with ExitStack() as stack:
 
@@ -68,7 +68,7 @@ def _patroni() -> Iterator[Patroni]:
 
 @pytest.fixture
 def patroni(_patroni: Patroni) -> Patroni:
-    """Return three nodes of Patroni, one of which leads, and an empty table `work`."""
+    """Return three Patroni nodes with a leader and an empty table `work`."""
     _patroni.revive()
     with psycopg.connect(_patroni.wait_complete().conninfo) as conn:
         conn.execute("create table if not exists work (id text, node int default 0)")

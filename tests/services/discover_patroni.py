@@ -7,7 +7,7 @@ import urllib.request
 
 
 def ask(apis: list[str]) -> list[str]:
-    """Return the members' addresses, as the first node of Patroni that answers names them."""
+    """Return the members' addresses, from the first Patroni node that answers."""
     for api in apis:
         try:
             with urllib.request.urlopen(f"{api}/cluster", timeout=1) as answer:
@@ -19,7 +19,7 @@ def ask(apis: list[str]) -> list[str]:
 
 
 async def hosts_of(apis: list[str]) -> list[str]:
-    """Ask in a thread: urllib would hold up the event loop."""
+    """Query Patroni in a thread: urllib would block the event loop."""
     return await asyncio.to_thread(ask, apis)
 
 

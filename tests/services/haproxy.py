@@ -1,8 +1,7 @@
-"""An HAProxy before several servers: one port for the primary, one for the standbys.
+"""An HAProxy in front of several servers: one port for the primary, one for the standbys.
 
-Where the servers are Patroni's it asks Patroni. Else its check needs no agent beside the servers:
-PostgreSQL, from 14 on, says whether it is in recovery at the beginning of each session
-(`in_hot_standby`), and a check that begins one can read it.
+With Patroni's servers it checks Patroni's REST API. Otherwise its check begins a session and reads
+the parameter `in_hot_standby`, which PostgreSQL 14 and newer report at the start of each session.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 10.0  # seconds for it to listen
 
-# The protocol's startup message (length, version 3.0, parameters) and, so that the session ends as
-# soon as it has begun, a Terminate message.
+# The protocol's startup message (length, version 3.0, parameters), followed by a Terminate message,
+# so that the session ends at once.
 _STARTUP = b"\x00\x03\x00\x00user\x00postgres\x00database\x00postgres\x00\x00"
 HELLO = (len(_STARTUP) + 4).to_bytes(4) + _STARTUP + b"X\x00\x00\x00\x04"
 
@@ -64,7 +63,7 @@ ASK_PATRONI = """\
 
 
 class Address(NamedTuple):
-    """Where one of the sections listens."""
+    """The address of a section."""
 
     host: str
     port: int
@@ -111,7 +110,7 @@ class HAProxy:
         )
 
     def sessions(self, section: str, index: int) -> int:
-        """Return how many sessions a section has given to one of the servers."""
+        """Return the number of sessions that a section has sent to a server."""
         with socket.socket(socket.AF_UNIX) as control:
             control.connect(str(self._home / "stats"))
             control.sendall(b"show stat\n")
@@ -123,7 +122,7 @@ class HAProxy:
         return int(found["stot"])
 
     def start(self) -> None:
-        """Start it, and return when it listens."""
+        """Start it, and wait until it listens."""
         with (self._home / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self._program, "-db", "-f", str(self._config)],

@@ -1,7 +1,7 @@
-"""Three nodes of Patroni and the etcd that they agree by, run as a user PostgreSQL accepts.
+"""Three Patroni nodes and their etcd, run as a user that PostgreSQL accepts.
 
-Patroni's periods are cut down to what its own failover still works with: a leader's key in etcd
-expires after 4 s, and each node looks once a second.
+Patroni's periods are the shortest that its failover works with: the leader's key in etcd expires
+after 4 s, and each node checks it once a second.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ VERSION = 16  # newer than Debian's Patroni 3.0, and the oldest of the bundled s
 
 
 class Process:
-    """One program, run as the servers' user, whose output goes to a file."""
+    """One program, run as the servers' user, with its output in a file."""
 
     def __init__(self, command: Sequence[str], home: Path, binaries: Binaries) -> None:
         self._command = list(command)
@@ -46,12 +46,12 @@ class Process:
 
     @property
     def log(self) -> str:
-        """The end of what it has printed."""
+        """The end of its output."""
         return (self._home / "log").read_text(errors="replace")[-4000:]
 
     @property
     def ended(self) -> bool:
-        """Whether it has ended by itself."""
+        """Whether it has ended."""
         return self._process is not None and self._process.poll() is not None
 
     def start(self) -> None:
@@ -79,7 +79,7 @@ class Process:
 
 
 class Member:
-    """One node: Patroni, and the PostgreSQL that it runs."""
+    """One node: Patroni and its PostgreSQL."""
 
     def __init__(self, name: str, program: str, etcd: str, root: Path, binaries: Binaries) -> None:
         self.name = name
@@ -122,9 +122,9 @@ class Member:
             },
         }
 
-    def ask(self, path: str, order: Any = None) -> tuple[int, str]:
-        """Return status and text of a question (or an order) to the REST API, or raise OSError."""
-        data = None if order is None else json.dumps(order).encode()
+    def call(self, path: str, body: Any = None) -> tuple[int, str]:
+        """Send a GET, or a POST if there is a body; return status and text, or raise OSError."""
+        data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.api + path, data)
         try:
             with urllib.request.urlopen(request, timeout=20) as answer:
@@ -134,7 +134,7 @@ class Member:
                 return error.code, error.read().decode()
 
     def followers(self) -> int:
-        """Return how many servers stream from this one."""
+        """Return the number of servers that stream from this one."""
         query = "select count(*) from pg_stat_replication where state = 'streaming'"
         with psycopg.connect(self.conninfo, autocommit=True) as conn:
             row = conn.execute(query).fetchone()
@@ -142,11 +142,11 @@ class Member:
 
     @property
     def conninfo(self) -> str:
-        """A conninfo for its PostgreSQL alone."""
+        """A conninfo for this node's PostgreSQL."""
         return f"host={self.host} port={self.port} user=postgres connect_timeout=2"
 
     def kill(self) -> None:
-        """End Patroni and its PostgreSQL at once, as when the machine is lost."""
+        """Kill Patroni and its PostgreSQL at once, as if the machine were lost."""
         self.process.kill()
         with suppress(OSError, ValueError):
             postmaster = int((self._data / "postmaster.pid").read_text().split()[0])
@@ -185,10 +185,10 @@ class Patroni:
         self._stack.close()
 
     def cluster(self) -> list[dict[str, Any]]:
-        """Return what the first node that answers says of all, or nothing."""
+        """Return all members as the first reachable node reports them, or an empty list."""
         for member in self.members:
             with suppress(OSError):
-                status, text = member.ask("/cluster")
+                status, text = member.call("/cluster")
                 if status == 200:
                     found: list[dict[str, Any]] = json.loads(text)["members"]
                     return found
@@ -201,12 +201,12 @@ class Patroni:
                 member.process.start()
 
     def wait_complete(self) -> Member:
-        """Return the leader, when it has the key and both others stream from it."""
+        """Wait until the leader has its key and both standbys stream from it; return the leader."""
         until = monotonic() + PATIENCE
         while monotonic() < until and not any(item.process.ended for item in self.members):
             for member in self.members:
                 with suppress(OSError, psycopg.Error):
-                    if member.ask("/primary")[0] == 200 and member.followers() == 2:
+                    if member.call("/primary")[0] == 200 and member.followers() == 2:
                         return member
             sleep(0.1)
         logs = [self._etcd.log, *(member.process.log for member in self.members)]
@@ -228,7 +228,7 @@ def _etcd_command(program: str, client: str, peer: str) -> list[str]:
         "listen-peer-urls": f"http://{peer}",
         "initial-advertise-peer-urls": f"http://{peer}",
         "initial-cluster": f"e0=http://{peer}",
-        # A lease lives for longer than an election.
+        # A lease must outlive an election.
         "heartbeat-interval": "50",
         "election-timeout": "500",
         "unsafe-no-fsync": "true",
@@ -240,7 +240,7 @@ def _etcd_command(program: str, client: str, peer: str) -> list[str]:
 
 
 def _kill_family(postmaster: int) -> None:
-    """Kill a postmaster and its children, which otherwise finish what they were doing."""
+    """Kill a postmaster and its children, which would otherwise finish their work."""
     children: list[int] = []
     with suppress(OSError):
         text = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text()

@@ -1,4 +1,4 @@
-"""A PgBouncer before one server, run as a user it accepts."""
+"""A PgBouncer in front of one server, run as a user that it accepts."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class PgBouncer:
         )
         self._config = config
         self._user = None
-        if os.geteuid() == 0:  # PgBouncer refuses to be root
+        if os.geteuid() == 0:  # PgBouncer refuses to run as root
             nobody = pwd.getpwnam("nobody")
             self._user = nobody.pw_uid
             for path in (self._home, config):
@@ -59,7 +59,7 @@ class PgBouncer:
         return self
 
     def start(self) -> None:
-        """Start it, and return when it listens."""
+        """Start it, and wait until it listens."""
         with (self._home / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self._program, str(self._config)], stdout=log, stderr=log, user=self._user

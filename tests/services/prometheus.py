@@ -74,20 +74,20 @@ class Prometheus:
     def _get(self, path: str) -> Any:
         return urllib.request.urlopen(f"http://{self._address}{path}", timeout=5)
 
-    def ask(self, what: str, **params: str) -> Any:
-        """Return the data that the HTTP API answers with; raise when it is an error."""
+    def get(self, what: str, **params: str) -> Any:
+        """Return the data of an HTTP API response; raise if it is an error."""
         with self._get(f"/api/v1/{what}?{urllib.parse.urlencode(params)}") as answer:
             document = json.load(answer)
         assert document["status"] == "success", document
         return document["data"]
 
     def series(self, expression: str, start: float, end: float) -> list[Any]:
-        """Return the series that an expression has had between two instants."""
+        """Return the series of an expression between two times."""
         span = {"start": str(start), "end": str(end), "step": "200ms"}
-        found: list[Any] = self.ask("query_range", query=expression, **span)["result"]
+        found: list[Any] = self.get("query_range", query=expression, **span)["result"]
         return found
 
     def newest(self, expression: str) -> list[float]:
-        """Return the values of an expression now."""
-        result = self.ask("query", query=expression)["result"]
+        """Return the present values of an expression."""
+        result = self.get("query", query=expression)["result"]
         return [float(item["value"][1]) for item in result]

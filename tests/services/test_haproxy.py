@@ -1,4 +1,4 @@
-"""Through a real HAProxy, which checks who is primary and sends new sessions there."""
+"""Through a real HAProxy, which sends new sessions to the primary that its checks find."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 async def port_of(manager: ConnectionManager) -> int:
-    """Return the port of the server at the other end, which only that server knows."""
+    """Return the port of the server behind HAProxy, as that server reports it."""
     async with manager.connection() as conn:
         row = await (await conn.execute("select inet_server_port()")).fetchone()
         assert row is not None
@@ -47,10 +47,10 @@ async def test_a_failover_behind_one_address(
     assert workload.acknowledged_since(promoted) <= await rows_of(pair[1])
 
 
-async def test_an_old_primary_that_haproxy_takes_for_one_gets_no_writes(
+async def test_an_old_primary_that_haproxy_still_uses_gets_no_writes(
     pair: Cluster, haproxy: Callable[..., HAProxy], moor: Callable[..., Any]
 ) -> None:
-    """HAProxy knows no timelines, and deals new sessions to both; each session tells its own."""
+    """HAProxy ignores timelines and sends new sessions to both; pgmoor checks each session."""
     front = haproxy(pair.nodes)
     manager = await moor(front.primary, target="primary", health_interval=0.2, max_lifetime=1)
     async with Workload(manager, tasks=4) as workload:
@@ -70,7 +70,7 @@ async def test_an_old_primary_that_haproxy_takes_for_one_gets_no_writes(
 async def test_both_ports_as_hosts_for_reads(
     pair: Cluster, haproxy: Callable[..., HAProxy], moor: Callable[..., Any]
 ) -> None:
-    """Reads go to a standby while there is one, else to the primary, and back."""
+    """Reads go to a standby while there is one, otherwise to the primary, and then back."""
     front = haproxy(pair.nodes)
     manager = await moor(
         front.standbys,
@@ -93,14 +93,14 @@ async def test_both_ports_as_hosts_for_reads(
 async def test_both_ports_as_hosts_for_writes(
     pair: Cluster, haproxy: Callable[..., HAProxy], moor: Callable[..., Any]
 ) -> None:
-    """The port for standbys holds none after the promotion: the one for the primary will do."""
+    """After the promotion the standbys' port has no server, so the primary's port is used."""
     front = haproxy(pair.nodes)
     manager = await moor(front.standbys, front.primary, health_interval=0.2)
     async with Workload(manager, tasks=4) as workload:
         await pair[0].kill()
         await pair[1].promote()
-        # HAProxy may deal sessions of the new primary at the standbys' port until its next check,
-        # and cuts them then.
+        # Until its next check HAProxy may send sessions of the standbys' port to the new primary;
+        # then it cuts them.
         await until(lambda: manager.snapshot().hosts[1].current)
         await workload.back(monotonic())
 
@@ -110,7 +110,7 @@ async def test_both_ports_as_hosts_for_writes(
 async def test_two_haproxies_before_the_same_servers(
     pair: Cluster, haproxy: Callable[..., HAProxy], moor: Callable[..., Any]
 ) -> None:
-    """One primary behind two addresses is no rival of itself: the second one takes over."""
+    """One primary behind two addresses is no split brain: the second address takes over."""
     fronts = [haproxy(pair.nodes), haproxy(pair.nodes)]
     manager = await moor(*(front.primary for front in fronts), health_interval=0.2)
     async with Workload(manager, tasks=4) as workload:
@@ -128,7 +128,7 @@ async def test_two_haproxies_before_the_same_servers(
 async def test_no_server_behind_it_is_an_outage(
     alone: Cluster, haproxy: Callable[..., HAProxy], moor: Callable[..., Any]
 ) -> None:
-    """HAProxy accepts, and closes again: to callers that is a host that is down."""
+    """HAProxy accepts and closes the connection, which counts as a host that is down."""
     front = haproxy(alone.nodes)
     manager = await moor(front.primary, timeout=20, health_interval=0.2)
     assert await port_of(manager) == alone[0].port

@@ -1,4 +1,4 @@
-"""Over three nodes of a real Patroni, which fails over by itself."""
+"""With three nodes of a real Patroni, which fails over by itself."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def address(member: Member) -> str:
 async def test_the_leader_is_lost_and_comes_back_as_a_standby(
     patroni: Patroni, haproxy: Callable[..., HAProxy], moor: Callable[..., Any]
 ) -> None:
-    """A manager that lists the nodes, one that asks Patroni for them, one behind HAProxy."""
+    """One manager lists the nodes, one asks Patroni for them, and one is behind HAProxy."""
     old = await asyncio.to_thread(patroni.wait_complete)
     apis = [member.api for member in patroni.members]
     listed = await moor(*patroni.members, timeout=30)
@@ -80,13 +80,13 @@ async def test_the_leader_is_lost_and_comes_back_as_a_standby(
 
 
 async def test_a_planned_switchover(patroni: Patroni, moor: Callable[..., Any]) -> None:
-    """Patroni stops the leader, promotes the other, and brings the first back as a standby."""
+    """Patroni stops the leader, promotes another node and restarts the first as a standby."""
     manager = await moor(*patroni.members, timeout=30)
     old = await asyncio.to_thread(patroni.wait_complete)
     candidate = next(member for member in patroni.members if member is not old)
     async with Workload(manager, tasks=4) as workload:
-        order = {"leader": old.name, "candidate": candidate.name}
-        status, text = await asyncio.to_thread(old.ask, "/switchover", order)
+        switchover = {"leader": old.name, "candidate": candidate.name}
+        status, text = await asyncio.to_thread(old.call, "/switchover", switchover)
         assert status == 200, text
         await workload.back(monotonic())
         assert current(manager) == address(candidate)

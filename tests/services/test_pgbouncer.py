@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("mode", ["session", "transaction"])
-async def test_the_manager_finds_out_that_a_pooler_answers(
+async def test_the_manager_detects_the_pooler(
     alone: Cluster, pgbouncer: Callable[..., PgBouncer], moor: Callable[..., Any], mode: str
 ) -> None:
     manager = await moor(pgbouncer(alone[0], mode))
@@ -28,7 +28,7 @@ async def test_the_manager_finds_out_that_a_pooler_answers(
     assert manager.snapshot().hosts[0].pooled is True
 
 
-async def test_a_server_without_a_pooler_is_no_pooler(
+async def test_the_manager_detects_that_there_is_no_pooler(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
     manager = await moor(alone[0])
@@ -38,7 +38,7 @@ async def test_a_server_without_a_pooler_is_no_pooler(
     assert manager.snapshot().hosts[0].pooled is False
 
 
-async def test_who_asks_for_prepared_statements_gets_them(
+async def test_prepare_threshold_can_be_set_in_spite_of_the_pooler(
     alone: Cluster, pgbouncer: Callable[..., PgBouncer], moor: Callable[..., Any]
 ) -> None:
     manager = await moor(pgbouncer(alone[0], "session"), kwargs={"prepare_threshold": 2})
@@ -47,10 +47,10 @@ async def test_who_asks_for_prepared_statements_gets_them(
 
 
 @pytest.mark.parametrize("mode", ["session", "transaction"])
-async def test_statements_that_repeat_do_not_break(
+async def test_repeated_statements_work(
     alone: Cluster, pgbouncer: Callable[..., PgBouncer], moor: Callable[..., Any], mode: str
 ) -> None:
-    """With prepared statements, a transaction on another server connection would not find them."""
+    """A statement prepared on one server connection would be missing on the others."""
     front = pgbouncer(alone[0], mode, default_pool_size="3")
     manager = await moor(front, min_size=2, max_size=2)
 
@@ -64,7 +64,7 @@ async def test_statements_that_repeat_do_not_break(
 
 
 @pytest.mark.parametrize("mode", ["session", "transaction"])
-async def test_the_server_behind_it_restarts(
+async def test_work_continues_after_the_server_behind_the_pooler_restarts(
     alone: Cluster, pgbouncer: Callable[..., PgBouncer], moor: Callable[..., Any], mode: str
 ) -> None:
     manager = await moor(pgbouncer(alone[0], mode), timeout=10, health_interval=0.2)
@@ -90,7 +90,7 @@ async def test_a_failover_between_two_poolers(
 
 
 @pytest.mark.parametrize("mode", ["session", "transaction"])
-async def test_a_cancelled_query_ends_on_the_server_too(
+async def test_a_cancelled_query_also_ends_on_the_server(
     alone: Cluster, pgbouncer: Callable[..., PgBouncer], moor: Callable[..., Any], mode: str
 ) -> None:
     manager = await moor(pgbouncer(alone[0], mode), min_size=1, max_size=1)
@@ -106,7 +106,7 @@ async def test_a_cancelled_query_ends_on_the_server_too(
         assert await (await conn.execute(sleeping)).fetchone() == (0,)
 
 
-async def test_an_interrupted_pooler_is_an_outage_and_no_more(
+async def test_a_restarted_pooler_is_an_outage_that_ends(
     alone: Cluster, pgbouncer: Callable[..., PgBouncer], moor: Callable[..., Any]
 ) -> None:
     front = pgbouncer(alone[0], "transaction")

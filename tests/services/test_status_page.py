@@ -40,7 +40,7 @@ async def browser() -> AsyncIterator[Chromium]:
 
 @asynccontextmanager
 async def serve(manager: ConnectionManager, framework: str = "starlette") -> AsyncIterator[str]:
-    """Serve the page; lend its address."""
+    """Serve the page; yield its URL."""
     if framework == "aiohttp":
         aio = web.Application()
         setup(aio, manager)
@@ -54,17 +54,17 @@ async def serve(manager: ConnectionManager, framework: str = "starlette") -> Asy
 
 
 @pytest.mark.parametrize("framework", ["starlette", "aiohttp"])
-async def test_a_failover_is_seen_without_a_reload(
+async def test_a_failover_appears_without_a_reload(
     framework: str, browser: Chromium, pair: Cluster
 ) -> None:
     manager = ConnectionManager(pair.conninfo(), min_size=2)
     async with serve(manager, framework) as url:
-        await browser.look(width=1000, height=800)
+        await browser.emulate(width=1000, height=800)
         await browser.visit(url)
         await browser.until(f"{LIVE} && {VERDICT} === 'ready'")
         old, new = (f"{node.host}:{node.port}" for node in pair.nodes)
-        assert str(await browser.ask(IN_USE)).startswith(old)
-        await browser.ask("window.notReloaded = true")
+        assert str(await browser.evaluate(IN_USE)).startswith(old)
+        await browser.evaluate("window.notReloaded = true")
 
         await pair[0].kill()
         await browser.until(f"{VERDICT} === 'outage'")
@@ -73,30 +73,30 @@ async def test_a_failover_is_seen_without_a_reload(
 
         await browser.until(f"{VERDICT} === 'ready' && {IN_USE}.startsWith('{new}')")
         await browser.until(f"{EVENTS}.includes('failed over from {old} to {new}')")
-        assert await browser.ask("window.notReloaded")
-        assert await browser.ask("document.title") == f"{manager.name}: ready"
-        assert browser.said == []
+        assert await browser.evaluate("window.notReloaded")
+        assert await browser.evaluate("document.title") == f"{manager.name}: ready"
+        assert browser.console == []
         assert browser.requested == [url, f"{url}/stream"]
 
 
-async def test_it_fits_a_phone_in_light_and_dark(browser: Chromium, pair: Cluster) -> None:
+async def test_the_page_fits_a_phone_in_light_and_dark(browser: Chromium, pair: Cluster) -> None:
     hosts = [f"{pair[0].host}:{pair[0].port}", f"/no-such-folder-{'long' * 15}"]
     manager = ConnectionManager("user=postgres sslmode=disable", hosts=hosts, name="n" * 80)
     async with serve(manager) as url:
         backgrounds = set()
         for dark in (False, True):
-            await browser.look(width=PHONE, height=844, dark=dark)
+            await browser.emulate(width=PHONE, height=844, dark=dark)
             await browser.visit(url)
             await browser.until(f"{LIVE} && {EVENTS}.includes('is down')")
-            assert await browser.ask("innerWidth") == PHONE
-            assert await browser.ask("document.documentElement.scrollWidth") <= PHONE
+            assert await browser.evaluate("innerWidth") == PHONE
+            assert await browser.evaluate("document.documentElement.scrollWidth") <= PHONE
             colour = "getComputedStyle(document.body).backgroundColor"
-            backgrounds.add(await browser.ask(colour))
+            backgrounds.add(await browser.evaluate(colour))
         assert len(backgrounds) == 2
-        assert browser.said == []
+        assert browser.console == []
 
 
-async def test_without_javascript_it_shows_the_state_at_load_time(
+async def test_without_javascript_the_page_shows_the_state_at_load_time(
     browser: Chromium, alone: Cluster
 ) -> None:
     manager = ConnectionManager(alone.conninfo(), min_size=1)
@@ -105,14 +105,14 @@ async def test_without_javascript_it_shows_the_state_at_load_time(
         await browser.call("Emulation.setScriptExecutionDisabled", value=True)
         await browser.visit(url)
 
-        text = str(await browser.ask("document.body.innerText"))
+        text = str(await browser.evaluate("document.body.innerText"))
         assert "as of" in text
-        for words in ("ready", "pass: connected", "primary, writable", "in use"):
+        for words in ("ready", "pass: connected", "primary", "in use"):
             assert words in text
         assert browser.requested == [url]
 
 
-async def test_what_a_hostile_server_says_is_text(browser: Chromium) -> None:
+async def test_markup_from_a_hostile_server_is_shown_as_text(browser: Chromium) -> None:
     attack = "<img src=x onerror=alert(1)><script>window.owned=1</script>"
 
     def script(talk: Conversation) -> None:
@@ -124,13 +124,13 @@ async def test_what_a_hostile_server_says_is_text(browser: Chromium) -> None:
         async with serve(manager) as url:
             await browser.visit(url)
             await browser.until(f"{LIVE} && {HOSTS}.includes('onerror')")
-            assert attack in str(await browser.ask(HOSTS))
-            assert await browser.ask("document.querySelectorAll('img').length") == 0
-            assert await browser.ask("window.owned") is None
-            assert browser.said == []
+            assert attack in str(await browser.evaluate(HOSTS))
+            assert await browser.evaluate("document.querySelectorAll('img').length") == 0
+            assert await browser.evaluate("window.owned") is None
+            assert browser.console == []
 
 
-async def test_it_connects_again_by_itself_when_the_server_is_back(browser: Chromium) -> None:
+async def test_the_page_reconnects_when_the_server_is_back(browser: Chromium) -> None:
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
     first, second = await aiohttp_app("first"), await aiohttp_app("second")
@@ -140,7 +140,7 @@ async def test_it_connects_again_by_itself_when_the_server_is_back(browser: Chro
     await browser.until(LIVE)
     await asyncio.wait_for(first.cleanup(), 10)
     await browser.until("document.getElementById('link').className === 'lost'")
-    assert "not live since" in str(await browser.ask("document.body.innerText"))
+    assert "not live since" in str(await browser.evaluate("document.body.innerText"))
 
     await web.TCPSite(second, "127.0.0.1", port).start()
     await browser.until(LIVE)
@@ -148,7 +148,7 @@ async def test_it_connects_again_by_itself_when_the_server_is_back(browser: Chro
 
 
 async def aiohttp_app(name: str) -> web.AppRunner:
-    """Return an app with the page, to be put on a port."""
+    """Return an app with the page, ready to be bound to a port."""
     app = web.Application()
     manager = ConnectionManager("host=127.0.0.1 port=1 user=u", name=name)
     setup(app, manager)
