@@ -1,13 +1,13 @@
-"""Orders, in aiohttp: placed and read by HTTP, with health routes for an orchestrator.
+"""Orders in aiohttp: placed and read over HTTP, with health routes for an orchestrator.
 
     python examples/aiohttp_app.py
 
-Starts two PostgreSQL servers of its own. Try:
+It starts two PostgreSQL servers. Try:
 
     curl -X PUT -H 'Content-Type: application/json' -d '{"item": "pen"}' 127.0.0.1:8080/orders/7
     curl 127.0.0.1:8080/readyz
 
-With DATABASE_URL it uses that database, which has the table of `SCHEMA`. Needs
+With DATABASE_URL it uses that database, which must have the table of `SCHEMA`. It needs
 `pip install "pgmoor[aiohttp,testing]"`.
 """
 
@@ -31,7 +31,7 @@ routes = web.RouteTableDef()
 
 @routes.put("/orders/{number:[0-9]+}")
 async def place(request: web.Request) -> web.Response:
-    """Write an order; the number, which the client chooses, makes it safe to ask twice."""
+    """Write an order. The client chooses the number, so it can safely send the request twice."""
     number, order = int(request.match_info["number"]), await request.json()
     async with connection(request) as conn:
         await conn.execute(
@@ -59,7 +59,7 @@ def make_app(database_url: str) -> web.Application:
 
 
 async def prepare() -> web.Application:
-    """Return the app, over servers that end with it unless DATABASE_URL names others."""
+    """Return the app, on DATABASE_URL or on servers that stop with the app."""
     if database_url := os.environ.get("DATABASE_URL"):
         return make_app(database_url)
 

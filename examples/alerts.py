@@ -1,8 +1,8 @@
-"""Kills a primary, and prints the mails that pgmoor writes about it.
+"""Kills a primary, and prints the mails that pgmoor sends about it.
 
     python examples/alerts.py
 
-Starts two PostgreSQL servers and a mail server of its own; takes about ten seconds. Needs
+It starts two PostgreSQL servers and a mail server, and takes about ten seconds. It needs
 `pip install "pgmoor[alerts,testing]"`.
 """
 
@@ -18,14 +18,14 @@ from pgmoor.testing import Cluster
 
 
 class MailServer:
-    """Takes mails and prints them. Yours has STARTTLS and a login: mailtos://user:password@..."""
+    """Receives mails and prints them. Yours has TLS and a login: mailtos://user:password@..."""
 
     def __init__(self) -> None:
         self.count = 0
         self._arrived = asyncio.Event()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Speak as much SMTP as it takes to be given a mail."""
+        """Speak enough SMTP to receive mails."""
         writer.write(b"220 example\r\n")
         while line := await reader.readline():
             command = line[:4].upper()
@@ -45,7 +45,7 @@ class MailServer:
         self._arrived.set()
 
     async def wait(self, count: int) -> None:
-        """Wait until so many mails have come."""
+        """Wait until *count* mails have arrived."""
         while self.count < count:
             self._arrived.clear()
             await self._arrived.wait()
@@ -56,7 +56,7 @@ async def main() -> None:
     server = await asyncio.start_server(mails.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     channel = f"mailto://127.0.0.1:{port}?from=pgmoor@example.com&to=oncall@example.com"
-    alerts = Alerts([channel], after=0.5)  # by default an outage is told after 5 s
+    alerts = Alerts([channel], after=0.5)  # the default is 5 s
     async with server, Cluster(standbys=1) as cluster, asyncio.timeout(60):
         async with ConnectionManager(cluster.conninfo(), name="orders", alerts=alerts) as manager:
             await manager.wait()
@@ -66,7 +66,7 @@ async def main() -> None:
             await mails.wait(2)
             await cluster[1].kill()
             await mails.wait(3)
-        # Closing has sent what was pending, and that no recovery will be told.
+        # Closing the manager sends a fourth: it will not report the end of the outage.
         assert mails.count == 4
 
 

@@ -1,14 +1,14 @@
-"""Orders, in FastAPI: placed and read by HTTP, with health routes for an orchestrator.
+"""Orders in FastAPI: placed and read over HTTP, with health routes for an orchestrator.
 
     python examples/fastapi_app.py
 
-Starts two PostgreSQL servers of its own. Try:
+It starts two PostgreSQL servers. Try:
 
     curl -X PUT -H 'Content-Type: application/json' -d '{"item": "pen"}' 127.0.0.1:8000/orders/7
     curl 127.0.0.1:8000/readyz
 
-With DATABASE_URL it uses that database, which has the table of `SCHEMA`. Needs
-`pip install "pgmoor[fastapi,testing]" uvicorn`. In production, with as many workers as you like:
+With DATABASE_URL it uses that database, which must have the table of `SCHEMA`. It needs
+`pip install "pgmoor[fastapi,testing]" uvicorn`. In production, with any number of workers:
 
     DATABASE_URL="postgresql://app@db1,db2/orders" uvicorn --factory fastapi_app:make_app
 """
@@ -34,14 +34,14 @@ router = APIRouter()
 
 
 class Order(BaseModel):
-    """What a customer wants."""
+    """An order."""
 
     item: str
 
 
 @router.put("/orders/{number}")
 async def place(number: int, order: Order, conn: Connection) -> Order:
-    """Write an order; the number, which the client chooses, makes it safe to ask twice."""
+    """Write an order. The client chooses the number, so it can safely send the request twice."""
     await conn.execute(
         "insert into orders values (%s, %s) on conflict do nothing", [number, order.item]
     )
@@ -58,7 +58,7 @@ async def show(number: int, conn: Connection) -> Order:
 
 
 def make_manager() -> ConnectionManager:
-    """Return the manager of one process; the app asks for it whenever it starts."""
+    """Return a manager for one process. Called each time that the app starts."""
     return ConnectionManager(
         os.environ["DATABASE_URL"], name="orders", min_size=2, max_size=8, timeout=5
     )
@@ -73,7 +73,7 @@ def make_app() -> FastAPI:
 
 
 async def main() -> None:
-    # uvicorn ends well on SIGTERM, and then sends it once more: the servers are to end, too.
+    # uvicorn shuts down on SIGTERM and then raises it again. Exit, so that the servers stop, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     async with AsyncExitStack() as stack:
         if "DATABASE_URL" not in os.environ:

@@ -3,8 +3,8 @@
     python examples/logs_json.py
     python examples/logs_json.py structlog
 
-It starts the servers itself (needs the `testing` extra). The second form has structlog write the
-lines. Filter them as any JSON: ... | jq 'select(.pgmoor_event == "Failover") | .pgmoor_seconds'
+It starts two PostgreSQL servers (needs the `testing` extra). In the second form structlog writes
+the lines. Filter them: ... | jq 'select(.pgmoor_event == "Failover") | .pgmoor_seconds'
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pgmoor.testing import Cluster
 
 
 class JsonFormatter(logging.Formatter):
-    """Writes each record as a JSON object in a line, with pgmoor's fields."""
+    """Writes each record as a JSON object on one line, with pgmoor's fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -37,8 +37,8 @@ class JsonFormatter(logging.Formatter):
 
 
 def structlog_formatter() -> logging.Formatter:
-    """Return structlog's formatter for records that come from the standard library's logging."""
-    import structlog  # noqa: PLC0415  the other form does without it
+    """Return structlog's formatter for records of the standard library's logging."""
+    import structlog  # noqa: PLC0415  the first form does not need it
 
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[
@@ -56,7 +56,7 @@ def structlog_formatter() -> logging.Formatter:
 
 
 async def lose_the_primary() -> None:
-    """Kill the primary under a manager, promote its standby, and wait until everyone is there."""
+    """Kill the primary, promote its standby, and wait until the manager has failed over."""
     async with Cluster(standbys=1) as cluster:
         moved = asyncio.Event()
         manager = ConnectionManager(

@@ -1,10 +1,10 @@
-"""A program at work, with its metrics for Prometheus at http://127.0.0.1:8000/metrics.
+"""A busy program with its metrics for Prometheus at http://127.0.0.1:8000/metrics.
 
     DATABASE_URL="postgresql://app@db1,db2/orders" python examples/metrics_prometheus.py
 
-Without DATABASE_URL it starts a primary and a standby of its own (needs the `testing` extra), and
-kills the primary after ten seconds, so that there is something to see. PORT says another port.
-A scrape configuration, alert rules and a dashboard are in examples/monitoring.
+Without DATABASE_URL it starts a primary and a standby (needs the `testing` extra), and kills the
+primary after ten seconds, so that the metrics show a failover. PORT sets another port. A scrape
+configuration, alert rules and a dashboard are in examples/monitoring.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ logger = logging.getLogger("example")
 
 
 async def work(manager: ConnectionManager) -> None:
-    """Ask the database something, for ever."""
+    """Run queries for ever."""
     while True:
         try:
             async with manager.connection(timeout=2) as conn:
@@ -43,7 +43,7 @@ async def work(manager: ConnectionManager) -> None:
 
 
 async def trouble(cluster: Cluster) -> None:
-    """Kill the primary, and have the standby promoted a second later."""
+    """Kill the primary, and promote the standby a second later."""
     await asyncio.sleep(10)
     await cluster[0].kill()
     await asyncio.sleep(1)
@@ -67,7 +67,7 @@ async def main() -> None:
         manager = ConnectionManager(url, name="orders", min_size=2, max_size=4)
         REGISTRY.register(Collector(manager))
         await stack.enter_async_context(manager)
-        # It serves from a thread of its own; nothing of it runs in the event loop.
+        # It serves from its own thread; nothing of it runs in the event loop.
         server, _ = start_http_server(int(os.environ.get("PORT", "8000")), "127.0.0.1")
         logger.info("http://127.0.0.1:%d/metrics", server.server_port)
         tasks += [asyncio.create_task(work(manager)) for _ in range(WORKERS)]

@@ -1,8 +1,8 @@
-"""A service that writes a row a second, answers health probes, and ends cleanly on SIGTERM.
+"""A service that writes a row a second, answers health probes and stops cleanly on SIGTERM.
 
     DATABASE_URL="postgresql://app@db1,db2/orders" python examples/service.py
 
-Without DATABASE_URL it starts a primary and a standby of its own (needs the `testing` extra).
+Without DATABASE_URL it starts a primary and a standby (needs the `testing` extra).
 While it runs: curl http://127.0.0.1:8080/ready
 """
 
@@ -21,12 +21,12 @@ from pgmoor import CommitOutcomeUnknown, ConnectionManager
 
 logger = logging.getLogger("service")
 
-# The second is what a server says that has just become read-only.
+# The second comes from a server that has just become read-only.
 LOST = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
 
 
 async def write(manager: ConnectionManager, number: int) -> None:
-    """Write one row; the key makes it safe to do twice."""
+    """Write one row. The key makes it safe to repeat."""
     async with manager.connection(timeout=5) as conn:
         await conn.execute("insert into ticks values (%s) on conflict do nothing", [number])
 
@@ -43,7 +43,7 @@ async def work(manager: ConnectionManager) -> None:
                 await write(manager, number)
                 break
             except CommitOutcomeUnknown:
-                logger.warning("row %d may be written or not; writing it again", number)
+                logger.warning("row %d may have been written; writing it again", number)
             except LOST as error:
                 logger.warning("row %d is not written yet: %s", number, error)
                 await asyncio.sleep(0.1)
@@ -51,7 +51,7 @@ async def work(manager: ConnectionManager) -> None:
 
 
 class Probes:
-    """Answers GET /live and GET /ready, for an orchestrator."""
+    """Answers GET /live and GET /ready for an orchestrator."""
 
     def __init__(self, manager: ConnectionManager) -> None:
         self.manager = manager
@@ -81,10 +81,10 @@ async def serve(database_url: str) -> None:
         await asyncio.wait([worker, until], return_when=asyncio.FIRST_COMPLETED)
         probes.close()
         until.cancel()
-        worker.cancel()  # its connection goes back, rolled back
+        worker.cancel()  # its transaction is rolled back, its connection returned
         await asyncio.wait([worker])
     if not worker.cancelled():
-        worker.result()  # raises what ended it
+        worker.result()  # raises the error that ended it
     logger.info("stopped")
 
 
@@ -93,7 +93,7 @@ async def main() -> None:
     async with AsyncExitStack() as stack:
         url = os.environ.get("DATABASE_URL")
         if url is None:
-            from pgmoor.testing import Cluster  # noqa: PLC0415 - only tests and demos need it
+            from pgmoor.testing import Cluster  # noqa: PLC0415  only tests and demos need it
 
             cluster = await stack.enter_async_context(Cluster(standbys=1))
             url = cluster.conninfo()

@@ -1,8 +1,8 @@
-"""Orders placed by SQLAlchemy's ORM while the primary is killed and its standby is promoted.
+"""Orders placed with SQLAlchemy's ORM while the primary is killed and its standby promoted.
 
     python examples/sqlalchemy_orm.py
 
-Needs the `sqlalchemy` and `testing` extras; it starts a primary and a standby of its own.
+It starts a primary and a standby, and needs the `sqlalchemy` and `testing` extras.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 T = TypeVar("T")
-READ_ONLY = "25006"  # what a server says that has just become a standby
+READ_ONLY = "25006"  # the SQLSTATE of a write on a server that has just become a standby
 
 
 class Base(DeclarativeBase):
@@ -46,9 +46,10 @@ async def run(
     *,
     seconds: float = 30,
 ) -> T:
-    """Run a unit of work in a transaction; begin it anew when its connection was lost.
+    """Run a unit of work in a transaction; repeat it if the connection is lost.
 
-    *work* has to be safe to do twice: a COMMIT whose answer was lost may have been carried out.
+    *work* must be safe to repeat: if the connection is lost during COMMIT, the server may have
+    committed.
     """
     deadline = monotonic() + seconds
     while True:
@@ -59,12 +60,12 @@ async def run(
             lost = error.connection_invalidated or getattr(error.orig, "sqlstate", "") == READ_ONLY
             if not lost or monotonic() > deadline:
                 raise
-            print(f"lost, once more: {type(error.orig).__name__}")
+            print(f"connection lost, trying again: {type(error.orig).__name__}")
         await asyncio.sleep(0.05)
 
 
 async def place(session_of: async_sessionmaker[AsyncSession], customer: str) -> uuid.UUID:
-    key = uuid.uuid4()  # made before the first try, so that a second one changes nothing
+    key = uuid.uuid4()  # made before the first try, so that a repeat changes nothing
 
     async def work(session: AsyncSession) -> None:
         order = insert(Order).values(key=key, customer=customer).on_conflict_do_nothing()
@@ -76,7 +77,7 @@ async def place(session_of: async_sessionmaker[AsyncSession], customer: str) -> 
 
 async def main() -> None:
     async with (
-        # Synchronous: without it a crash may lose what the primary has acknowledged.
+        # Synchronous: otherwise a crash may lose transactions that the primary acknowledged.
         Cluster(standbys=1, synchronous=True) as cluster,
         ConnectionManager(cluster.conninfo(), min_size=2, max_size=4) as manager,
     ):
@@ -97,7 +98,7 @@ async def main() -> None:
             before = len(acknowledged)
             await cluster[0].kill()
             print(f"the primary was killed after {before} orders")
-            # It has nobody to wait for any more.
+            # A synchronous primary would wait for a standby, and there is none left.
             await cluster[1].promote()
             await cluster[1].sql("alter system set synchronous_standby_names = ''")
             await cluster[1].sql("select pg_reload_conf()")

@@ -1,8 +1,8 @@
-"""A test that kills the primary under an application, and looks for what it had acknowledged.
+"""A test that kills an application's primary and checks that no acknowledged order is lost.
 
     python -m pytest examples/testing_failover.py
 
-Needs the `testing` extra, pytest and pytest-asyncio.
+It needs the `testing` extra, pytest and pytest-asyncio.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.asyncio
 
-# The second is what a server says that has just become read-only.
+# The second comes from a server that has just become read-only.
 LOST = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
 
 
@@ -35,7 +35,7 @@ class Shop:
         self.acknowledged: set[uuid.UUID] = set()
 
     async def order(self) -> None:
-        """Place an order; the key, made before the first try, makes a second one harmless."""
+        """Place an order. The key, made before the first try, makes it safe to repeat."""
         key = uuid.uuid4()
         while True:
             try:
@@ -57,7 +57,7 @@ class Shop:
 
 @pytest_asyncio.fixture
 async def cluster() -> AsyncIterator[Cluster]:
-    # Synchronous: without it a crash may lose what the primary has acknowledged.
+    # Synchronous: otherwise a crash may lose transactions that the primary acknowledged.
     async with Cluster(standbys=2, synchronous=True) as cluster:
         await cluster[0].sql("create table orders (key uuid primary key)")
         yield cluster
@@ -71,7 +71,7 @@ async def test_no_order_is_lost_when_the_primary_is_killed(cluster: Cluster) -> 
 
         await cluster[0].kill()
         before = len(shop.acknowledged)
-        # An orchestrator promotes the standby that has received most.
+        # As an orchestrator would, promote the standby that has received the most.
         lsn = "select pg_last_wal_receive_lsn() - '0/0'::pg_lsn"
         received = [(await node.sql(lsn))[0][0] for node in cluster.nodes[1:]]
         successor = cluster[1 + received.index(max(received))]

@@ -2,8 +2,8 @@
 
     python examples/worker.py
 
-Needs the `testing` extra; it starts a primary and a standby of its own. Each job is taken, done and
-marked in one transaction, so one that was cut off is simply taken again.
+It starts a primary and a standby, and needs the `testing` extra. Each job is taken, done and marked
+in one transaction, so a job whose connection is lost is taken again.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pgmoor import ConnectionManager
 from pgmoor.testing import Cluster
 
 JOBS, WORKERS = 300, 4
-# The second is what a server says that has just become read-only.
+# The second comes from a server that has just become read-only.
 LOST = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
 TAKE = "select id from jobs where done is null order by id limit 1 for update skip locked"
 
 
 async def do_one(manager: ConnectionManager) -> bool:
-    """Do one job; return False when there is none left."""
+    """Do one job; return False if none is left."""
     async with manager.connection(timeout=10) as conn:
         job = await (await conn.execute(TAKE)).fetchone()
         if job is None:
@@ -34,7 +34,7 @@ async def do_one(manager: ConnectionManager) -> bool:
 
 
 async def work(manager: ConnectionManager) -> int:
-    """Do jobs until there are none; return how many were cut off on the way."""
+    """Do jobs until none is left; return how many were interrupted."""
     lost = 0
     while True:
         try:
@@ -42,7 +42,7 @@ async def work(manager: ConnectionManager) -> int:
                 return lost
         except LOST as error:
             lost += 1
-            print(f"cut off, to be taken again: {type(error).__name__}")
+            print(f"a job was interrupted and will be taken again: {type(error).__name__}")
 
 
 async def main() -> None:
@@ -56,7 +56,7 @@ async def main() -> None:
             began = monotonic()
             await servers[0].kill()
             await servers[1].promote()
-            # Nobody is left to wait for, and a synchronous primary would.
+            # A synchronous primary would wait for a standby, and there is none left.
             await servers[1].sql("alter system set synchronous_standby_names = ''")
             await servers[1].sql("select pg_reload_conf()")
             print(f"the standby takes writes after {monotonic() - began:.2f} s")

@@ -1,4 +1,4 @@
-"""A shop's order desk: the application that the tests beside it are about."""
+"""A shop that takes orders: the application under test in test_shop.py."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import psycopg
 if TYPE_CHECKING:
     from pgmoor import ConnectionManager
 
-# The second is what a server says that has just become read-only.
+# The second comes from a server that has just become read-only.
 LOST = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
 
 
 class SoldOutError(Exception):
-    """There is no such article left."""
+    """No piece of the article is left."""
 
 
 class Shop:
-    """Sells articles out of a stock."""
+    """Sells articles from stock."""
 
     def __init__(self, manager: ConnectionManager) -> None:
         self.manager = manager
@@ -40,7 +40,7 @@ class Shop:
             )
 
     async def order(self, article: str, key: uuid.UUID | None = None, patience: float = 10) -> None:
-        """Sell a piece, once for each key, however often the database is lost on the way."""
+        """Sell one piece for each key, however often the connection is lost."""
         key = key or uuid.uuid4()
         deadline = monotonic() + patience
         while True:
@@ -59,7 +59,7 @@ class Shop:
                 "insert into orders values (%s, %s) on conflict do nothing", [key, article]
             )
             if not new.rowcount:
-                return  # the first try was committed, and its answer was lost
+                return  # the first try was committed, but its answer was lost
             taken = await conn.execute(
                 "update stock set pieces = pieces - 1 where article = %s and pieces > 0", [article]
             )

@@ -1,9 +1,9 @@
-"""The shop's tests: what it does, and what it does while its database is in trouble.
+"""The shop's tests, with and without faults of its database.
 
     python -m pytest examples/small_app
 
-Needs the `testing` extra, pytest and pytest-asyncio. The fixtures `postgres_cluster`, `fault_proxy`
-and `manager` come with pgmoor.
+They need the `testing` extra, pytest and pytest-asyncio. The fixtures `postgres_cluster`,
+`fault_proxy` and `manager` come with pgmoor.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pgmoor.testing import Cluster
 
-# Synchronous: without it a crash may lose what the primary has acknowledged.
+# Synchronous: otherwise a crash may lose transactions that the primary acknowledged.
 pytestmark = [
     pytest.mark.asyncio,
     pytest.mark.postgres_cluster(standbys=2, synchronous=True),
@@ -38,13 +38,13 @@ async def shop(manager: Callable[..., Any]) -> AsyncIterator[Shop]:
         yield shop
 
 
-async def test_an_order_takes_a_piece(shop: Shop) -> None:
+async def test_an_order_takes_one_piece(shop: Shop) -> None:
     await shop.receive("tea", 2)
     await shop.order("tea")
     assert await shop.left("tea") == 1
 
 
-async def test_an_order_is_carried_out_once(shop: Shop) -> None:
+async def test_an_order_with_the_same_key_is_carried_out_once(shop: Shop) -> None:
     await shop.receive("tea", 2)
     key = uuid.uuid4()
     await shop.order("tea", key)
@@ -52,13 +52,13 @@ async def test_an_order_is_carried_out_once(shop: Shop) -> None:
     assert await shop.left("tea") == 1
 
 
-async def test_what_is_sold_out_is_not_ordered(shop: Shop, postgres_cluster: Cluster) -> None:
+async def test_a_sold_out_article_is_not_ordered(shop: Shop, postgres_cluster: Cluster) -> None:
     with pytest.raises(SoldOutError):
         await shop.order("tea")
     assert await postgres_cluster[0].sql("select * from orders") == []
 
 
-async def test_no_order_fails_and_no_piece_is_lost_whatever_befalls_the_primary(
+async def test_no_order_fails_and_none_is_lost_when_the_primary_fails(
     shop: Shop, postgres_cluster: Cluster
 ) -> None:
     await shop.receive("tea", 1_000_000)
@@ -71,7 +71,7 @@ async def test_no_order_fails_and_no_piece_is_lost_whatever_befalls_the_primary(
     assert sold >= sum(outcome.succeeded for outcome in report)
 
 
-async def test_an_order_fails_in_time_when_nobody_answers(
+async def test_an_order_fails_in_time_when_no_server_answers(
     manager: Callable[..., Any], postgres_cluster: Cluster, fault_proxy: Callable[..., Any]
 ) -> None:
     doors = [fault_proxy(node) for node in postgres_cluster]
