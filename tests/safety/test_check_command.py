@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 RUN = "from pgmoor.__main__ import main; main()"
 
 
-def check(*arguments: str, **variables: str) -> tuple[int, str]:
+def check(conninfo: str, *, timeout: int = 2, **variables: str) -> tuple[int, str]:
     """Run the command in asyncio's debug mode; return its exit status and all that it printed."""
     others = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-c", RUN, "check", *arguments, "--timeout", "1"],
+        [sys.executable, "-X", "dev", "-c", RUN, "check", conninfo, "--timeout", str(timeout)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
@@ -35,7 +35,9 @@ def check(*arguments: str, **variables: str) -> tuple[int, str]:
 
 async def test_a_right_password_is_not_printed(guarded: Cluster) -> None:
     place = f"{guarded[0].host}:{guarded[0].port}"
-    status, text = check(f"postgresql://keeper:{quote(CANARY, '')}@{place}/postgres")
+    conninfo = f"postgresql://keeper:{quote(CANARY, '')}@{place}/postgres"
+
+    status, text = check(conninfo, timeout=30)
 
     assert (status, "ready: " in text) == (0, True)
     assert traces(text) == []

@@ -61,8 +61,10 @@ def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched
 
 async def used(witness: Witness, **given: Any) -> bool:
     """Use a manager as programs do and record all that it shows; return whether it worked."""
+    # What the witness does blocks the loop for long: no answer counts as late for that.
+    patience: dict[str, Any] = {"health_timeout": 30.0, "cancel_timeout": 30.0}
     manager = ConnectionManager(
-        **given, min_size=1, when_down="fail", on_event=witness.record_objects
+        **given, **patience, min_size=1, when_down="fail", on_event=witness.record_objects
     )
     witness.record_objects(manager)
     worked = False
