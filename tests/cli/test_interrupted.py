@@ -32,7 +32,7 @@ def test_ctrl_c_ends_a_command_that_was_started_with_sigint_ignored(
 
         with peer:
             process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=5)
+            out, err = process.communicate(timeout=20)
 
     assert (process.returncode, out, err) == (130, "", "interrupted\n")
 
@@ -56,7 +56,7 @@ def test_an_interrupted_demo_leaves_no_server_behind(
     servers = children(demo.pid)
 
     demo.send_signal(number)
-    out, err = demo.communicate(timeout=5)
+    out, err = demo.communicate(timeout=20)
 
     assert demo.returncode == status
     assert "Traceback" not in out + err

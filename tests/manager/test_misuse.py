@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from time import monotonic
+from time import monotonic, process_time
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -130,11 +130,11 @@ async def test_ten_thousand_waiters_can_be_cancelled_at_once(
     conn = await manager.getconn()
     waiters = [asyncio.create_task(manager.getconn()) for _ in range(10_000)]
     await until(lambda: manager.get_stats()["requests_waiting"] == 10_000)
-    began = monotonic()
+    began = process_time()
     for waiter in reversed(waiters):
         waiter.cancel()
     await asyncio.wait(waiters)
 
-    assert monotonic() - began < 1.5  # quadratic work would take several seconds
+    assert process_time() - began < 1.5  # quadratic work would take several seconds
     await manager.putconn(conn)
     assert not recorder(manager).of(HostDown)
