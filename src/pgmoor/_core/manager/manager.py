@@ -561,10 +561,10 @@ class ConnectionManager:
         def end() -> None:
             guarded.mute()
             # Not in the middle of a pass over the list: the next one would miss its call.
-            try:
-                asyncio.get_running_loop().call_soon(remove)
-            except RuntimeError:  # no event loop runs here
+            if self._loop is None or self._loop.is_closed():
                 remove()
+            else:
+                self._loop.call_soon_threadsafe(remove)
 
         def remove() -> None:
             if guarded in self._instruments:
