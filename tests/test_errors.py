@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -29,19 +30,8 @@ if TYPE_CHECKING:
 
 FIGURES = PoolFigures(size=8, used=7, idle=1, waiting=3, min_size=4, max_size=10)
 HOLDERS = (Holder("report", 12.34), Holder("import", 5.0))
-DOWN = HostHealth(
-    host="db1:5432",
-    status="down",
-    role="unknown",
-    writable=None,
-    timeline=None,
-    latency=None,
-    lag=None,
-    current=False,
-    stale=False,
-    failure="Connection refused",
-)
 NOTHING = HostHealth("db2:5432", "unknown", "unknown", None, None, None, None, False, False, None)
+DOWN = replace(NOTHING, host="db1:5432", status="down", failure="Connection refused")
 
 # What each is caught as, and what it says.
 ERRORS: dict[Exception, tuple[type[Exception], str]] = {

@@ -1,4 +1,4 @@
-"""A connection on its way back is not lost, whoever is cancelled meanwhile."""
+"""A connection on its way back is not lost, no matter who is cancelled meanwhile."""
 
 from __future__ import annotations
 
