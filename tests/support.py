@@ -179,18 +179,17 @@ async def fail_over(cluster: Cluster, work: Workload) -> float:
     return await work.back(monotonic())
 
 
-async def stuck(manager: ConnectionManager) -> None:
-    """Wait until statements hang on every connection, so that callers wait for one."""
-    await until(lambda: manager.get_stats()["requests_waiting"] > 0)
+async def sends(work: Workload) -> None:
+    """Wait until a task sends a statement that it had not sent before."""
+    now = monotonic()
+    await until(lambda: max(work.sent.values()) > now)
 
 
-async def fall_silent(
-    manager: ConnectionManager, door: FaultProxy, standby: Node, work: Workload
-) -> float:
+async def fall_silent(door: FaultProxy, standby: Node, work: Workload) -> float:
     """Silence the primary and promote a standby; return the seconds until *work* is back."""
     began = monotonic()
     door.silent()
-    await stuck(manager)
+    await sends(work)  # it hangs
     await standby.promote()
     return await work.back(began)
 
