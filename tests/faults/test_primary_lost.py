@@ -67,7 +67,7 @@ async def test_when_the_primary_falls_silent_callers_move_and_errors_say_why(
     doors = proxies(pair)
     manager = await moor(*doors, health_interval=health_interval)
     async with Workload(manager) as work:
-        back = await fall_silent(doors[0], pair[1], work)
+        back = await fall_silent(manager, doors[0], pair[1], work)
 
     assert back < bound, back  # 1.2 s wanted at the default, 0.3 s at 0.1
     only_aborted(work, f"127.0.0.1:{doors[0].port}")

@@ -67,7 +67,7 @@ async def test_callers_over_tls_leave_a_silent_primary_and_errors_say_why(
     doors = [tls.to(node) for node in pair]
     manager = await moor(*doors, health_interval=0.1, kwargs=tls.kwargs)
     async with Workload(manager) as work:
-        back = await fall_silent(doors[0], pair[1], work)
+        back = await fall_silent(manager, doors[0], pair[1], work)
 
     assert back < 1.2, back  # 0.3 s wanted
     only_aborted(work, f"127.0.0.1:{doors[0].port}")
