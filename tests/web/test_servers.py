@@ -85,7 +85,10 @@ async def check_workers(base: str, parent: int) -> None:
     async with asyncio.timeout(20), httpx.AsyncClient() as client:
         while len(backends) < 2:
             headers = {"Connection": "close"}  # or the same worker responds again
-            response = (await client.get(f"{base}/who", headers=headers)).json()
+            try:
+                response = (await client.get(f"{base}/who", headers=headers)).json()
+            except httpx.RemoteProtocolError:
+                continue  # a worker that is only starting may drop what it has accepted
             backends.setdefault(response["process"], set()).add(response["backend"])
     one, other = backends.values()
     assert not one & other
