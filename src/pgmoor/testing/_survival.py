@@ -127,14 +127,8 @@ async def under_faults(
         ValueError: A fault needs a standby or proxies that are not there.
     """
     stage = Stage(cluster, proxies)
-    if faults is None:
-        faults = [fault for fault in FAULTS if fault.possible(stage)]
-    for fault in faults:
-        if not fault.possible(stage):
-            needs = "proxies" if fault.proxy and not stage.proxies else "a standby"
-            raise ValueError(f"{fault.name!r} needs {needs}")
     outcomes = []
-    for fault in faults:
+    for fault in _possible(faults, stage):
         await stage.find_primary()
         outcome = Outcome(fault.name)
         run = Callers(work, outcome, callers, pause)
@@ -148,6 +142,17 @@ async def under_faults(
             await stage.repair()
         outcomes.append(outcome)
     return Report(tuple(outcomes))
+
+
+def _possible(faults: Sequence[Fault] | None, stage: Stage) -> Sequence[Fault]:
+    """Return the faults to cause; raise `ValueError` for one that these servers do not allow."""
+    if faults is None:
+        return [fault for fault in FAULTS if fault.possible(stage)]
+    for fault in faults:
+        if not fault.possible(stage):
+            needs = "proxies" if fault.proxy and not stage.proxies else "a standby"
+            raise ValueError(f"{fault.name!r} needs {needs}")
+    return faults
 
 
 class Callers:
