@@ -51,8 +51,9 @@ async def test_a_killed_server_and_its_return_lead_to_two_mails(
 
     host = f"127.0.0.1:{alone[0].port}"
     outage, over = mailbox.mails
-    assert outage["Subject"] == f"orders: database outage, {host} down (Connection refused)"
-    assert f"{host}: down (Connection refused)" in outage.get_content()
+    # The host is refused, or closes the probe that is under way: whichever is first.
+    assert outage["Subject"].startswith(f"orders: database outage, {host} down (")
+    assert f"{host}: down (" in outage.get_content()
     assert "pgmoor probes all hosts" in outage.get_content()
     assert "Callers wait up to 30 s" in outage.get_content()
     seconds = (await recorder(manager).wait_for(OutageEnded)).seconds
