@@ -33,15 +33,13 @@ class Feeder:
         self.pool = pool
         self.feed()
 
-    async def place(
-        self, pool: HostPool, conn: ManagedConnection, *, returned: bool = False
-    ) -> None:
-        """Hand a connection that is at rest to the first waiter, or put it into its pool.
+    async def place(self, pool: HostPool, conn: ManagedConnection) -> None:
+        """Hand a connection that was not lent to the first waiter, or put it into its pool.
 
-        Never suspends. *returned* by its holder: it may have to be reset before.
+        Never suspends.
         """
         now = monotonic()
-        await self.place_by_fate(pool, conn, pool.fate(conn, now, returned=returned), now)
+        await self.place_by_fate(pool, conn, pool.fate(conn, now, returned=False), now)
 
     async def place_by_fate(
         self, pool: HostPool, conn: ManagedConnection, fate: Fate, now: float
