@@ -100,7 +100,7 @@ async def check_disconnect(base: str, cluster: Cluster) -> None:
     async with httpx.AsyncClient(base_url=base) as client:
         with RawClient(client, "/sleep"):
             await cluster[0].wait_for(f"select {SLEEPS}")
-        await cluster[0].wait_for(f"select not {SLEEPS}", timeout=5)
+        await cluster[0].wait_for(f"select not {SLEEPS}", timeout=20)  # it would sleep for 60
 
 
 async def test_requests_under_way_at_sigterm_succeed_and_no_session_is_left(alone: Cluster) -> None:
