@@ -118,7 +118,7 @@ async def test_a_manager_can_be_closed_during_a_ping(
     await manager.putconn((await hold(manager, 1))[0])
     door.silent()
     caller = asyncio.create_task(manager.getconn())
-    await until(lambda: manager._runtime.queue.pool.idle == 0)  # taken out, to be pinged
+    await until(lambda: not manager._runtime.queue.pool.ready)  # taken out, to be pinged
     async with closes(door, within=0.5):
         await manager.close()
 

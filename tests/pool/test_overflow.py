@@ -114,15 +114,17 @@ async def at_rest(manager: ConnectionManager) -> None:
     assert manager._runtime is not None
     queue = manager._runtime.queue
     assert queue.pool is not None
-    pool, overflow = queue.pool, queue.pool.overflow
+    pool, ledger = queue.pool, queue.ledger
 
     def counters() -> tuple[int, ...]:
-        return pool.used, pool.in_line, len(queue.waiting), overflow.count, overflow.dials
+        beyond = max(pool.size - ledger.sizes.kept, 0)
+        return ledger.held, len(queue.waiting), beyond, pool.filler.dialling
 
     with contextlib.suppress(TimeoutError):
         await until(lambda: not any(counters()), timeout=2)
-    assert counters() == (0, 0, 0, 0, 0)
-    assert not any(conn.extra for conn in pool.connections)
+    assert counters() == (0, 0, 0, 0)
+    assert pool.size == len(pool.connections) == len(pool.ready)
+    await until(lambda: pool.inner.size == pool.size)
 
 
 # -- both pools ---------------------------------------------------------------------------------
@@ -288,15 +290,14 @@ async def test_an_expired_or_drained_overflow_connection_is_not_kept(
     await until(lambda: monotonic() > max(conn.expires_at for conn in held))
     for conn in reversed(held):
         await manager.putconn(conn)
-    await until(lambda: manager.get_stats()["pool_available"] == 1)
-    assert not await watched.pids() & old
+    await watched.has(0)  # and nobody wants another
 
     held = [await manager.getconn(timeout=5) for _ in range(2)]
     old = await watched.pids()
     await manager.drain()
     for conn in reversed(held):
         await manager.putconn(conn)
-    await until(lambda: manager.get_stats()["pool_available"] == 1)
+    await until(lambda: not any(conn for conn in held if not conn.closed))
     assert not await watched.pids() & old
     await at_rest(manager)
 

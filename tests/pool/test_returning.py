@@ -40,4 +40,4 @@ async def test_a_waiter_and_a_returner_may_be_cancelled_in_any_turn_of_the_loop(
 
             await manager.putconn(await manager.getconn(timeout=1))
     pool = manager._runtime.queue.pool
-    assert (pool.used, len(pool.connections)) == (0, 1)
+    assert (pool.ledger.held, pool.size) == (0, 1)

@@ -87,9 +87,9 @@ class AbortableConnection(AsyncConnection[Any]):
 
     async def close(self) -> None:
         """Close the connection."""
-        if self.owner is not None:
+        await super().close()  # of the user's class, perhaps, which may give it back instead
+        if self.owner is not None and self.pgconn.status == BAD:
             self.owner.forget(self)
-        await super().close()
 
     def discard(self) -> None:
         """Close at once, without sending anything to a server that may not answer.
@@ -97,13 +97,13 @@ class AbortableConnection(AsyncConnection[Any]):
         A task that waits for the socket would wait for ever if it were closed. Then the socket is
         only cut, and that task closes it.
         """
-        if self.owner is not None:
-            self.owner.forget(self)
         if self._waiters:
             self._doomed = True
             self.abort("the connection was dropped while a query was running")
         else:
             self.pgconn.finish()
+        if self.owner is not None:
+            self.owner.forget(self)
 
     def abort(self, reason: str) -> None:
         """Cut the connection: whoever waits for an answer on it gets `ConnectionAborted`.

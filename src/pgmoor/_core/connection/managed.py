@@ -42,11 +42,10 @@ class ManagedConnection(AbortableConnection):
 
     def __init__(self, pgconn: PGconn, *args: Any, **kwargs: Any) -> None:
         super().__init__(pgconn, *args, **kwargs)
-        self.idle_since: float = monotonic()
+        self.idle_since: float = monotonic()  # when it came back
+        self.tested_at: float = 0.0  # when it last answered while it was idle
         self.expires_at: float = float("inf")
         self.generation = 0  # of its pool, when it was made; `drain()` begins another one
-        self.stored = False  # it is idle in psycopg_pool, and `HostPool.stored` counts it
-        self.extra = False  # it is closed when it comes back and nobody waits
         self.holder: asyncio.Task[Any] | None = None  # the task that holds it
         self.held_since: float = 0.0
         self.lease = 0  # counts the checkouts, so that a late return is recognised
@@ -60,10 +59,14 @@ class ManagedConnection(AbortableConnection):
             and self._pipeline is None
         )
 
+    def heard_at(self) -> float:
+        """Return when the connection is last known to have worked (monotonic)."""
+        return max(self.idle_since, self.tested_at)
+
     async def close(self) -> None:
         """Close the connection; with `close_returns`, give it back instead (psycopg_pool)."""
         if self.owner is not None and self.holder is not None and self.owner.close_returns:
-            await self.owner.take_back(self)
+            await self.owner.putconn(self)
             return
         await super().close()
 

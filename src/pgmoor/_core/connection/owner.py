@@ -22,7 +22,7 @@ class ConnectionOwner(Protocol):
         """The manager, as logs name it."""
 
     def forget(self, conn: Any) -> None:
-        """Take a connection off the books: it is closed or about to be."""
+        """Take a connection off the books, unless it is held: it is closed or about to be."""
 
     def aborted(self) -> None:
         """Note that a connection was cut."""
@@ -30,5 +30,5 @@ class ConnectionOwner(Protocol):
     def broke(self, conn: Any, error: errors.Error) -> None:
         """Note that a statement showed that something is wrong with the server."""
 
-    async def take_back(self, conn: Any) -> None:
-        """Take a connection back from its holder."""
+    async def putconn(self, conn: Any) -> None:
+        """Take a connection back from its holder; close one that is not held."""

@@ -15,9 +15,10 @@ from psycopg_pool import PoolClosed
 
 from pgmoor._core.connection.identity import IdentityQuery
 from pgmoor._core.connection.managed import ManagedConnection
-from pgmoor._core.hosts.failures import Failure
+from pgmoor._core.hosts.failures import Failure, FailureKind
 from pgmoor._core.hosts.host import Observation
 from pgmoor._core.reporting.instrument_list import ended
+from pgmoor._core.util.asynctools import being_cancelled
 from pgmoor._core.util.backoff import delays
 
 from .connector import failure_of
@@ -40,8 +41,19 @@ class HostLeft(PoolClosed):
     """The host was left while a connection to it was being made."""
 
 
+class _Attempt:
+    """One attempt of a dial, and the pause after it."""
+
+    def __init__(self, *, again: bool) -> None:
+        self.scope = anyio.CancelScope()
+        self.again = again  # another one was broken off for it
+        self.waits = False  # it has failed, and the next one is waited for
+        self.heard_at = float("-inf")  # when something was last heard of the server
+        self.conn: ManagedConnection | None = None
+
+
 class Dialler(Generic[C]):
-    """Makes the connections of one host's pool; *adopt* makes each one the pool's."""
+    """Makes the connections of one host's pool."""
 
     def __init__(
         self,
@@ -52,7 +64,6 @@ class Dialler(Generic[C]):
         *,
         connection_class: type[C],
         configure: Callable[[Any], Awaitable[None]] | None,
-        adopt: Callable[[C], None],
         instruments: Iterable[Instrument],
     ) -> None:
         self._settings = settings
@@ -61,24 +72,30 @@ class Dialler(Generic[C]):
         self._evidence = evidence
         self._class = connection_class
         self._configure = configure
-        self._adopt = adopt
         self._instruments = instruments
         self._identity = IdentityQuery(settings.name, host)
-        self._scopes: set[anyio.CancelScope] = set()
+        self._attempts: set[_Attempt] = set()
         self._retired = False
 
     def retire(self) -> None:
         """End all dials: the pool is being closed."""
         self._retired = True
-        self.restart()
+        for attempt in tuple(self._attempts):
+            if attempt.conn is not None:  # a `configure` may ignore its cancellation
+                attempt.conn.abort("the pool was closed while it was being made")
+            attempt.scope.cancel()
 
-    def restart(self) -> None:
-        """Start every pending dial again: the host has just answered after a failure.
+    def restart(self, failed_at: float) -> None:
+        """Start the pending dials again that may have lost something since *failed_at*.
 
-        A dial that waits for a retransmission or in its backoff would take seconds longer.
+        The host has just answered after a failure: a dial that waits for a retransmission or in its
+        backoff would take seconds longer. One that was started again is left alone for once, or a
+        host that falters again and again would never give a connection.
         """
-        for scope in tuple(self._scopes):
-            scope.cancel()
+        for attempt in tuple(self._attempts):
+            if attempt.waits or (attempt.heard_at < failed_at and not attempt.again):
+                attempt.again = not attempt.waits
+                attempt.scope.cancel()
 
     async def dial(self, wanted: Callable[[], bool] = lambda: True) -> C:
         """Return a tested connection, however long that takes.
@@ -86,27 +103,38 @@ class Dialler(Generic[C]):
         Raises `HostLeft` once the pool is retired, or the connection isn't *wanted* any more.
         """
         waits = delays(self._settings.backoff_base, self._settings.backoff_cap)
-        while not self._retired and wanted():
-            with anyio.CancelScope() as scope:
-                self._scopes.add(scope)
-                try:
-                    outcome = await self._observed_attempt()
+        again = False
+        while self._goes_on() and wanted():
+            attempt = _Attempt(again=again)
+            self._attempts.add(attempt)
+            try:
+                with attempt.scope:
+                    outcome = await self._observed_attempt(attempt)
                     if not isinstance(outcome, Failure):
                         return outcome
+                    if not self._goes_on():
+                        break
+                    attempt.waits = True
                     self._evidence.dial_failed(self._host, outcome)
                     await self._back_off(outcome, next(waits))
-                finally:
-                    self._scopes.discard(scope)
+            finally:
+                self._attempts.discard(attempt)
+            again = attempt.scope.cancelled_caught and not attempt.waits
         raise HostLeft(f"{self._host} was left")
 
-    async def _observed_attempt(self) -> C | Failure:
+    def _goes_on(self) -> bool:
+        return not self._retired
+
+    async def _observed_attempt(self, attempt: _Attempt) -> C | Failure:
         began = monotonic()
         ends = [instrument.dialling(self._host.label) for instrument in self._instruments]
         try:
-            outcome = await self._attempt()
+            outcome = await self._attempt(attempt)
         except BaseException as error:
-            ended(ends, error)
-            raise
+            if not isinstance(error, asyncio.CancelledError) or being_cancelled():
+                ended(ends, error)
+                raise
+            outcome = Failure(FailureKind.OTHER, "`configure` was cancelled")
         if isinstance(outcome, Failure):
             ended(ends, outcome.kind.value)
         else:
@@ -115,17 +143,21 @@ class Dialler(Generic[C]):
                 instrument.dialled(monotonic() - began)
         return outcome
 
-    async def _attempt(self) -> C | Failure:
+    async def _attempt(self, attempt: _Attempt) -> C | Failure:
         limit = self._settings.connect_timeout
         asked_at = monotonic()
         try:
             conn = await self._connector.connect(self._class, limit)
         except Exception as error:  # noqa: BLE001  `connection_class` is the user's
             return failure_of(error, self._settings, limit)
+        attempt.conn, attempt.heard_at = conn, monotonic()
         kept = False
         try:
             info = await self._identity.ask(conn, self._settings.health_timeout)
-            seen = Observation(self._host.index, asked_at, monotonic(), info=info, dialled=True)
+            attempt.heard_at = monotonic()
+            seen = Observation(
+                self._host.index, asked_at, attempt.heard_at, info=info, dialled=True
+            )
             self._evidence.observe(seen)
             # This connection's own answer decides, whatever a probe has learnt meanwhile: one
             # address may lead to several servers.
@@ -134,7 +166,8 @@ class Dialler(Generic[C]):
             if info.pooled and "prepare_threshold" not in self._settings.connect_args:
                 conn.prepare_threshold = None  # the next transaction may be on another server
             await self._run_configure(conn)
-            self._adopt(conn)
+            if self._retired:
+                return Failure(FailureKind.OTHER, "the host was left")
             kept = True
         except Exception as error:  # noqa: BLE001  `configure` is the user's and may raise anything
             return failure_of(error, self._settings, limit)

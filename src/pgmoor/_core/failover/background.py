@@ -137,7 +137,7 @@ class Background:
         await asyncio.sleep(min(max(due - monotonic(), 0.0), interval))
         if pool is None or pool is not self._queue.pool or monotonic() < due:
             return
-        conn = await take_idle_since(pool, monotonic() - interval)
+        conn = take_idle_since(pool, monotonic() - interval)
         if conn is None:
             await asyncio.sleep(min(1.0, interval))
             return
@@ -145,7 +145,7 @@ class Background:
             if not await pool.verify(conn):
                 self._evidence.suspect("an idle connection broke")
         finally:
-            await self._queue.feeder.place(pool, conn)
+            self._queue.place(conn)
 
     async def _check_holders(self) -> None:
         """Report each connection that is held for longer than `held_warning`, once."""
@@ -154,10 +154,9 @@ class Background:
             await asyncio.Event().wait()
             return
         await asyncio.sleep(min(limit / 4, 60.0))
-        pool = self._queue.pool
         now = monotonic()
-        for conn in tuple(pool.connections) if pool is not None else ():
-            if conn.holder and conn.reported != conn.lease and now - conn.held_since > limit:
+        for conn in self._queue.ledger.holders():
+            if conn.reported != conn.lease and now - conn.held_since > limit:
                 conn.reported = conn.lease
                 self._report_holder(conn, now - conn.held_since)
 

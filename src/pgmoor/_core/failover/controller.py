@@ -60,8 +60,10 @@ class FailoverController:
         """Do at once what an observation calls for, whatever is decided later."""
         pool = self._queue.pool
         recovered = before.failure is not None and after.status is Status.UP
-        if recovered and not seen.dialled and pool is not None and pool.host.index == seen.host:
-            pool.dialler.restart()
+        if not seen.dialled and pool is not None and pool.host.index == seen.host:
+            pool.sweep()
+            if recovered:
+                pool.dialler.restart(before.silent_since or before.asked_at)
         if was_replaced(before, after):
             self._pools.cut_off(before.host, "another server has taken over its address")
         self._pools.retired.cut(self._table, serving=self._phase.current is not None)
@@ -101,7 +103,7 @@ class FailoverController:
     def stop(self) -> None:
         """Leave the current host for good."""
         pool = self._queue.pool
-        self._queue.feeder.serve_from(None)
+        self._queue.serve_from(None)
         if pool is not None:
             self._pools.retired.retire(pool, "the manager is closed", abort=False)
         self._phase.close()
@@ -232,7 +234,7 @@ class FailoverController:
         state = self._table[self._phase.current]
         reason = self._announcer.leaving(state, decision)
         self._phase.current = None
-        self._queue.feeder.serve_from(None)
+        self._queue.serve_from(None)
         if pool is not None:
             self._pools.retired.retire(pool, f"the host was left: {reason}", abort=decision.abort)
         self._search(State.SEARCHING)
@@ -263,7 +265,7 @@ class FailoverController:
         self._phase.current = host.index
         self._table.adopt(host.index)
         self._reporter.watch_foreign(self._table)
-        self._queue.feeder.serve_from(pool)
+        self._queue.serve_from(pool)
         if old is not None:
             reason = f"the host was left for {host}: {decision.reason.value}"
             self._pools.retired.retire(old, reason, abort=decision.abort)

@@ -13,13 +13,14 @@ from pgmoor._core.pool.host_pool import HostPool
 from pgmoor.health import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Callable, Iterator
 
-    from pgmoor._core.connection.managed import ManagedConnection
     from pgmoor._core.dialling.connector import Connectors
     from pgmoor._core.hosts.host import Host
     from pgmoor._core.hosts.table import HostTable
     from pgmoor._core.pool.callbacks import Callbacks
+    from pgmoor._core.pool.ledger import Ledger
+    from pgmoor._core.pool.lender import Lender
     from pgmoor._core.settings.sizes import Sizes
     from pgmoor._core.state.live import LiveState
     from pgmoor.instruments import Instrument
@@ -36,16 +37,17 @@ class HostPools:
         connectors: Connectors,
         callbacks: Callbacks,
         *,
+        ledger: Ledger,
+        lender: Lender,
         dial_counter: Instrument,
-        take_back: Callable[[ManagedConnection], Awaitable[None]],
     ) -> None:
-        self.sizes = live.settings.sizes
+        self.ledger = ledger
         self.retired = RetiredPools()
         self._live = live
         self._connectors = connectors
         self._callbacks = callbacks
+        self._lender = lender
         self._dial_counter = dial_counter
-        self._take_back = take_back
         self._all: WeakSet[HostPool] = WeakSet()
 
     def make(self, host: Host) -> HostPool:
@@ -55,19 +57,18 @@ class HostPools:
             self._connectors.to(host),
             host,
             self._callbacks,
-            sizes=self.sizes,
+            ledger=self.ledger,
+            lender=self._lender,
             dial_counter=self._dial_counter,
-            take_back=self._take_back,
         )
         self._all.add(pool)
         return pool
 
-    async def resize(self, sizes: Sizes) -> None:
+    def resize(self, sizes: Sizes) -> None:
         """Change the limits of the pool in use, of one being filled, and of those to come."""
-        self.sizes = sizes
+        self.ledger.resize(sizes)
         for pool in tuple(self._all):
-            if pool.retired_because is None:
-                await pool.resize(sizes)
+            pool.resized()
 
     def cut_off(self, host: Host, reason: str) -> None:
         """Cut all connections to the server that was at *host*: they still lead to it.
@@ -78,7 +79,7 @@ class HostPools:
             if pool.host.index == host.index:
                 pool.cut(reason)
                 if pool.retired_because is None:
-                    pool.tasks.spawn(pool.drain(), "renew")
+                    pool.drain()
 
     async def warm(self, pool: HostPool, still_wanted: Callable[[], bool]) -> bool:
         """Fill a preferred host's pool before anyone moves to it; return whether it is full.
@@ -86,15 +87,15 @@ class HostPools:
         Gives up after some seconds, or once it is not *still_wanted*.
         """
         limit = monotonic() + WARM_LIMIT
-        enough = pool.inner.min_size
+        enough = self.ledger.sizes.min_size
         changed = self._live.evidence.changed
-        while len(pool.connections) < enough and monotonic() < limit:
+        while pool.size < enough and monotonic() < limit:
             changed.clear()
             with anyio.move_on_after(0.02):
                 await changed.wait()
             if not still_wanted():
                 break
-        return len(pool.connections) >= enough
+        return pool.size >= enough
 
 
 class RetiredPools:
@@ -115,7 +116,7 @@ class RetiredPools:
         """Cut what is still held on a host that has since turned out to be stale or dead."""
         for pool in self:
             state = table[pool.host.index]
-            if not pool.connections and not pool.tasks:
+            if not pool.size and not pool.tasks:
                 self._pools.discard(pool)
             elif table.is_stale(state):
                 pool.retire(Reason.STALE.value, abort=True)

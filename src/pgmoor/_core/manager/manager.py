@@ -443,7 +443,7 @@ class ConnectionManager:
         """Renew every connection: idle ones now, held ones when they come back."""
         pool = self._usable().queue.pool
         if pool is not None:
-            await pool.drain()
+            pool.drain()
 
     async def check(self) -> None:
         """Ping every idle connection, one at a time; broken ones are replaced."""
@@ -455,7 +455,7 @@ class ConnectionManager:
         """Change the limits of the pool; raise `ConfigError` for sizes that are not possible."""
         settings = self._settings
         sizes = Sizes.of(min_size, max_size, settings.max_overflow, settings.max_idle)
-        await self._usable().resize(sizes)
+        self._usable().resize(sizes)
 
     @staticmethod
     async def check_connection(conn: AsyncConnection[Any]) -> None:
@@ -602,14 +602,18 @@ class ConnectionManager:
     def min_size(self) -> int:
         """The minimum number of connections that the pool keeps."""
         return (
-            self._settings.min_size if self._runtime is None else self._runtime.queue.sizes.min_size
+            self._settings.min_size
+            if self._runtime is None
+            else self._runtime.ledger.sizes.min_size
         )
 
     @property
     def max_size(self) -> int:
         """The maximum number of connections that the pool makes."""
         return (
-            self._settings.max_size if self._runtime is None else self._runtime.queue.sizes.max_size
+            self._settings.max_size
+            if self._runtime is None
+            else self._runtime.ledger.sizes.max_size
         )
 
     @property
@@ -655,6 +659,10 @@ class ConnectionManager:
     # -- inside --------------------------------------------------------------------------------
 
     @property
+    def _sizes(self) -> Sizes:
+        return self._settings.sizes if self._runtime is None else self._runtime.ledger.sizes
+
+    @property
     def _state(self) -> State:
         if self._runtime is not None:
             return self._runtime.live.phase.state
@@ -694,7 +702,7 @@ class ConnectionManager:
         """
         self._forked = True
         if self._runtime is not None:
-            self._runtime.queue.feeder.pool = None
+            self._runtime.queue.pool = None
             self._runtime = None
 
 

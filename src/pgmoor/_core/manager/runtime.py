@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from pgmoor._core.connection.abortable import BAD
 from pgmoor._core.dialling.connector import Connectors
 from pgmoor._core.dialling.credentials import CredentialCache
 from pgmoor._core.failover.background import Background
@@ -16,6 +17,7 @@ from pgmoor._core.failover.controller import FailoverController
 from pgmoor._core.failover.host_pools import HostPools
 from pgmoor._core.failover.probing import Probing
 from pgmoor._core.pool.checkout import CheckoutQueue
+from pgmoor._core.pool.ledger import Ledger
 from pgmoor._core.reporting.counters import Counters, DialCounter
 from pgmoor._core.reporting.log_fields import fields
 from pgmoor._core.reporting.reporter import Reporter
@@ -59,7 +61,10 @@ class Runtime:
         self.live = LiveState(
             settings, Reporter(settings.name, instruments, listeners), instruments
         )
-        self.queue = CheckoutQueue(self.live, checks=callbacks.check is not None, unusable=unusable)
+        self.ledger = Ledger(settings.sizes)
+        self.queue = CheckoutQueue(
+            self.live, self.ledger, checks=callbacks.check is not None, unusable=unusable
+        )
         credentials = CredentialCache(settings) if settings.callables else None
         is_known = self.live.evidence.table.is_known
         self._connectors = Connectors(settings, credentials, is_known)
@@ -67,8 +72,9 @@ class Runtime:
             self.live,
             self._connectors,
             callbacks,
+            ledger=self.ledger,
+            lender=self.queue,
             dial_counter=self._dials,
-            take_back=self.queue.release,
         )
         self.controller = FailoverController(self.live, self.queue, self.pools)
         self.probing = Probing(self.live, self._connectors)
@@ -124,17 +130,17 @@ class Runtime:
         """Wait until all connections that others hold have come back, or until *deadline*."""
 
         def all_back() -> bool:
-            held = (conn.holder for pool in self.pools.retired for conn in pool.connections)
-            return all(holder in (None, caller) for holder in held)
+            held = (conn for conn in self.ledger.holders() if conn.pgconn.status != BAD)
+            return all(conn.holder is caller for conn in held)
 
         with anyio.move_on_after(max(deadline - monotonic(), 0.0)):
             await self.live.evidence.notifier.until(all_back)
 
-    async def resize(self, sizes: Sizes) -> None:
+    def resize(self, sizes: Sizes) -> None:
         """Change the limits of every pool, and of those to come."""
-        self.queue.sizes = sizes
-        await self.pools.resize(sizes)
-        self.queue.feeder.feed()
+        self.pools.resize(sizes)
+        self.queue.feed()
+        self.live.evidence.notifier.notify()
 
     def stats(self, *, reset: bool = False) -> dict[str, int]:
         """Return figures and counters under psycopg_pool's names; *reset* the counters."""
@@ -157,9 +163,7 @@ class Runtime:
         """Return the report, from memory."""
         figures = self.queue.figures()
         pool = self.queue.pool
-        empty = (
-            self.live.availability.why_empty(len(pool.connections)) if pool is not None else None
-        )
+        empty = self.live.availability.why_empty(pool.size) if pool is not None else None
         return snapshot(
             self._settings.name,
             self.live.phase,

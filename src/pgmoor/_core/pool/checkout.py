@@ -16,22 +16,22 @@ from pgmoor._core.reporting.instrument_list import ended
 from pgmoor._core.reporting.saturation import Saturation
 from pgmoor._core.util.backoff import delays
 from pgmoor.errors import PoolExhausted, TooManyRequests
-from pgmoor.health import PoolFigures
+from pgmoor.health import Holder, PoolFigures
 
 from .fate import CLOSE, RESET, REUSE
-from .feeder import PATIENCE, Feeder
+from .waiters import WaiterQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from pgmoor._core.connection.managed import ManagedConnection
-    from pgmoor._core.settings.sizes import Sizes
     from pgmoor._core.state.live import LiveState
 
     from .fate import Fate
     from .host_pool import HostPool
-    from .waiters import Waiter, WaiterQueue
+    from .ledger import Ledger
+    from .waiters import Waiter
 
 IDLE = 0  # pq.TransactionStatus.IDLE; comparing with the enum's member costs more than the rest
 LONGEST_WAIT = 1e9  # seconds
@@ -43,14 +43,15 @@ class CheckoutQueue:
     def __init__(
         self,
         live: LiveState,
+        ledger: Ledger,
         *,
         checks: bool,
         unusable: Callable[[], Exception | None],
     ) -> None:
         self.counters: Counters = Counters()
-        self.feeder: Feeder = Feeder()
-        self.waiting: WaiterQueue = self.feeder.waiting
-        self.sizes: Sizes = live.settings.sizes
+        self.waiting: WaiterQueue = WaiterQueue()
+        self.pool: HostPool | None = None  # the one that callers are served from
+        self.ledger: Ledger = ledger
         self._waiters = self.waiting.waiters  # empty while nobody waits
         self._loop: asyncio.AbstractEventLoop | None = None
         self._settings = live.settings
@@ -63,14 +64,18 @@ class CheckoutQueue:
         self._saturation = Saturation(live.reporter)
         self._unusable = unusable  # why the manager can't be used at all, if so
 
-    @property
-    def pool(self) -> HostPool | None:
-        """The pool that callers are served from."""
-        return self.feeder.pool
-
     def open(self) -> None:
         """Serve the running event loop, and no other."""
         self._loop = asyncio.get_running_loop()
+
+    def serve_from(self, pool: HostPool | None) -> None:
+        """Serve callers from *pool* from now on."""
+        if self.pool is not None:
+            self.pool.serving = False
+        self.pool = pool
+        if pool is not None:
+            pool.serving = True
+            self.feed()
 
     # -- acquiring -----------------------------------------------------------------------------
 
@@ -86,15 +91,17 @@ class CheckoutQueue:
         if timeout is None:
             timeout = self._settings.timeout
         self.counters.requests_num += 1
-        pool = self.feeder.pool
-        if pool is None or self._waiters or get_running_loop() is not self._loop:
+        pool = self.pool
+        ledger = self.ledger
+        if (
+            pool is None
+            or self._waiters
+            or not pool.ready
+            or ledger.held >= ledger.limit
+            or get_running_loop() is not self._loop
+        ):
             return await self._acquire_slowly(timeout, None)
-        if pool.ready:
-            conn = pool.ready.pop()
-        elif pool.stored:  # then this neither suspends nor fails
-            conn = await pool.take_stored(PATIENCE)
-        else:
-            return await self._acquire_slowly(timeout, None)
+        conn = pool.ready.pop()
         now = monotonic()
         fresh = now - conn.idle_since < self._validate_after
         if fresh and conn.is_at_rest() and not conn.poll(0):
@@ -141,32 +148,30 @@ class CheckoutQueue:
         if alive and not conn.is_at_rest():
             pool.verifier.drop(conn, "it was used after its return")
             alive = False
-        works = alive and not conn.has_unread() and now - conn.idle_since < self._validate_after
+        works = alive and not conn.has_unread() and now - conn.heard_at() < self._validate_after
         if alive and not works:
             try:
                 works = await pool.verify(conn, max(deadline - now, 0.01))
             except BaseException:
-                await self.feeder.place(pool, conn)
+                self.place(conn)
                 raise
-        if works and pool.retired_because is None:
+        if works and pool.serving and self.ledger.held < self.ledger.limit:
             pool.lend(conn, monotonic())
-            self.feeder.overflow(pool)  # perhaps it was the last idle one
             return True
         if not works:
-            self.counters.connections_lost += 1
-        await self.feeder.place(pool, conn)
+            self.lost(1)
+        self.place(conn)
         return False
 
     async def _next(self, deadline: float, timeout: float, *, again: bool) -> ManagedConnection:
-        """Wait in the queue for a connection, unless a new one is ready.
+        """Wait in the queue for a connection, unless one is ready.
 
-        *again*: the caller has waited before, and got one that did not work.
+        *again*: the caller has waited before, and got one that it could not have.
         """
         if refusal := self._unusable() or self._availability.refusal():
             raise refusal
-        pool = self.feeder.pool
-        if pool is not None and not self._waiters and not pool.in_line and pool.stocked:
-            return await pool.take(PATIENCE)  # which does not wait
+        if not self._waiters and (conn := self._take_ready()) is not None:
+            return conn
         limit = self._settings.max_waiting
         if limit and len(self.waiting) >= limit and not again:
             refused = TooManyRequests(self.figures())
@@ -178,20 +183,28 @@ class CheckoutQueue:
         began = monotonic()
         delay = min(LONGEST_WAIT, deadline - began)  # a number, whatever *timeout* is
         timer = waiter.get_loop().call_later(delay, self._expire, waiter, timeout)
-        self.feeder.feed()
+        if self.pool is not None:
+            self.pool.filler.fill()
         try:
             return await waiter
         except asyncio.CancelledError:
             # The connection may have been handed over in the same turn of the loop.
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                 conn = waiter.result()
-                await self.feeder.place(pool_of(conn), conn)
+                self.place(conn)
             raise
         finally:
             timer.cancel()
             if not waiter.done() or waiter.cancelled() or waiter.exception() is not None:
                 self.waiting.remove(waiter)
             self.counters.requests_wait += monotonic() - began
+
+    def _take_ready(self) -> ManagedConnection | None:
+        """Take an idle connection, if there is one that may be lent."""
+        pool, ledger = self.pool, self.ledger
+        if pool is None or not pool.ready or ledger.held >= ledger.limit:
+            return None
+        return pool.ready.pop()
 
     def _expire(self, waiter: Waiter, timeout: float) -> None:
         if waiter.done():
@@ -201,15 +214,45 @@ class CheckoutQueue:
             instrument.timed_out()
         error: Exception | None = self._missing_host(timeout)
         if error is None:
-            holders = self.pool.holders() if self.pool else ()
-            error = PoolExhausted(timeout, self.figures(), holders)
+            error = PoolExhausted(timeout, self.figures(), self.holders())
             self._saturation.refused(error)
         waiter.set_exception(error)
 
     def _missing_host(self, timeout: float) -> Exception | None:
-        pool = self.feeder.pool
-        made, used = (len(pool.connections), pool.used) if pool is not None else (0, 0)
-        return self._availability.missing_host(timeout, made=made, used=used)
+        made = self.pool.size if self.pool is not None else 0
+        return self._availability.missing_host(timeout, made=made, used=self.ledger.held)
+
+    # -- passing on ----------------------------------------------------------------------------
+
+    def waiting_for(self, pool: object) -> int:
+        """Return how many callers wait for a connection of *pool*."""
+        return len(self._waiters) if pool is self.pool else 0
+
+    def callers_so_far(self) -> int:
+        """Return how many callers have had to wait so far."""
+        return self.waiting.added
+
+    def lost(self, count: int) -> None:
+        """Count idle connections that turned out to be broken."""
+        self.counters.connections_lost += count
+
+    def place(self, conn: ManagedConnection) -> None:
+        """Hand a connection that was taken but not lent to the first caller, or put it back."""
+        pool = pool_of(conn)
+        self._pass_on(pool, conn, pool.fate(conn, monotonic(), returned=False))
+
+    def _pass_on(self, pool: HostPool, conn: ManagedConnection, fate: Fate) -> None:
+        pool.put(conn, fate, wanted=pool is self.pool and bool(self._waiters))
+        if self._waiters:
+            self.feed()
+
+    def feed(self) -> None:
+        """Hand what is ready to those who wait, and have made what is missing."""
+        while self._waiters and (conn := self._take_ready()) is not None:
+            if not self.waiting.hand_over(conn):
+                self.place(conn)
+        if self.pool is not None:
+            self.pool.filler.fill()
 
     # -- releasing -----------------------------------------------------------------------------
 
@@ -224,57 +267,61 @@ class CheckoutQueue:
         held = now - conn.held_since
         self.counters.usage += held
         conn.holder = None  # from here on it can't be given back a second time
+        conn.idle_since = now
         for instrument in self._instruments:
             instrument.returned(held)
         fate = pool.fate(conn, now)
-        if fate is REUSE and not self._waiters:
-            pool.used -= 1
-            pending = pool.put(conn, fate, now)
-            if pending is not None:
-                await pending
-        elif fate is RESET:
+        if fate is RESET:
             task = pool.tasks.spawn(self._reset(pool, conn), "reset")
             await asyncio.wait([task])
+        elif fate is REUSE and not self._waiters:
+            self.ledger.held -= 1
+            pool.put(conn, fate)
         else:
-            await self._put_back(pool, conn, fate, now)
+            self._put_back(pool, conn, fate)
 
     async def _reset(self, pool: HostPool, conn: ManagedConnection) -> None:
         try:
             await pool.verifier.reset(conn)
         finally:
-            now = monotonic()
-            await self._put_back(pool, conn, pool.fate(conn, now, returned=False), now)
+            conn.idle_since = now = monotonic()
+            self._put_back(pool, conn, pool.fate(conn, now, returned=False))
 
-    async def _put_back(
-        self, pool: HostPool, conn: ManagedConnection, fate: Fate, now: float
-    ) -> None:
-        pool.used -= 1
+    def _put_back(self, pool: HostPool, conn: ManagedConnection, fate: Fate) -> None:
+        self.ledger.returned(conn)
         if fate is CLOSE and conn.pgconn.status == BAD:
             self.counters.returns_bad += 1
-        await self.feeder.place_by_fate(pool, conn, fate, now)
+        self._pass_on(pool, conn, fate)
 
     # -- what is known -------------------------------------------------------------------------
 
     def filled(self) -> bool:
         """Return whether the pool holds `min_size` connections."""
-        pool = self.feeder.pool
-        return pool is not None and len(pool.connections) >= self.sizes.min_size
+        return self.pool is not None and self.pool.size >= self.ledger.sizes.min_size
+
+    def holders(self, most: int = 3) -> tuple[Holder, ...]:
+        """Return who has held connections longest, on whatever host."""
+        now = monotonic()
+        held = sorted(self.ledger.holders(), key=lambda conn: conn.held_since)
+        return tuple(
+            Holder(conn.holder.get_name() if conn.holder else "no task", now - conn.held_since)
+            for conn in held[:most]
+        )
 
     def figures(self) -> PoolFigures:
         """Return the pool's figures as they are now."""
-        pool = self.feeder.pool
-        used = pool.used if pool is not None else 0
-        # One that its holder has closed takes a place until it comes back.
-        size = max(len(pool.connections), used) if pool is not None else 0
+        ledger, sizes = self.ledger, self.ledger.sizes
+        used = ledger.held
+        size = max(len(ledger.connections), used)
         return PoolFigures(
             size=size,
             used=used,
-            idle=max(size - used, 0),
+            idle=size - used,
             waiting=len(self.waiting),
-            min_size=self.sizes.min_size,
-            max_size=self.sizes.max_size,
-            max_overflow=self.sizes.max_overflow,
-            kept=self.sizes.kept,
+            min_size=sizes.min_size,
+            max_size=sizes.max_size,
+            max_overflow=sizes.max_overflow,
+            kept=sizes.kept,
         )
 
 

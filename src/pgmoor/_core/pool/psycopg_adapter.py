@@ -1,102 +1,117 @@
 """All that knows how psycopg_pool works inside.
 
-psycopg_pool calls `connect()` of its connection class and nothing else of it, so it is given an
-object whose `connect()` is the dialler's.
+Each connection comes out of an `AsyncConnectionPool` when it is made and goes back into it when it
+is closed. What lies idle meanwhile and who waits is not its business: a checkout by it costs three
+times as much.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from contextlib import suppress
-from time import monotonic
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolClosed
 
 from pgmoor._core.connection.managed import ManagedConnection
-from pgmoor._core.dialling.dialler import HostLeft
 from pgmoor._core.reporting.psycopg_logs import WarningsAbout
-from pgmoor._core.util.asynctools import being_cancelled
-
-if TYPE_CHECKING:
-    from pgmoor._core.dialling.dialler import Dialler
-    from pgmoor._core.settings.settings import Settings
-    from pgmoor._core.settings.sizes import Sizes
-
-logging.getLogger("psycopg.pool").addFilter(WarningsAbout(ManagedConnection, HostLeft))
+from pgmoor._core.settings.sizes import LIMIT
 
 FOREVER = 1e9  # seconds: what psycopg_pool gets where the decision is made here
-SHRINK_EVERY = 1.0  # seconds: with max_idle=0 only `resize()` leaves more than `min_size` idle
 
 
-class DialAdapter:
-    """Stands in for the connection class of an `AsyncConnectionPool`."""
+class PoolName(str):
+    """The name of one of our pools, by which its warnings are known."""
 
-    def __init__(self, dialler: Dialler[Any]) -> None:
-        self._dialler = dialler
+    __slots__ = ()
+
+
+class NothingDialled(Exception):  # noqa: N818  it ends an order for a connection
+    """psycopg_pool wants to replace a connection; whether there will be another is decided here."""
+
+
+logging.getLogger("psycopg.pool").addFilter(
+    WarningsAbout(PoolName, NothingDialled, ManagedConnection)
+)
+
+
+class ReturnAddress(Protocol):
+    """Stands as the pool of a connection: `async with conn` must not close it.
+
+    A connection class whose `close()` puts the connection back calls its `putconn()`.
+    """
+
+    async def putconn(self, conn: Any) -> None:
+        """Take a connection back from its holder."""
+
+
+class InnerPool:
+    """The `AsyncConnectionPool` of one host, which is given connections that are made already.
+
+    psycopg_pool calls `connect()` of its connection class, which is this object.
+    """
+
+    def __init__(self, name: str, returns: ReturnAddress) -> None:
+        self._returns = returns
+        self._dialled: deque[ManagedConnection] = deque()
+        self._pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
+            connection_class=cast("Any", self),
+            min_size=0,
+            max_size=LIMIT,
+            open=False,
+            name=PoolName(name),
+            max_lifetime=FOREVER,
+            max_idle=FOREVER,
+            reconnect_timeout=0,  # what is closed is not replaced by it
+            num_workers=1,  # which waits for nothing
+        )
+
+    async def open(self) -> None:
+        """Begin."""
+        await self._pool.open()
+
+    async def aclose(self, timeout: float) -> None:
+        """End, within *timeout* seconds."""
+        await self._pool.close(timeout)
+
+    @property
+    def size(self) -> int:
+        """How many connections it counts."""
+        return self._pool.get_stats()["pool_size"]
 
     async def connect(self, conninfo: str = "", **kwargs: Any) -> ManagedConnection:  # noqa: ARG002
-        """Return a connection that the dialler made, by the manager's settings."""
+        """Give psycopg_pool the next connection that was made."""
+        if not self._dialled:
+            raise NothingDialled("no connection is wanted")
+        return self._dialled.popleft()
+
+    async def admit(self, conn: ManagedConnection) -> ManagedConnection:
+        """Return a connection that psycopg_pool has lent: *conn*, or one that came before it.
+
+        Raises `PoolClosed`, with *conn* closed.
+        """
+        self._dialled.append(conn)
         try:
-            conn: ManagedConnection = await self._dialler.dial()
-        except asyncio.CancelledError:
-            worker = asyncio.current_task()
-            if worker is not None and being_cancelled():
-                _cancel_until_done(worker)
+            lent: ManagedConnection = await self._pool.getconn(FOREVER)
+        except BaseException:
+            if conn in self._dialled:
+                self._dialled.remove(conn)
+            conn.discard()
             raise
-        return conn
+        lent._pool = cast("Any", self._returns)  # noqa: SLF001  psycopg has no other way to say so
+        return lent
 
+    async def dismiss(self, conn: ManagedConnection, timeout: float) -> None:
+        """Give back a dropped connection, when the task that uses it has met the error.
 
-def _cancel_until_done(worker: asyncio.Task[Any]) -> None:
-    """End one of psycopg_pool's workers, at the end of a program that did not close its manager.
-
-    The worker takes a cancellation for a failed attempt and goes on. `asyncio.run()` cancels it
-    once, and would wait for it for ever.
-    """
-    if not worker.done():
-        worker.cancel()
-        worker.get_loop().call_later(0.01, _cancel_until_done, worker)
-
-
-def make_pool(
-    settings: Settings, sizes: Sizes, dialler: Dialler[Any], name: str
-) -> AsyncConnectionPool[Any]:
-    """Return a pool, not open yet, whose connections come from *dialler*."""
-    return AsyncConnectionPool(
-        connection_class=cast("Any", DialAdapter(dialler)),
-        min_size=sizes.min_size,
-        max_size=max(sizes.kept, 1),
-        open=False,
-        name=name,
-        timeout=settings.timeout,
-        max_lifetime=FOREVER,
-        max_idle=settings.max_idle or SHRINK_EVERY,
-        # A worker makes one connection at a time, for as long as it takes, and does little else:
-        # returns don't need it, as rolling back and `reset` are done here.
-        num_workers=settings.num_workers,
-    )
-
-
-def adopt(pool: AsyncConnectionPool[Any], conn: ManagedConnection) -> None:
-    """Mark a connection as the pool marks those that it has made itself.
-
-    Otherwise `async with conn` would close it, and the pool could not take it back.
-    """
-    conn._pool = pool  # noqa: SLF001  psycopg_pool has no other way to say so
-    conn._created_at = monotonic()  # noqa: SLF001  the same
-    conn._expire_at = float("inf")  # noqa: SLF001  the same; its age is checked here
-
-
-async def replace_once_closed(
-    pool: AsyncConnectionPool[Any], conn: ManagedConnection, timeout: float
-) -> None:
-    """Have a dropped connection replaced, when the task that uses it has met the error.
-
-    As long as it is open, the pool would lend it again. It is closed after *timeout* seconds.
-    """
-    with suppress(TimeoutError):
-        async with asyncio.timeout(timeout), conn.lock:
-            pass
-    conn.pgconn.finish()
-    await pool.putconn(conn)
+        It is closed after *timeout* seconds at the latest.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout), conn.lock:
+                pass
+        conn.pgconn.finish()
+        conn._pool = self._pool  # noqa: SLF001  it takes back only what it has lent
+        with suppress(PoolClosed):
+            await self._pool.putconn(conn)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from pgmoor._core.connection.managed import ManagedConnection
@@ -44,7 +43,6 @@ class WaiterQueue:
         while self.waiters:
             waiter, _ = self.waiters.popitem(last=False)
             if not waiter.done():
-                conn.idle_since = monotonic()
                 waiter.set_result(conn)
                 return True
         return False

@@ -52,6 +52,11 @@ class Sizes:
         return cls(min_size, most, max_overflow, closes_idle=max_idle == 0)
 
     @property
+    def most(self) -> int:
+        """How many connections there may be."""
+        return self.max_size + self.max_overflow
+
+    @property
     def kept(self) -> int:
         """How many connections may be idle."""
         return self.min_size if self.closes_idle else self.max_size

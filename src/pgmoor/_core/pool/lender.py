@@ -1,0 +1,27 @@
+"""What a host's pool knows of the queue that lends its connections."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from pgmoor._core.connection.managed import ManagedConnection
+
+
+class Lender(Protocol):
+    """The one who lends the connections of every host's pool."""
+
+    def waiting_for(self, pool: object) -> int:
+        """Return how many callers wait for a connection of *pool*."""
+
+    def callers_so_far(self) -> int:
+        """Return how many callers have had to wait so far."""
+
+    def place(self, conn: ManagedConnection) -> None:
+        """Hand a connection that was taken but not lent to a caller, or put it back."""
+
+    def lost(self, count: int) -> None:
+        """Count idle connections that turned out to be broken."""
+
+    async def release(self, conn: ManagedConnection) -> None:
+        """Take a connection back from its holder."""
