@@ -270,7 +270,8 @@ class HostPool:
         conn.generation = self._generation
         # Not all at once: programs that were started together would reconnect together for ever.
         life = random.uniform(1 - LIFETIME_JITTER, 1) * self.settings.max_lifetime
-        conn.expires_at = monotonic() + life
+        conn.idle_since = now = monotonic()
+        conn.expires_at = now + life
         conn.cancel_timeout = self.settings.cancel_timeout
         self.ledger.connections.add(conn)
         self.size += 1
