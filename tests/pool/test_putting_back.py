@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -32,6 +33,9 @@ async def test_its_close_gives_a_connection_back(kind: Any, alone: Cluster) -> N
     async def reset(conn: Any) -> None:
         resets.append(conn)
 
+    def seen(count: int) -> bool:
+        return len(resets) == count
+
     made = kind(
         alone.conninfo(),
         connection_class=PutsBack,
@@ -47,7 +51,7 @@ async def test_its_close_gives_a_connection_back(kind: Any, alone: Cluster) -> N
             await conn.execute("select 1")
             await conn.close()
             assert not conn.closed
-            await until(lambda turn=turn: len(resets) == turn)
+            await until(partial(seen, turn))
         await until(lambda: pool.get_stats()["pool_available"] == 1)
         assert pool.get_stats()["pool_size"] == 1
         held = await pool.getconn(5)
