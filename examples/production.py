@@ -1,0 +1,64 @@
+"""A service as it runs in production: TLS, a secret, alerts, metrics and health probes.
+
+    DB_HOSTS=db1,db2 DB_CA=/etc/db/ca.pem DB_PASSWORD_FILE=/run/secrets/db \
+    PGMOOR_ALERTS="mailtos://user:password@smtp.example.com?to=oncall@example.com" \
+        uvicorn production:app --timeout-graceful-shutdown 20
+
+It needs `pip install "pgmoor[alerts,binary,fastapi,prometheus]" uvicorn`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from fastapi import FastAPI, HTTPException
+from prometheus_client import REGISTRY, make_asgi_app
+
+from pgmoor import ConnectionManager
+from pgmoor.fastapi import Connection, add_error_handlers, health_router, lifespan
+from pgmoor.prometheus import Collector
+
+logging.basicConfig(level=logging.INFO)
+
+
+def password() -> str:
+    """Read the mounted secret. It is read again for new connections, so it may be rotated."""
+    return Path(os.environ["DB_PASSWORD_FILE"]).read_text(encoding="utf-8").strip()
+
+
+manager = ConnectionManager(
+    hosts=os.environ["DB_HOSTS"].split(","),
+    target="primary",
+    password=password,
+    kwargs={
+        "user": "app",
+        "dbname": "orders",
+        "sslmode": "verify-full",
+        "sslrootcert": os.environ["DB_CA"],
+        "options": "-c statement_timeout=10s -c idle_in_transaction_session_timeout=30s",
+    },
+    name="orders",  # in logs, alerts and metrics
+    min_size=2,
+    max_size=10,
+    timeout=5,  # less than your clients wait
+    max_waiting=100,  # one more gets 503 at once
+    held_warning=30,
+    alerts=os.environ["PGMOOR_ALERTS"].split(),
+)
+REGISTRY.register(Collector(manager))
+
+app = FastAPI(lifespan=lifespan(manager))
+app.include_router(health_router(manager))  # /livez and /readyz
+app.mount("/metrics", make_asgi_app())
+add_error_handlers(app)  # 503 with Retry-After while there is no connection
+
+
+@app.get("/orders/{number}")
+async def order(number: int, conn: Connection) -> dict[str, object]:
+    cursor = await conn.execute("select status from orders where number = %s", [number])
+    row = await cursor.fetchone()
+    if row is None:
+        raise HTTPException(404, "no such order")
+    return {"number": number, "status": row[0]}
