@@ -75,7 +75,6 @@ class SwitchAnnouncer:
     def _first_sign(self, host: Host) -> float:
         """Return the first sign of trouble with a host, or else its last answer."""
         state = self._live.evidence.table[host.index]
-        suspicion = self._live.evidence.suspicion
-        suspected = None if suspicion.since is None else suspicion.first_hint
-        signs = [at for at in (state.silent_since, suspected) if at is not None]
+        doubted = self._live.evidence.suspicion.first_sign(host.index)
+        signs = [at for at in (state.silent_since, doubted) if at is not None]
         return min(signs, default=state.asked_at)

@@ -180,10 +180,21 @@ class FailoverController:
         elif decision.reason is Reason.FINE and phase.state is State.STALLED:
             self._reporter.tell(ev.StallEnded(host=host, seconds=monotonic() - phase.since))
             phase.enter(State.READY)
-        if state.silent_since is not None and self._suspicion.since is None:
-            self._evidence.suspect(f"{host} missed a health check")
-        check_at = self._suspicion.resolve(self._table, state, self._rules.settle, monotonic())
-        return min((at for at in (decision.recheck_at, check_at) if at is not None), default=None)
+        return _first(decision.recheck_at, self._watch(state))
+
+    def _watch(self, current: HostState) -> float | None:
+        """Follow up the doubts about the hosts; return when to do so again, if time decides."""
+        now = monotonic()
+        host = current.host
+        due = [self._evidence.follow_up(state, now) for state in (*self._table, current)]
+        answer_by = self._suspicion.unanswered(current)
+        if current.silent_since is not None:
+            self._evidence.probe_all(f"{host} missed a health check")
+        elif answer_by is not None and now >= answer_by:
+            self._evidence.probe_all(f"{host} is in doubt, and has not answered yet")
+        until = answer_by if self._suspicion.since is None else None
+        check_at = self._suspicion.resolve(self._table, current, self._rules.settle, now)
+        return _first(*due, until, check_at)
 
     def _wait(self, decision: Decision) -> float | None:
         settling = decision.reason is Reason.SETTLING
@@ -270,6 +281,7 @@ class FailoverController:
             reason = f"the host was left for {host}: {decision.reason.value}"
             self._pools.retired.retire(old, reason, abort=decision.abort)
         self._announcer.switched(host, former, decision)
+        self._suspicion.clear()
         self._phase.use(host.index)
         self._evidence.requests.probe_all()  # also those that were left to the reconnect task
         self._phase.enter(State.READY)
@@ -282,3 +294,7 @@ class FailoverController:
         self._pools.retired.retire(pool, "it could not take over", abort=True)
         self._no_failback_until = monotonic() + max(WARM_LIMIT, self._settings.failback_after)
         return False
+
+
+def _first(*instants: float | None) -> float | None:
+    return min((at for at in instants if at is not None), default=None)

@@ -22,6 +22,8 @@ class Situation(NamedTuple):
 
 BURST_FIRST = 0.01
 BURST_LAST = 0.1
+REST_FIRST = 0.02  # seconds; the first rest after a doubt that was proved wrong
+REST_GROWTH = 5.0
 NO_ROOM = frozenset({FailureKind.SATURATED, FailureKind.RESOURCES})
 NO_ROOM_INTERVAL = 0.5  # seconds; be gentle with a server that has no free slot or memory
 REJECTED_INTERVAL = 5.0
@@ -46,3 +48,11 @@ def pace(state: HostState, situation: Situation, interval: float, now: float) ->
         unsure_for = now - situation.unsure_since
         return min(max(unsure_for / 20, BURST_FIRST), BURST_LAST, interval)
     return interval
+
+
+def longer_rest(rest: float, interval: float) -> float:
+    """Return the rest that follows *rest* once another doubt was proved wrong, in seconds.
+
+    It reaches *interval* after a few; the regular probes answer the doubts then, at no cost.
+    """
+    return min(max(rest * REST_GROWTH, REST_FIRST), interval)

@@ -14,6 +14,7 @@ from pgmoor._core.hosts.suspicion import Suspicion
 from pgmoor._core.hosts.table import HostTable
 from pgmoor._core.reporting.log_fields import fields
 from pgmoor._core.util.asynctools import Notifier
+from pgmoor.health import Status
 
 from .probe_requests import ProbeRequests
 
@@ -29,11 +30,11 @@ logger = logging.getLogger("pgmoor.hosts")
 
 
 class Evidence:
-    """The host table, the newest failure of each host's dials, and the suspicion."""
+    """The host table, the newest failure of each host's dials, and the doubts about the hosts."""
 
     def __init__(self, settings: Settings, reporter: Reporter) -> None:
         self.table: HostTable = HostTable(settings.hosts)
-        self.suspicion: Suspicion = Suspicion()
+        self.suspicion: Suspicion = Suspicion(settings.health_interval)
         self.dial_failures: dict[int, Failure] = {}  # by host: of its newest dial
         self.requests: ProbeRequests = ProbeRequests()
         self.changed: asyncio.Event = asyncio.Event()  # set when there is something to decide
@@ -52,6 +53,7 @@ class Evidence:
                 self.requests.redial(seen.host)  # the address leads to another server by now
             self.dial_failures.pop(seen.host, None)
         before, after = self.table.apply(seen)
+        self._weigh(seen, before, after)
         self._reporter.observed(self.table, before, after)
         self.on_change(seen, before, after)
         self.announce()
@@ -61,20 +63,54 @@ class Evidence:
         self.dial_failures[host.index] = failure
         self._reporter.dial_failed(self.table[host.index], failure)
         if failure.kind is not FailureKind.SATURATED:
-            self.suspect(f"a dial of {host} failed")
+            self.suspect("a dial failed", host)
 
-    def suspect(self, why: str) -> None:
-        """Have all hosts probed now: something happened that may be a sign of trouble."""
+    def suspect(self, why: str, host: Host | None = None) -> None:
+        """Doubt *host*, or else the one in use: have it probed, at once if *why* is new.
+
+        Doubts of one kind, that is with the same *why*, count less each time they are proved wrong.
+        """
+        index = self.table.last if host is None else host.index
+        if index is None or not self.table.is_known(index):
+            return
+        now = monotonic()
+        if self.suspicion.doubt(index, why, now):
+            self.follow_up(self.table[index], now, why)
+            self.changed.set()  # the controller sees to it that an answer comes
+
+    def follow_up(self, state: HostState, now: float, why: str = "doubts remain") -> float | None:
+        """Probe a host for the doubts about it if that is due; return when it will be, else."""
+        due = self.suspicion.due(state)
+        if due is None or due > now:
+            return due
+        extra = fields("Probing", self._settings.name, host=state.host.label, reason=why)
+        logger.debug("probing %s: %s", state.host, why, extra=extra)
+        self.suspicion.probed(state.host.index, now)
+        self.requests.probe(state.host.index)
+        return None
+
+    def probe_all(self, why: str) -> None:
+        """Have all hosts probed in a burst, until the host in use has answered."""
         if self.suspicion.begin(monotonic()):
             extra = fields("ProbingAll", self._settings.name, reason=why)
             logger.debug("probing all hosts: %s", why, extra=extra)
             self.requests.probe_all()
+
+    def _weigh(self, seen: Observation, before: HostState, after: HostState) -> None:
+        """Judge the doubts about a host by an observation of it."""
+        known_trouble = after.status is Status.REJECTED and before.status is Status.REJECTED
+        sound = after.status is Status.UP and self._objection(after) is None
+        if after.misses == 0 and (sound or known_trouble):
+            self.suspicion.settle(seen.host, seen.asked_at)
+        else:
+            self.suspicion.confirm(seen.host)
 
     def revise(self, hosts: Sequence[Host], keep: Collection[int | None]) -> Revision:
         """Replace the list of hosts; those in *keep* are remembered although they are gone."""
         revision = self.table.revise(hosts, keep)
         for index in [index for index in self.dial_failures if not self.table.is_known(index)]:
             del self.dial_failures[index]
+        self.suspicion.forget(self.table.is_known)
         self._reporter.hosts_changed(self.table, revision)
         self.announce()
         return revision
