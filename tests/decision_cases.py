@@ -143,6 +143,7 @@ class Case:
     failback_now: bool = False
     blocked_until: float | None = None  # the event loop, seconds ago
     removed: int | None = None  # from the list
+    postponed: dict[int, float] = field(default_factory=dict)  # failbacks, for how many seconds
 
     @property
     def settings(self) -> list[str]:
@@ -157,6 +158,8 @@ class Case:
             shown.append(f"the event loop was blocked until {self.blocked_until:g} s ago")
         if self.removed is not None:
             shown.append(f"db{self.removed + 1} was removed from the list")
+        for host, seconds in self.postponed.items():
+            shown.append(f"db{host + 1} could not be filled, next try in {seconds:g} s")
         return shown
 
     def table(self) -> HostTable:
@@ -180,6 +183,7 @@ class Case:
             NOW,
             failback_now=self.failback_now,
             awake_since=NOW - (math.inf if self.blocked_until is None else self.blocked_until),
+            postponed={host: NOW + seconds for host, seconds in self.postponed.items()},
         )
 
 
@@ -667,6 +671,22 @@ CASES = (
         (writable(steady=10), writable(steady=40), writable()),
         Then(SWITCH, 1, Reason.PREFERRED),
         current=2,
+    ),
+    Case(
+        FAILBACK,
+        "its pool could not be filled",
+        (writable(), writable()),
+        Then(STAY, 1, Reason.FINE, recheck=60),
+        current=1,
+        postponed={0: 60},
+    ),
+    Case(
+        FAILBACK,
+        "the pool of the first of two could not be filled",
+        (writable(), writable(), writable()),
+        Then(SWITCH, 1, Reason.PREFERRED),
+        current=2,
+        postponed={0: 60},
     ),
     Case(
         FAILBACK,

@@ -37,6 +37,18 @@ SENTENCES: dict[ev.Event, str] = {
         "failed over from db1:5432 to db2:5432 in 0.062 s: it is down"
     ),
     ev.Failback(before=B, after=A): "failing back from db2:5432 to the preferred db1:5432",
+    ev.FailbackPostponed(
+        host=A, made=12, wanted=15, reason="too many clients already", retry_after=30.0
+    ): (
+        "failback to db1:5432 postponed: 12 of 15 connections made, too many clients already;"
+        " next try in 30 s"
+    ),
+    ev.FailbackPostponed(
+        host=A, made=0, wanted=2, reason="no other within 5 s", retry_after=None
+    ): (
+        "failback to db1:5432 postponed: 0 of 2 connections made, no other within 5 s;"
+        " call failback() to try again"
+    ),
     ev.OutageStarted(reason="db1:5432 is down (Connection refused)"): (
         "no host qualifies: db1:5432 is down (Connection refused)"
     ),

@@ -14,6 +14,7 @@ __all__ = [
     "DialFailed",
     "Event",
     "Failback",
+    "FailbackPostponed",
     "Failover",
     "ForeignHost",
     "GaveUp",
@@ -167,6 +168,33 @@ class Failback(Event):
 
     def __str__(self) -> str:
         return f"failing back from {self.before} to the preferred {self.after}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailbackPostponed(Event):
+    """Callers stay where they are: too few connections to a preferred host could be made.
+
+    *made* of the *wanted* ones were, and are closed again. *wanted* is the number of callers who
+    have or want a connection, `min_size` at most. The next attempt comes after *retry_after*
+    seconds, twice as many each time; None with `failback="manual"`.
+    """
+
+    host: str
+    made: int
+    wanted: int
+    reason: str
+    retry_after: float | None
+
+    def __str__(self) -> str:
+        again = (
+            "call failback() to try again"
+            if self.retry_after is None
+            else f"next try in {self.retry_after:.0f} s"
+        )
+        return (
+            f"failback to {self.host} postponed: {self.made} of {self.wanted} connections made,"
+            f" {self.reason}; {again}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from pgmoor.events import (
     DialFailed,
     Event,
     Failback,
+    FailbackPostponed,
     Failover,
     ForeignHost,
     GaveUp,
@@ -47,6 +48,10 @@ REJECTED = HostDown(host=DB1, status="rejected", reason=WRONG)
 SPLIT = SplitBrain(host=DB1, timeline=1, newest_timeline=2)
 FULL = PoolSaturated(refused=3, used=10, waiting=7, max_size=10, holders="task-1 for 9.0 s")
 NO_SLOT = DialFailed(host=DB1, kind="saturated", reason="too many clients already")
+
+POSTPONED = FailbackPostponed(
+    host=DB1, made=12, wanted=15, reason="too many clients already", retry_after=30.0
+)
 
 OUTAGE = "database outage, db1:5432 down, db2:5432 standby"
 UNPROBED = "database outage, db1:5432 not probed yet, db2:5432 not probed yet"
@@ -367,6 +372,7 @@ def test_every_kind_has_a_default_severity() -> None:
         ("stall", Stalled(host=DB1)),
         ("failover", MOVED),
         ("failback", Failback(before=DB2, after=DB1)),
+        ("failback_postponed", POSTPONED),
         ("rejected", REJECTED),
         ("split_brain", SPLIT),
         ("foreign_host", ForeignHost(host=DB1)),
@@ -428,6 +434,7 @@ def test_closing_announces_held_connections_early() -> None:
         Stalled(host=DB1),
         MOVED,
         Failback(before=DB2, after=DB1),
+        POSTPONED,
         SPLIT,
         SplitBrain(host=DB1, timeline=1, newest_timeline=1),
         ForeignHost(host=DB1),

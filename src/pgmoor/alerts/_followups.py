@@ -20,6 +20,7 @@ OCCURRENCES: Mapping[Kind, tuple[str, str]] = {
     "stall": ("stall", "stalls"),
     "failover": ("failover", "failovers"),
     "failback": ("failback", "failbacks"),
+    "failback_postponed": ("postponed failback", "postponed failbacks"),
     "rejected": ("rejected login", "rejected logins"),
     "split_brain": ("split brain", "split brains"),
     "foreign_host": ("foreign host", "foreign hosts"),

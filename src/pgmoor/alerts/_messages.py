@@ -121,6 +121,16 @@ class Messages:
             host_states(hosts),
         )
 
+    def failback_postponed(self, event: ev.FailbackPostponed) -> Text:
+        """Report that a preferred host takes too few connections."""
+        return text(
+            f"failback to {event.host} postponed",
+            sentence(event),
+            "Callers stay with the host in use; the connections that were made are closed.",
+            f"To do: give {event.host} more connection slots (max_connections, the role's or the"
+            " database's limit), or lower min_size.",
+        )
+
     # -- one host --------------------------------------------------------------------------------
 
     def stall(self, event: ev.Stalled, lasted: float) -> Text:

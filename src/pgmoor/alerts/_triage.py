@@ -46,6 +46,7 @@ class Triage:
             ev.StallEnded: self._on_stall_ended,
             ev.Failover: self._on_failover,
             ev.Failback: self._on_failback,
+            ev.FailbackPostponed: self._on_failback_postponed,
             ev.HostDown: self._on_host_down,
             ev.HostUp: self._on_host_up,
             ev.RoleChanged: self._on_role_changed,
@@ -170,6 +171,11 @@ class Triage:
     def _on_failback(self, event: ev.Failback, now: float) -> None:
         text = self._messages.failback(event, self._hosts)
         self._conditions.announce_once("failback", one_line(str(event)), text, now)
+
+    def _on_failback_postponed(self, event: ev.FailbackPostponed, now: float) -> None:
+        text = self._messages.failback_postponed(event)
+        summary = one_line(str(event))
+        self._conditions.announce_once("failback_postponed", summary, text, now)
 
     # -- one host --------------------------------------------------------------------------------
 

@@ -6,10 +6,7 @@ import logging
 from time import monotonic
 from typing import TYPE_CHECKING
 
-import anyio
-
 from pgmoor import events as ev
-from pgmoor._core.connection.abort_timer import LATE
 from pgmoor._core.hosts.decision import Action, Decision, Reason, decide
 from pgmoor._core.hosts.host import was_replaced
 from pgmoor._core.reporting.log_fields import fields
@@ -17,7 +14,8 @@ from pgmoor.errors import NoHostAvailable
 from pgmoor.health import State, Status
 
 from .announcer import SwitchAnnouncer
-from .host_pools import WARM_LIMIT
+from .failback import FailbackFiller
+from .wakefulness import Wakefulness
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,9 +47,9 @@ class FailoverController:
         self._pools = pools
         self._coming: int | None = None  # the host that is being switched to
         self._failback_now = False
-        self._no_failback_until = float("-inf")
         self._settling = False  # a host qualifies, and the others are waited for
-        self._awake_since = float("-inf")  # the end of the event loop's last pause
+        self._wakefulness = Wakefulness(live.evidence.changed)
+        self._failback = FailbackFiller(live, queue, pools, self._wakefulness)
         self._evidence.on_change = self._react
 
     # -- evidence ------------------------------------------------------------------------------
@@ -90,6 +88,7 @@ class FailoverController:
     def failback(self) -> None:
         """Go back to a preferred host that qualifies, without waiting for `failback_after`."""
         self._failback_now = True
+        self._failback.postponements.clear()
         self._evidence.changed.set()
 
     def give_up(self, tries: int, seconds: float) -> None:
@@ -121,19 +120,7 @@ class FailoverController:
                 extra = fields("InternalError", self._settings.name, task="steering")
                 logger.exception("a decision could not be carried out", extra=extra)
                 recheck_at = monotonic() + 0.1
-            await self._pause(recheck_at)
-
-    async def _pause(self, until: float | None) -> None:
-        changed = self._evidence.changed
-        if until is None:
-            await changed.wait()
-            return
-        now = monotonic()
-        due = max(now + 0.002, until)
-        with anyio.move_on_after(due - now):
-            await changed.wait()
-        if monotonic() - due > LATE:
-            self._awake_since = monotonic()
+            await self._wakefulness.wait(recheck_at)
 
     def _decide(self) -> Decision:
         return decide(
@@ -143,7 +130,8 @@ class FailoverController:
             self._phase.searching_since,
             monotonic(),
             failback_now=self._failback_now,
-            awake_since=self._awake_since,
+            awake_since=self._wakefulness.since,
+            postponed=self._failback.postponements.until,
         )
 
     async def _step(self) -> float | None:
@@ -151,11 +139,6 @@ class FailoverController:
         if self._phase.given_up:
             return None
         decision = self._decide()
-        held_off = monotonic() < self._no_failback_until and not self._failback_now
-        if decision.reason is Reason.PREFERRED and held_off:
-            decision = Decision(
-                Action.STAY, self._phase.current, Reason.FINE, self._no_failback_until
-            )
         match decision.action:
             case Action.SWITCH:
                 await self._switch(decision)
@@ -260,7 +243,7 @@ class FailoverController:
         self._coming = host.index  # the list may change while its pool is filled
         try:
             await pool.open()
-            if decision.reason is Reason.PREFERRED and not await self._warm(pool, decision):
+            if decision.reason is Reason.PREFERRED and not await self._fill(pool, decision):
                 return
         except BaseException:
             self._pools.retired.retire(pool, "it was not needed after all", abort=True)
@@ -286,14 +269,15 @@ class FailoverController:
         self._evidence.requests.probe_all()  # also those that were left to the reconnect task
         self._phase.enter(State.READY)
 
-    async def _warm(self, pool: HostPool, decision: Decision) -> bool:
-        """Fill a preferred host's pool; return whether it may take over now."""
-        full = await self._pools.warm(pool, lambda: self._decide() == decision)
-        if full and self._decide().host == decision.host:
-            return True
-        self._pools.retired.retire(pool, "it could not take over", abort=True)
-        self._no_failback_until = monotonic() + max(WARM_LIMIT, self._settings.failback_after)
-        return False
+    async def _fill(self, pool: HostPool, decision: Decision) -> bool:
+        """Fill a preferred host's pool; return whether it is to take over now."""
+
+        def still_wanted() -> bool:
+            if self._phase.current is not None:
+                self._watch(self._table[self._phase.current])
+            return self._decide() == decision
+
+        return await self._failback.fill(pool, still_wanted)
 
 
 def _first(*instants: float | None) -> float | None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import TYPE_CHECKING
 from weakref import WeakSet
-
-import anyio
 
 from pgmoor._core.hosts.decision import Reason
 from pgmoor._core.pool.host_pool import HostPool
@@ -24,8 +21,6 @@ if TYPE_CHECKING:
     from pgmoor._core.settings.sizes import Sizes
     from pgmoor._core.state.live import LiveState
     from pgmoor.instruments import Instrument
-
-WARM_LIMIT = 5.0  # seconds that a failback waits for the preferred host's pool to fill
 
 
 class HostPools:
@@ -80,22 +75,6 @@ class HostPools:
                 pool.cut(reason)
                 if pool.retired_because is None:
                     pool.drain()
-
-    async def warm(self, pool: HostPool, still_wanted: Callable[[], bool]) -> bool:
-        """Fill a preferred host's pool before anyone moves to it; return whether it is full.
-
-        Gives up after some seconds, or once it is not *still_wanted*.
-        """
-        limit = monotonic() + WARM_LIMIT
-        enough = self.ledger.sizes.min_size
-        changed = self._live.evidence.changed
-        while pool.size < enough and monotonic() < limit:
-            changed.clear()
-            with anyio.move_on_after(0.02):
-                await changed.wait()
-            if not still_wanted():
-                break
-        return pool.size >= enough
 
 
 class RetiredPools:

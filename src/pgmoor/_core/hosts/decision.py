@@ -14,7 +14,7 @@ from .rules import rank
 from .settling import is_known_stale, is_surely_newest, might_be_newer, steady_since
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from .host import HostState
     from .rules import FailoverRules
@@ -87,13 +87,15 @@ def decide(
     *,
     failback_now: bool = False,
     awake_since: float = float("-inf"),
+    postponed: Mapping[int, float] | None = None,
 ) -> Decision:
     """Decide which host to use.
 
     *current* is the host in use, or None while the manager searches, which it does since
     *searching_since*. *now* is the value of `time.monotonic()`. *failback_now* asks to go back to a
     preferred host without waiting for `failback_after`. *awake_since* is the end of the event
-    loop's last pause: answers from before it may not have been read yet.
+    loop's last pause: answers from before it may not have been read yet. *postponed* says, by
+    index, until when no failback to a host is tried: its pool could not be filled.
     """
     found = candidates(table, rules, now)
     others = [state for state in found if state.misses == 0 and state.host.index != current]
@@ -116,7 +118,7 @@ def decide(
         for other in others
         if found.index(other) < found.index(state) and not table.are_rivals(other, state)
     ]
-    return _failback(rules, preferred, state, now, at_once=failback_now)
+    return _failback(rules, preferred, state, now, postponed or {}, at_once=failback_now)
 
 
 def _unverified(rules: FailoverRules, state: HostState, now: float) -> Decision:
@@ -224,19 +226,20 @@ def _failback(
     preferred: Sequence[HostState],
     state: HostState,
     now: float,
+    postponed: Mapping[int, float],
     *,
     at_once: bool,
 ) -> Decision:
     """Decide whether to go back from a working host to a preferred one."""
-    stay = Decision(Action.STAY, state.host.index, Reason.FINE)
-    if not preferred:
-        return stay
-    if at_once:
+    if preferred and at_once:
         return Decision(Action.SWITCH, preferred[0].host.index, Reason.PREFERRED)
-    if rules.failback == "manual":
-        return stay
+    if not preferred or rules.failback == "manual":
+        return Decision(Action.STAY, state.host.index, Reason.FINE)
     due = [
-        (now if better.steady_since is None else better.steady_since) + rules.failback_after
+        max(
+            (now if better.steady_since is None else better.steady_since) + rules.failback_after,
+            postponed.get(better.host.index, now),
+        )
         for better in preferred
     ]
     for better, at in zip(preferred, due, strict=True):

@@ -31,6 +31,7 @@ LEVELS: dict[type[ev.Event], int] = {
     ev.SplitBrain: logging.ERROR,
     ev.ForeignHost: logging.ERROR,
     ev.Failover: logging.WARNING,
+    ev.FailbackPostponed: logging.WARNING,
     ev.OutageStarted: logging.WARNING,
     ev.Stalled: logging.WARNING,
     ev.ReconnectFailed: logging.ERROR,
