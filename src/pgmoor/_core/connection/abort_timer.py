@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Self
 
+from pgmoor._core.util.awake_limit import LATE
+
 from .abortable import BAD
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from .abortable import AbortableConnection
-
-# Seconds. A timer that fires this late shows that the loop was busy or the process was stopped:
-# what looks like a silent peer may be an answer that waits to be read.
-LATE = 0.05
 
 
 def abort_after(conn: AbortableConnection, seconds: float, reason: str) -> AbortTimer:

@@ -17,6 +17,7 @@ from pgmoor._core.hosts.failures import Failure, FailureKind, classify, describe
 from pgmoor._core.reporting.psycopg_logs import without_dial_logs
 from pgmoor._core.settings.callables import CallableFailed
 from pgmoor._core.util.asynctools import SingleFlight
+from pgmoor._core.util.awake_limit import fail_after
 from pgmoor._core.util.redaction import first_line
 
 from .address_race import race
@@ -117,7 +118,7 @@ class Connector:
         async def connect_to(address: str) -> AbortableConnection:
             return await cls.connect(**{**given, "hostaddr": address})
 
-        with anyio.fail_after(timeout), without_dial_logs():
+        with fail_after(timeout), without_dial_logs():
             addresses = await self._addresses(timeout)
             if len(addresses) > 1:
                 self._good, conn = await race(addresses, connect_to)
@@ -132,7 +133,7 @@ class Connector:
             return ()
         try:
             # A little less than the limit, so that the name is blamed and not the server.
-            async with asyncio.timeout(timeout * 0.9):
+            with fail_after(timeout * 0.9):
                 found = await self._names.get()
         except TimeoutError:
             problem = f"its name was not resolved within {timeout:g} s"

@@ -18,6 +18,7 @@ from pgmoor import events as ev
 from pgmoor._core.pool.idle import oldest_idle, take_idle_since
 from pgmoor._core.reporting.log_fields import fields
 from pgmoor._core.settings.callables import CallableFailed
+from pgmoor._core.util.awake_limit import AwakeLimit
 from pgmoor._core.util.backoff import delays, spread
 
 if TYPE_CHECKING:
@@ -111,8 +112,10 @@ class Background:
                 instrument.searched()
             self._probing.retry_lost()
             last = most is not None and tries >= most
-            if await self._found(self._settings.health_timeout if last else delay):
+            found, lost = await self._found(self._settings.health_timeout if last else delay)
+            if found:
                 return
+            began += lost
             spent = monotonic() - began
             if spent >= self._settings.reconnect_timeout and not reported:
                 reported = True
@@ -121,10 +124,14 @@ class Background:
                 self._controller.give_up(tries, spent)
                 return
 
-    async def _found(self, seconds: float) -> bool:
-        with anyio.move_on_after(seconds):
+    async def _found(self, seconds: float) -> tuple[bool, float]:
+        """Wait for a host, for so many *seconds*; return whether there is one, and the lost time.
+
+        That is how long the event loop stood still, in seconds.
+        """
+        with AwakeLimit(seconds) as limit:
             await self._phase.found.wait()
-        return not self._phase.searching.is_set()
+        return not self._phase.searching.is_set(), limit.stood_still
 
     # -- connections ---------------------------------------------------------------------------
 

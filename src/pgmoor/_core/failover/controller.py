@@ -111,6 +111,7 @@ class FailoverController:
 
     async def run(self) -> None:
         """Decide whenever something was learnt or falls due; ends only by cancellation."""
+        self._wakefulness.expected(self._phase.since)  # it was to begin as the manager was opened
         while True:
             self._evidence.changed.clear()
             recheck_at: float | None = None
@@ -188,7 +189,7 @@ class FailoverController:
         since = self._phase.searching_since
         assert since is not None
         if decision.reason is Reason.NONE and not self._phase.outage_announced:
-            due = since + self._grace()
+            due = max(since, self._wakefulness.since) + self._grace()
             if monotonic() < due:
                 return due
             self._announce_outage()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from pgmoor._core.connection.abort_timer import LATE
+from pgmoor._core.util.awake_limit import LATE
 
 if TYPE_CHECKING:
     import asyncio

@@ -10,7 +10,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-import anyio
+from .awake_limit import fail_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -128,7 +128,7 @@ async def call_within(
     any other may hold what the callable was to return.
     """
     try:
-        with anyio.fail_after(seconds):  # it cancels again where one cancellation is swallowed
+        with fail_after(seconds):  # it cancels again where one cancellation is swallowed
             return await call()
     except asyncio.CancelledError:
         if being_cancelled():
