@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pgmoor._core.hosts.decision import Action, Decision, Reason, decide
@@ -29,12 +29,16 @@ class Seen:
 
     words: str
     outcomes: tuple[tuple[float, ServerInfo | FailureKind], ...] = ()  # seconds ago, and what
+    dials: tuple[tuple[float, FailureKind], ...] = ()  # for the pool, that failed
 
     def __str__(self) -> str:
         return self.words
 
     def observations(self, host: int) -> list[Observation]:
-        return [observation(host, NOW - ago, outcome) for ago, outcome in self.outcomes]
+        dials = [
+            replace(observation(host, NOW - ago, kind), dialled=True) for ago, kind in self.dials
+        ]
+        return [*(observation(host, NOW - ago, outcome) for ago, outcome in self.outcomes), *dials]
 
 
 def observation(host: int, asked_at: float, outcome: ServerInfo | FailureKind) -> Observation:
@@ -104,6 +108,19 @@ def missed(was: Seen) -> Seen:
 def silent(was: Seen, seconds: float) -> Seen:
     timeouts = tuple((ago, FailureKind.TIMEOUT) for ago in (seconds, seconds / 2))
     return Seen(f"silent for {seconds:g} s (was {was})", (*was.outcomes[:1], *timeouts))
+
+
+def no_sessions(was: Seen, seconds: float, kind: FailureKind = FailureKind.REFUSED) -> Seen:
+    """Return what is known of a host that answers its probe and refuses new connections."""
+    return Seen(
+        f"{was}; dials have failed for {seconds:g} s ({kind.value})",
+        was.outcomes,
+        ((seconds, kind), (min(seconds, 0.1) / 2, kind)),
+    )
+
+
+def one_dial_failed(was: Seen, kind: FailureKind) -> Seen:
+    return Seen(f"{was}; a dial failed 1 s ago ({kind.value})", was.outcomes, ((1.0, kind),))
 
 
 def silent_before(was: Seen, seconds: float) -> Seen:
@@ -200,6 +217,7 @@ SILENCE = "The host in use falls silent"
 DEMOTION = "The host in use is demoted"
 TIMELINES = "Two hosts claim to be primary"
 FOREIGN = "A host belongs to another database cluster"
+SESSIONS = "The host in use works, but accepts no new connections"
 REMOVED = "The host in use is removed from the list"
 FAILBACK = "A preferred host is back"
 TARGETS = "Which hosts satisfy a target"
@@ -610,6 +628,69 @@ CASES = (
         (primary(system=OTHER_SYSTEM),),
         Then(SWITCH, 0, Reason.FIRST),
         searching=5,
+    ),
+    Case(
+        SESSIONS,
+        "another host qualifies",
+        (no_sessions(writable(), 0.5), writable()),
+        Then(SWITCH, 1, Reason.NO_SESSIONS),
+        current=0,
+    ),
+    Case(
+        SESSIONS,
+        "for less than half a second",
+        (no_sessions(writable(), 0.2), writable()),
+        Then(STAY, 0, Reason.FINE, recheck=0.3),
+        current=0,
+    ),
+    Case(
+        SESSIONS,
+        "no other host qualifies",
+        (no_sessions(primary(), 60), standby()),
+        Then(STAY, 0, Reason.FINE),
+        current=0,
+    ),
+    Case(
+        SESSIONS,
+        "one dial failed: that may be a lost packet",
+        (one_dial_failed(writable(), FailureKind.REFUSED), writable()),
+        Then(STAY, 0, Reason.FINE),
+        current=0,
+    ),
+    Case(
+        SESSIONS,
+        "one login was rejected: that is the server's own word",
+        (one_dial_failed(writable(), FailureKind.CREDENTIALS), writable()),
+        Then(SWITCH, 1, Reason.NO_SESSIONS),
+        current=0,
+    ),
+    Case(
+        SESSIONS,
+        "it is full: moving would not help",
+        (no_sessions(writable(), 60, FailureKind.SATURATED), writable()),
+        Then(STAY, 0, Reason.FINE),
+        current=0,
+    ),
+    Case(
+        SESSIONS,
+        "your `configure` fails: it would fail elsewhere, too",
+        (no_sessions(writable(), 60, FailureKind.OTHER), writable()),
+        Then(STAY, 0, Reason.FINE),
+        current=0,
+    ),
+    Case(
+        SESSIONS,
+        "nobody has dialled it for a while",
+        (
+            Seen(
+                "writable, role unknown; dials failed 10 s ago",
+                writable().outcomes,
+                ((11.0, FailureKind.REFUSED), (10.0, FailureKind.REFUSED)),
+            ),
+            writable(),
+        ),
+        Then(STAY, 0, Reason.FINE),
+        current=0,
     ),
     Case(
         REMOVED,

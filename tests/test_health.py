@@ -85,6 +85,12 @@ def test_a_manager_whose_host_gives_it_no_connection_fails() -> None:
     assert graded == ("fail", "no connection can be made: too many clients already")
 
 
+def test_a_manager_whose_host_gives_it_no_new_connection_warns() -> None:
+    graded = grade(State.READY, CALM, (CURRENT,), failing="Connection refused")
+
+    assert graded == ("warn", "no new connection can be made: Connection refused")
+
+
 def test_a_host_that_can_t_be_used_is_a_warning_and_a_live_stale_primary_the_first() -> None:
     for status in (Status.DOWN, Status.SILENT, Status.STARTING, Status.REJECTED):
         other = host(status, name="db2:5432", stale=status is Status.DOWN)

@@ -32,13 +32,17 @@ class Prober:
         self._patience = settings.health_timeout  # seconds for a new connection
         self._dialled_at: float | None = None  # when the newest connection was made
 
-    async def probe(self, max_age: float = float("inf")) -> Observation:
+    async def probe(self, max_age: float = float("inf"), *, renew: bool = False) -> Observation:
         """Ask over the present connection, or a new one when that is older than *max_age* seconds.
 
-        Return what was learnt, within about `health_timeout`; never raise psycopg's errors.
+        With *renew* a new one is tried first, and the present one is kept if there is none. Return
+        what was learnt, within about `health_timeout`; never raise psycopg's errors.
         """
-        asked_at = monotonic()
         limit = self._settings.health_timeout
+        before = self._conn
+        if renew and before is not None:
+            await self._renew(limit)
+        asked_at = monotonic()
         if asked_at - (self._dialled_at or asked_at) > max_age:
             self.close()
         try:
@@ -46,7 +50,8 @@ class Prober:
         except Exception as error:  # noqa: BLE001  whatever it is, the host could not be asked
             failure = failure_of(error, self._settings, limit)
             return Observation(self.host.index, asked_at, monotonic(), failure=failure)
-        return Observation(self.host.index, asked_at, monotonic(), info=info)
+        new = self._conn is not before
+        return Observation(self.host.index, asked_at, monotonic(), info=info, new_session=new)
 
     async def _ask(self, limit: float) -> ServerInfo:
         if self._conn is not None:
@@ -73,6 +78,15 @@ class Prober:
         took = self._dialled_at - began
         self._patience = max(limit, min(3 * took, self._settings.connect_timeout))
         return conn
+
+    async def _renew(self, limit: float) -> None:
+        """Replace the connection by a new one if the server accepts that."""
+        try:
+            conn = await self._dial(limit)
+        except Exception:  # noqa: BLE001  it accepts none: the present one tells the rest
+            return
+        self.close()
+        self._conn = conn
 
     async def _ask_over(self, conn: AbortableConnection, limit: float) -> ServerInfo:
         try:

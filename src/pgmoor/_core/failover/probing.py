@@ -98,7 +98,9 @@ class Probing:
             try:
                 if self._evidence.requests.takes_redial(index):
                     prober.close()
-                seen = await prober.probe(self._max_age(prober.host))
+                seen = await prober.probe(
+                    self._max_age(prober.host), renew=self._refuses_sessions(index)
+                )
                 if self._probers.get(index) is not prober:
                     return
                 self._note(prober.host, seen)
@@ -133,6 +135,14 @@ class Probing:
         situation = self._phase.situation(self._evidence.suspicion)
         qualifies = self._evidence.qualifies(host)
         return float("inf") if qualifies or not situation.searching else MAX_AGE
+
+    def _refuses_sessions(self, index: int) -> bool:
+        """Return whether a host accepted no new connections, and nobody but its probe would try.
+
+        Sessions that live there may finish, so the probe's own says whether it is up.
+        """
+        dials = self._evidence.table[index].dials
+        return index != self._phase.current and dials is not None and dials.no_sessions
 
     async def _pause(self, host: Host, wanted: asyncio.Event) -> None:
         state = self._evidence.table[host.index]

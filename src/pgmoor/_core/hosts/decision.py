@@ -46,6 +46,7 @@ class Reason(Enum):
     SILENT = "it does not answer"
     ROLE = "it no longer satisfies the target"
     REMOVED = "it is no longer in the list"
+    NO_SESSIONS = "it accepts no new connections"
     FOREIGN = "it belongs to another database cluster"
     SETTLING = "other hosts have not answered yet"
     NONE = "no host satisfies the target"
@@ -109,8 +110,8 @@ def decide(
         if better and _is_newer(better, state) and is_surely_newest(table, rules, better, now):
             return Decision(Action.SWITCH, better.host.index, Reason.NEWER_TIMELINE, abort=abort)
         return Decision(Action.LEAVE, current, reason, abort=abort)
-    if not table.is_listed(current) and others and is_surely_newest(table, rules, others[0], now):
-        return Decision(Action.SWITCH, others[0].host.index, Reason.REMOVED)
+    if moved := _moved_gently(table, rules, state, others, now):
+        return moved
     if state not in found:
         return _unverified(rules, state, now)
     preferred = [
@@ -119,6 +120,36 @@ def decide(
         if found.index(other) < found.index(state) and not table.are_rivals(other, state)
     ]
     return _failback(rules, preferred, state, now, postponed or {}, at_once=failback_now)
+
+
+def _moved_gently(
+    table: HostTable,
+    rules: FailoverRules,
+    state: HostState,
+    others: Sequence[HostState],
+    now: float,
+) -> Decision | None:
+    """Decide on a host that works, but is no longer listed or accepts no new connections.
+
+    It is left when another host qualifies; what runs on it may finish.
+    """
+    listed = table.is_listed(state.host.index)
+    dials = state.dials
+    refuses = dials is not None and dials.no_sessions and now - dials.last <= rules.expiry
+    if listed and not refuses:
+        return None
+    better = [other for other in others if not (other.dials and other.dials.no_sessions)]
+    if listed:
+        better = [other for other in better if not table.are_rivals(other, state)]
+    if not better or not is_surely_newest(table, rules, better[0], now):
+        return None
+    if not listed:
+        return Decision(Action.SWITCH, better[0].host.index, Reason.REMOVED)
+    assert dials is not None
+    due = dials.since + rules.dial_patience
+    if now < due:
+        return Decision(Action.STAY, state.host.index, Reason.FINE, recheck_at=due)
+    return Decision(Action.SWITCH, better[0].host.index, Reason.NO_SESSIONS)
 
 
 def _unverified(rules: FailoverRules, state: HostState, now: float) -> Decision:

@@ -26,6 +26,10 @@ _STATUS_BY_FAILURE: dict[FailureKind, Status] = {
 }
 # These say nothing against the host: it answered, but has no room, or another role.
 _KEEPS_STATUS = frozenset({FailureKind.SATURATED, FailureKind.RESOURCES, FailureKind.ROLE})
+# A server says so itself: one such answer is enough.
+_REJECTIONS = frozenset({FailureKind.CREDENTIALS, FailureKind.CONFIGURATION})
+# What `configure` raises is no fault of the host, and a full server is not left.
+_SAYS_NOTHING_OF_SESSIONS = _KEEPS_STATUS | {FailureKind.OTHER, FailureKind.SOURCE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,25 @@ class Observation:
     info: ServerInfo | None = None
     failure: Failure | None = None
     dialled: bool = False  # asked over a new connection for the pool, not by the host's probe
+    new_session: bool = False  # by the probe, over a new connection
+
+
+@dataclass(frozen=True, slots=True)
+class DialTrouble:
+    """The dials for the pool fail since the last one that succeeded; instants are monotonic."""
+
+    failure: Failure  # the newest
+    since: float
+    last: float
+    count: int = 1
+
+    @property
+    def no_sessions(self) -> bool:
+        """Whether the host accepts no new connections; one failure may be a lost packet."""
+        kind = self.failure.kind
+        if kind in _SAYS_NOTHING_OF_SESSIONS:
+            return False
+        return self.count > 1 or kind in _REJECTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +124,7 @@ class HostState:
     misses: int = 0  # unanswered questions in a row
     silent_since: float | None = None  # when the first of these questions was asked
     failure: Failure | None = None  # the newest, until an answer clears it
+    dials: DialTrouble | None = None  # until a new connection is made
 
     @property
     def label(self) -> str:
@@ -109,13 +133,17 @@ class HostState:
 
     def after(self, seen: Observation) -> HostState:
         """Return the state that follows from an observation of this host."""
-        return self._answered(seen, seen.info) if seen.info else self._failed(seen)
+        if seen.info:
+            return self._answered(seen, seen.info)
+        return self._dial_failed(seen) if seen.dialled else self._failed(seen)
 
     def _answered(self, seen: Observation, info: ServerInfo) -> HostState:
         role = _role(info)
         was = (self.role, self.writable, self.timeline, self.started)
         same = was == (role, info.writable, info.timeline, info.started)
         steady = same and self.status is Status.UP and self.steady_since is not None
+        dials = None if seen.dialled or seen.new_session else self.dials
+        steady_since = self.steady_since if steady else seen.answered_at
         return replace(
             self,
             status=Status.UP,
@@ -131,11 +159,18 @@ class HostState:
             answered_at=seen.asked_at,
             since=self.since if self.status is Status.UP else seen.answered_at,
             down_since=None,
-            steady_since=self.steady_since if steady else seen.answered_at,
+            steady_since=None if dials and dials.no_sessions else steady_since,
+            dials=dials,
             misses=0,
             silent_since=None,
             failure=None,
         )
+
+    def _dial_failed(self, seen: Observation) -> HostState:
+        failure = seen.failure or Failure(FailureKind.OTHER, "no connection")
+        was = self.dials or DialTrouble(failure, seen.asked_at, seen.asked_at, 0)
+        dials = DialTrouble(failure, was.since, seen.asked_at, was.count + 1)
+        return replace(self, dials=dials)
 
     def _failed(self, seen: Observation) -> HostState:
         failure = seen.failure or Failure(FailureKind.OTHER, "no answer")

@@ -36,6 +36,7 @@ class FailoverRules:
     failback_after: float = 30.0
     settle: float = 0.2
     stall_timeout: float = 15.0
+    dial_patience: float = 0.5  # how long dials fail before another host is used
     expiry: float = 6.0  # an observation older than this proves nothing
 
 

@@ -164,6 +164,7 @@ class Runtime:
         figures = self.queue.figures()
         pool = self.queue.pool
         empty = self.live.availability.why_empty(pool.size) if pool is not None else None
+        failing = self.live.availability.why_not_growing()
         return snapshot(
             self._settings.name,
             self.live.phase,
@@ -171,4 +172,5 @@ class Runtime:
             figures,
             live=self.alive,
             empty=str(empty) if empty else None,
+            failing=str(failing) if failing else None,
         )

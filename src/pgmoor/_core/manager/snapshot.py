@@ -22,9 +22,10 @@ def snapshot(
     *,
     live: bool,
     empty: str | None,
+    failing: str | None,
 ) -> Health:
-    """Return the report of an open manager; *empty* is as in `grade()`."""
-    status, reason = grade(phase.state, pool, hosts, empty)
+    """Return the report of an open manager; *empty* and *failing* are as in `grade()`."""
+    status, reason = grade(phase.state, pool, hosts, empty, failing)
     if phase.serving and not live:
         status, reason = "fail", "the background tasks have ended"
     return Health(
@@ -41,16 +42,22 @@ def snapshot(
 
 
 def grade(
-    state: State, pool: PoolFigures, hosts: tuple[HostHealth, ...], empty: str | None = None
+    state: State,
+    pool: PoolFigures,
+    hosts: tuple[HostHealth, ...],
+    empty: str | None = None,
+    failing: str | None = None,
 ) -> tuple[Literal["pass", "warn", "fail"], str]:
     """Return the status, and the first thing that needs attention.
 
-    *empty* is why the host in use gives us no connection at all, if that is so.
+    *empty* is why the host in use gives us no connection at all, if that is so; *failing* is why it
+    gives us no new one.
     """
     if state not in SERVING or empty is not None:
         return "fail", state.value if empty is None else f"no connection can be made: {empty}"
-    if state is State.STALLED:
-        return "warn", "the host in use does not answer"
+    if state is State.STALLED or failing is not None:
+        stalled = "the host in use does not answer"
+        return "warn", f"no new connection can be made: {failing}" if failing else stalled
     for host in hosts:
         if host.stale and host.status == Status.UP.value:
             return "warn", f"{host.host} claims to be primary on a superseded timeline"

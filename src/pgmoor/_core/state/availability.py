@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .evidence import Evidence
     from .phase import Phase
 
+DIALS_EXPIRY = 10.0  # seconds; a failed dial that nobody tried again since tells nothing any more
+
 
 class Availability:
     """Reads evidence and phase; of the pool it is told how many connections there are."""
@@ -59,6 +61,14 @@ class Availability:
         if current is None or made:
             return None
         return self._evidence.dial_failures.get(current)
+
+    def why_not_growing(self) -> Failure | None:
+        """Return why no new connection to the host in use can be made, or None if it can."""
+        current = self._phase.current
+        dials = None if current is None else self._evidence.table[current].dials
+        if dials is None or monotonic() - dials.last > DIALS_EXPIRY:
+            return None
+        return dials.failure
 
     def error(self, reason: str) -> NoHostAvailable:
         """Return an error that shows the hosts as they are now."""

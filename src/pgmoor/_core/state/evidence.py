@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pgmoor._core.hosts.decision import Reason
 from pgmoor._core.hosts.failures import Failure, FailureKind
+from pgmoor._core.hosts.host import Observation
 from pgmoor._core.hosts.rules import Target, rank
 from pgmoor._core.hosts.suspicion import Suspicion
 from pgmoor._core.hosts.table import HostTable
@@ -21,7 +22,7 @@ from .probe_requests import ProbeRequests
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from pgmoor._core.hosts.host import Host, HostState, Observation
+    from pgmoor._core.hosts.host import Host, HostState
     from pgmoor._core.hosts.table import Revision
     from pgmoor._core.reporting.reporter import Reporter
     from pgmoor._core.settings.settings import Settings
@@ -61,6 +62,9 @@ class Evidence:
     def dial_failed(self, host: Host, failure: Failure) -> None:
         """Record that a connection for the pool could not be made."""
         self.dial_failures[host.index] = failure
+        if host.index == self.table.last:
+            now = monotonic()
+            self.observe(Observation(host.index, now, now, failure=failure, dialled=True))
         self._reporter.dial_failed(self.table[host.index], failure)
         if failure.kind is not FailureKind.SATURATED:
             self.suspect("a dial failed", host)
@@ -98,6 +102,8 @@ class Evidence:
 
     def _weigh(self, seen: Observation, before: HostState, after: HostState) -> None:
         """Judge the doubts about a host by an observation of it."""
+        if seen.dialled and seen.failure:
+            return  # that is a doubt itself
         known_trouble = after.status is Status.REJECTED and before.status is Status.REJECTED
         sound = after.status is Status.UP and self._objection(after) is None
         if after.misses == 0 and (sound or known_trouble):
