@@ -10,7 +10,7 @@ from pgmoor._core.pool.host_pool import HostPool
 from pgmoor.health import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from pgmoor._core.dialling.connector import Connectors
     from pgmoor._core.hosts.host import Host
