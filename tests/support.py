@@ -24,9 +24,23 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound="Event")
 
 LOOPS = ["asyncio", *(["uvloop"] if importlib.util.find_spec("uvloop") else [])]
-# For fault tests whose outcome depends on the event loop's sockets, timers and cancellation. All
+# For tests whose outcome depends on the event loop's sockets, timers and cancellation. All
 # others run on asyncio's loop alone.
 both_loops = pytest.mark.asyncio(loop_factories=LOOPS)
+
+
+def loop_factories(item: pytest.Item) -> dict[str, Callable[..., Any]]:
+    """Return asyncio's loop, and uvloop's as well for tests marked `both_loops`.
+
+    For the conftest.py of each folder that has such tests.
+    """
+    factories: dict[str, Callable[..., Any]] = {"asyncio": asyncio.new_event_loop}
+    marker = item.get_closest_marker("asyncio")
+    if marker and "uvloop" in marker.kwargs.get("loop_factories", ()):
+        import uvloop
+
+        factories["uvloop"] = uvloop.new_event_loop
+    return factories
 
 
 def loop_name() -> str:

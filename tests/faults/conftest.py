@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
 
 from pgmoor.testing import Cluster, FaultProxy
-from support import reset
+from support import loop_factories, reset
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[..., Any]]:
-    """Use asyncio's loop, and uvloop's as well for tests marked `both_loops`."""
-    factories: dict[str, Callable[..., Any]] = {"asyncio": asyncio.new_event_loop}
-    marker = item.get_closest_marker("asyncio")
-    if marker and "uvloop" in marker.kwargs.get("loop_factories", ()):
-        import uvloop
-
-        factories["uvloop"] = uvloop.new_event_loop
-    return factories
+    return loop_factories(item)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -22,7 +22,7 @@ from pgmoor._core.reporting.counters import Counters, DialCounter
 from pgmoor._core.reporting.log_fields import fields
 from pgmoor._core.reporting.reporter import Reporter
 from pgmoor._core.state.live import LiveState
-from pgmoor._core.util.asynctools import spawn
+from pgmoor._core.util.asynctools import spawn, tasks_that_await
 
 from .snapshot import snapshot
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pgmoor.manager")
 
 RESTART_AFTER = 1.0  # seconds
+LOOK_AGAIN = 0.05  # seconds between two looks at who waits for `close()`
 
 
 class Runtime:
@@ -111,7 +112,8 @@ class Runtime:
     async def stop(self, deadline: float, caller: asyncio.Task[Any] | None) -> None:
         """End everything; connections that are held get until *deadline* to come back.
 
-        Connections that *caller*, the task that closes, holds itself are not waited for.
+        Those that cannot come back before this has ended are not waited for: those that *caller*
+        holds, the task that closes, and those of tasks that wait for this one.
         """
         self._stopping = True
         if self._task is not None:
@@ -128,13 +130,29 @@ class Runtime:
 
     async def _await_returns(self, deadline: float, caller: asyncio.Task[Any] | None) -> None:
         """Wait until all connections that others hold have come back, or until *deadline*."""
+        me = asyncio.current_task()
+        assert me is not None
 
         def all_back() -> bool:
             held = (conn for conn in self.ledger.holders() if conn.pgconn.status != BAD)
-            return all(conn.holder is caller for conn in held)
+            holders = {conn.holder for conn in held} - {caller}
+            return not holders or holders <= tasks_that_await(me)
 
-        with anyio.move_on_after(max(deadline - monotonic(), 0.0)):
-            await self.live.evidence.notifier.until(all_back)
+        while not all_back() and (left := deadline - monotonic()) > 0:
+            with anyio.move_on_after(min(left, LOOK_AGAIN)):  # a holder may begin to wait
+                await self.live.evidence.notifier.until(all_back)
+
+    def cut(self) -> None:
+        """Close every connection of the pools at once, without waiting for anything."""
+        self._stopping = True
+        if self._task is not None:
+            self._task.cancel()
+        self.controller.stop()
+        for pool in self.pools.retired:
+            pool.retire("the manager is closed", abort=True)
+        for conn in tuple(self.ledger.connections):
+            conn.discard()
+        self._connectors.cancel()
 
     def resize(self, sizes: Sizes) -> None:
         """Change the limits of every pool, and of those to come."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from .awake_limit import fail_after
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
     from contextvars import Context
 
 T = TypeVar("T")
@@ -78,6 +78,17 @@ def _retrieve(task: asyncio.Task[T]) -> None:
         task.exception()
 
 
+async def wait_for_end(task: asyncio.Task[Any]) -> None:
+    """Wait until *task* has ended; raise what it raised, and nothing if it was cancelled.
+
+    It goes on when the caller is cancelled.
+    """
+    if not task.done():
+        await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()
+
+
 class Notifier:
     """Wakes tasks that wait for a condition; `asyncio.Condition` without the lock.
 
@@ -103,6 +114,43 @@ class Notifier:
                 await waiter
             finally:
                 self._waiting.discard(waiter)
+
+
+def tasks_that_await(task: asyncio.Task[Any]) -> set[asyncio.Task[Any]]:
+    """Return the tasks that wait for *task* now, directly or through other tasks.
+
+    That is by `await`, `asyncio.wait()`, `shield()`, `gather()` or `wait_for()`, or at the end of
+    a task group of asyncio or anyio. asyncio has no public way to ask before Python 3.14, so this
+    reads `_callbacks` of futures, `_fut_waiter` of tasks and `_on_completed_fut` of task groups.
+    Where these are not what they are in Python 3.11 to 3.13, a task that waits is not found.
+    """
+    found: set[asyncio.Task[Any]] = set()
+    seen: set[asyncio.Future[Any]] = {task}
+    pending: list[asyncio.Future[Any]] = [task]
+    with suppress(AttributeError, TypeError, ValueError):
+        while pending:
+            future = pending.pop()
+            for callback, _ in getattr(future, "_callbacks", None) or ():
+                for other in _futures_held_by(callback):
+                    if isinstance(other, asyncio.Task):
+                        if other._fut_waiter is not future:  # type: ignore[attr-defined] # noqa: SLF001  see above
+                            continue  # it is only told
+                        found.add(other)
+                    if other not in seen:
+                        seen.add(other)
+                        pending.append(other)
+    return found
+
+
+def _futures_held_by(callback: Any) -> Iterator[asyncio.Future[Any]]:
+    """Yield the futures that a callback of a future may set, and the task that it may wake."""
+    held = [getattr(callback, "__self__", None), *getattr(callback, "args", ())]
+    cells = getattr(callback, "__closure__", None) or ()
+    held += [cell.cell_contents for cell in cells]
+    for thing in held:
+        for future in (thing, getattr(thing, "_on_completed_fut", None)):
+            if isinstance(future, asyncio.Future):
+                yield future
 
 
 def being_cancelled() -> bool:
