@@ -23,7 +23,7 @@ from pgmoor._core.settings.sizes import Sizes
 from pgmoor._core.settings.tls import warn_of_weak_tls
 from pgmoor._core.settings.validation import check_hooks, check_name, check_open, name_or_number
 from pgmoor._core.util import forking
-from pgmoor._core.util.asynctools import spawn, value_of
+from pgmoor._core.util.asynctools import spawn, value_of, wait_for_end
 from pgmoor._core.util.secrets import Hidden
 from pgmoor.errors import ConfigError, ManagerClosed, NoHostAvailable, PoolExhausted
 from pgmoor.events import GaveUp, ReconnectFailed
@@ -361,21 +361,27 @@ class ConnectionManager:
         """Stop. Callers who wait get `ManagerClosed`; idle connections close at once.
 
         Held connections may come back for *timeout* seconds (default `close_timeout`). Then they
-        are cut, so that nothing hangs on a silent server. Connections that the calling task holds
-        itself are not waited for. Returns shortly after *timeout* at the latest. You may call it
-        twice.
+        are cut, so that nothing hangs on a silent server. Connections of the calling task, and of
+        tasks that wait for it, are not waited for. Returns shortly after *timeout* at the latest.
+
+        You may call it twice. When the caller is cancelled, the closing goes on; when the program
+        ends meanwhile, everything is cut at once. Raises `ManagerClosed` in another event loop than
+        the one that the manager was opened in; it stays open then.
         """
         runtime = self._runtime
         if runtime is None or self._forked:
             self._closed = True
             return
+        unfinished = self._closing is None or not self._closing.done()
+        if unfinished and self._loop is not asyncio.get_running_loop():
+            raise self._in_another_loop()
         if self._closing is None:
             self._closed = True
             limit = self._settings.close_timeout if timeout is None else timeout
             work = self._close(runtime, limit, asyncio.current_task())
             self._closing = spawn(work, f"{self.name}-close")
-        # It goes on when this caller is cancelled, and a second call waits for it.
-        await asyncio.shield(self._closing)
+            self._closing.add_done_callback(functools.partial(self._closing_ended, runtime))
+        await wait_for_end(self._closing)
 
     async def _close(
         self, runtime: Runtime, limit: float, caller: asyncio.Task[Any] | None
@@ -385,10 +391,27 @@ class ConnectionManager:
         if self._alert_service is not None:
             flushing = spawn(self._alert_service.aclose(limit), f"{self.name}-flush")
         runtime.queue.waiting.fail_all(lambda: ManagerClosed(f"{self.name!r} was closed"))
+        try:
+            await self._stop(runtime, deadline, caller, flushing)
+        except asyncio.CancelledError:  # `asyncio.run()` cancels every task at its end
+            runtime.cut()
+            await self._stop(runtime, monotonic(), caller, flushing)
+
+    async def _stop(
+        self,
+        runtime: Runtime,
+        deadline: float,
+        caller: asyncio.Task[Any] | None,
+        flushing: asyncio.Task[None] | None,
+    ) -> None:
         await runtime.stop(deadline, caller)
         await self._listeners.aclose(max(deadline - monotonic(), 0.1), caller)
         if flushing is not None:
-            await flushing
+            await wait_for_end(flushing)
+
+    def _closing_ended(self, runtime: Runtime, closing: asyncio.Task[None]) -> None:
+        if closing.cancelled():  # before it began, or twice
+            runtime.cut()
         forking.unregister(self)
         logger.info("%r is closed", self.name, extra=fields("Closed", self.name))
 
@@ -690,10 +713,15 @@ class ConnectionManager:
         if self._runtime is None:
             return ManagerClosed(f"{self.name!r} is not open yet; use 'async with' or open()")
         if self._loop is not asyncio.get_running_loop():
-            return ManagerClosed(
-                f"{self.name!r} was opened in another event loop; use one manager for each loop"
-            )
+            return self._in_another_loop()
         return None
+
+    def _in_another_loop(self) -> ManagerClosed:
+        ended = self._loop is not None and self._loop.is_closed()
+        which = "an event loop that has ended" if ended else "another event loop"
+        return ManagerClosed(
+            f"{self.name!r} was opened in {which}; open, use and close a manager in one event loop"
+        )
 
     def _disown(self) -> None:
         """Forget the loop and the sockets, in a forked child: they belong to its parent.

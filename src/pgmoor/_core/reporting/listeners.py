@@ -12,7 +12,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from pgmoor._core.util.asynctools import being_cancelled, spawn, value_of
+from pgmoor._core.util.asynctools import being_cancelled, spawn, tasks_that_await, value_of
 
 from .log_fields import fields
 
@@ -77,10 +77,13 @@ class Listener:
     async def aclose(self, timeout: float, caller: asyncio.Task[Any] | None) -> None:
         """Wait up to *timeout* seconds for the callback to catch up, then stop it.
 
-        Not when *caller*, the task that closes, is the callback itself.
+        Not when *caller*, the task that closes, is the callback itself, or the callback waits for
+        this one.
         """
         self.end()
-        if self._task is None or self._task is caller:
+        me = asyncio.current_task()
+        assert me is not None
+        if self._task is None or self._task is caller or self._task in tasks_that_await(me):
             return
         await asyncio.wait([self._task], timeout=timeout)
         if not self._task.done():
