@@ -6,6 +6,7 @@ import asyncio
 import functools
 import itertools
 import logging
+import warnings
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
@@ -414,6 +415,11 @@ class ConnectionManager:
             runtime.cut()
         forking.unregister(self)
         logger.info("%r is closed", self.name, extra=fields("Closed", self.name))
+
+    def __del__(self, _warn: Any = warnings.warn) -> None:  # kept for the interpreter's exit
+        if getattr(self, "_runtime", None) is not None and not self._closed:
+            message = f"{self!r} was dropped while it was open; use 'async with' or close()"
+            _warn(message, ResourceWarning, source=self)
 
     async def __aenter__(self) -> Self:
         await self.open()
