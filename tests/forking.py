@@ -8,6 +8,7 @@ normally and closes the loop that it inherited.
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import json
 import multiprocessing
@@ -24,11 +25,12 @@ if sys.version_info >= (3, 12):  # uvloop has a thread
     warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)
 
 
-async def meet(manager: ConnectionManager) -> list[str]:
+async def meet(manager: ConnectionManager, held: Any) -> list[str]:
     """Return the errors that a child gets from the manager, at once."""
     began = monotonic()
     met = []
-    for ask in (manager.getconn, manager.wait, manager.check, manager.drain):
+    give_back = functools.partial(manager.putconn, held)
+    for ask in (manager.getconn, manager.wait, manager.check, manager.drain, give_back):
         try:
             await ask()
         except ManagerClosed as error:
@@ -43,27 +45,30 @@ async def meet(manager: ConnectionManager) -> list[str]:
     return met
 
 
-def in_process(manager: ConnectionManager, answer: Any) -> None:
+def in_process(manager: ConnectionManager, held: Any, answer: Any) -> None:
     """Run in the child that `multiprocessing` starts."""
-    answer.send(asyncio.run(meet(manager)))
-    del manager
+    answer.send(asyncio.run(meet(manager, held)))
+    del manager, held
     gc.collect()
 
 
-async def fork(manager: ConnectionManager, how: str, answer: Any) -> int:
+async def fork(manager: ConnectionManager, held: Any, how: str, answer: Any) -> int:
     """Fork; return only in the parent, with the child's exit code."""
     if how == "process":
         context = multiprocessing.get_context("fork")
-        process = context.Process(target=in_process, args=(manager, answer))
+        process = context.Process(target=in_process, args=(manager, held, answer))
         process.start()
         while process.is_alive():  # noqa: ASYNC110  no event tells
             await asyncio.sleep(0.01)
         return process.exitcode or 0
     if (pid := os.fork()) == 0:
-        try:
-            await manager.getconn()
-        except ManagerClosed as error:
-            answer.send([str(error)])
+        met = []
+        for ask in (manager.getconn, functools.partial(manager.putconn, held)):
+            try:
+                await ask()
+            except ManagerClosed as error:
+                met.append(str(error))
+        answer.send(met)
         gc.collect()
         sys.exit(0)  # asyncio cancels all tasks
     while (ended := os.waitpid(pid, os.WNOHANG)) == (0, 0):  # noqa: ASYNC110, ASYNC222  as above
@@ -81,7 +86,7 @@ async def main(how: str, conninfo: str) -> dict[str, Any]:
         query = asyncio.create_task(held.execute("select pg_sleep(0.4)"))
         await asyncio.sleep(0.1)  # by now it runs in the server
         parent, child = multiprocessing.Pipe()
-        code = await fork(manager, how, child)
+        code = await fork(manager, held, how, child)
         async with asyncio.timeout(3):
             await query
         await manager.putconn(held)

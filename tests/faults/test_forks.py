@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pgmoor.testing import Cluster
 
 SCRIPT = Path(__file__).parents[1] / "forking.py"
-CALLS = {"process": 5, "exit": 1}  # how many calls the child of each kind makes
+CALLS = {"process": 6, "exit": 2}  # how many calls the child of each kind makes
 # A child that goes on to use the loop it was forked with adds its descriptors to the epoll set of
 # its parent, too. libuv then aborts one of the two processes, whatever the program does.
 KINDS = {"asyncio": ["process", "exit"], "uvloop": ["process"]}
