@@ -26,6 +26,7 @@ from pgmoor._core.settings.validation import check_hooks, check_name, check_open
 from pgmoor._core.util import forking
 from pgmoor._core.util.asynctools import spawn, value_of, wait_for_end
 from pgmoor._core.util.secrets import Hidden
+from pgmoor._core.util.weak_methods import weakly
 from pgmoor.errors import ConfigError, ManagerClosed, NoHostAvailable, PoolExhausted
 from pgmoor.events import GaveUp, ReconnectFailed
 from pgmoor.health import Health, State
@@ -328,7 +329,7 @@ class ConnectionManager:
         if self._on_event is not None:
             self._listeners.subscribe(self._on_event)
         if self._reconnect_failed is not None:
-            self._listeners.subscribe(self._tell_reconnect_failed)
+            self._listeners.subscribe(weakly(self._tell_reconnect_failed))
         if self._alerts is not None:
             self._alert_service = self._alerts.watch(self._settings, self._listeners)
         self._runtime = self._build()
@@ -355,7 +356,8 @@ class ConnectionManager:
                 reset=self._reset,
             ),
             instruments=self._instruments,
-            unusable=self._why_unusable,
+            # Background tasks must not keep a manager alive that nobody closes.
+            unusable=weakly(self._why_unusable),
         )
 
     async def close(self, timeout: float | None = None) -> None:
@@ -586,34 +588,34 @@ class ConnectionManager:
 
         One that raises is logged, and not called again.
         """
-
-        def end() -> None:
-            guarded.mute()
-            # Not in the middle of a pass over the list: the next one would miss its call.
-            if self._loop is None or self._loop.is_closed():
-                remove()
-            else:
-                self._loop.call_soon_threadsafe(remove)
-
-        def remove() -> None:
-            if guarded in self._instruments:
-                self._instruments.remove(guarded)
-
-        def drop(method: str, error: Exception) -> None:
-            kind = type(instrument).__name__
-            extra = fields("InstrumentFailed", self.name, instrument=kind, method=method)
-            logger.error(
-                "an instrument raised in %s and is not called again: %s",
-                method,
-                kind,
-                extra=extra,
-                exc_info=error,
-            )
-            end()
-
-        guarded = Guarded(instrument, drop)
+        failed = weakly(self._instrument_failed)
+        guarded = Guarded(instrument, lambda method, error: failed(guarded, method, error))
         self._instruments.append(guarded)
-        return end
+        return functools.partial(self._end_instrument, guarded)
+
+    def _instrument_failed(self, guarded: Guarded, method: str, error: Exception) -> None:
+        kind = type(guarded.instrument).__name__
+        extra = fields("InstrumentFailed", self.name, instrument=kind, method=method)
+        logger.error(
+            "an instrument raised in %s and is not called again: %s",
+            method,
+            kind,
+            extra=extra,
+            exc_info=error,
+        )
+        self._end_instrument(guarded)
+
+    def _end_instrument(self, guarded: Guarded) -> None:
+        guarded.mute()
+        # Not in the middle of a pass over the list: the next one would miss its call.
+        if self._loop is None or self._loop.is_closed():
+            self._remove_instrument(guarded)
+        else:
+            self._loop.call_soon_threadsafe(self._remove_instrument, guarded)
+
+    def _remove_instrument(self, guarded: Guarded) -> None:
+        if guarded in self._instruments:
+            self._instruments.remove(guarded)
 
     # -- what it is ----------------------------------------------------------------------------
 
