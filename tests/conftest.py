@@ -22,7 +22,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("soak")
     group.addoption("--soak-seconds", type=float, default=60.0, help="how long the soak runs")
     group.addoption("--soak-seed", type=int, default=None, help="a seed, to repeat a schedule")
-    group.addoption("--soak-loop", choices=["asyncio", "uvloop"], default="asyncio")
+    group.addoption(
+        "--soak-loop",
+        choices=["asyncio", "uvloop", "eager"],
+        default=None,
+        help="the event loop instead of the seed's; eager: asyncio's with an eager task factory",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -37,7 +37,7 @@ class Counting(Instrument):
 async def use(manager: ConnectionManager) -> None:
     """Do something of everything that instruments hear of."""
     conns = [await manager.getconn() for _ in range(3)]
-    conns[0].abort("the test cuts it")  # type: ignore[attr-defined]
+    conns[0].abort("the test cuts it")
     for conn in conns:
         await manager.putconn(conn)
     await manager.health(fresh=True)

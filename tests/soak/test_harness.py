@@ -12,6 +12,7 @@ from psycopg.errors import QueryCanceled, ReadOnlySqlTransaction
 
 from pgmoor import ManagerClosed, PoolExhausted
 from pgmoor.health import PoolFigures
+from soak import loops
 from soak.ledger import Fate, Ledger, compare, strays
 from soak.promotions import TURN, Promotion
 from soak.schedule import SERVER, Kind, episodes, manager_settings
@@ -23,6 +24,11 @@ def test_a_seed_repeats_its_schedule_and_settings() -> None:
     assert list(islice(episodes(7), 50)) == list(islice(episodes(7), 50))
     assert list(islice(episodes(7), 50)) != list(islice(episodes(8), 50))
     assert manager_settings(7) == manager_settings(7)
+
+
+def test_seeds_choose_among_all_event_loops_that_there_are() -> None:
+    assert {loops.choose(seed) for seed in range(50)} == set(loops.available())
+    assert loops.choose(7) == loops.choose(7)
 
 
 def test_every_fault_comes_up_and_servers_fail_one_at_a_time() -> None:
