@@ -10,7 +10,7 @@ import pytest
 from psycopg_pool import PoolClosed
 
 from pgmoor._core.connection.managed import ManagedConnection
-from pgmoor._core.pool.psycopg_adapter import InnerPool
+from pgmoor._core.pool.psycopg_adapter import InnerPool, set_return_address
 from support import until
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Returns:
 
 @pytest.fixture
 async def inner() -> AsyncIterator[InnerPool]:
-    pool = InnerPool("adapted", Returns())
+    pool = InnerPool("adapted")
     await pool.open()
     yield pool
     await pool.aclose(1.0)
@@ -53,6 +53,7 @@ async def test_it_lends_what_it_is_given_counts_it_and_replaces_nothing(
     lent = await asyncio.gather(*(inner.admit(conn) for conn in made))
     assert set(lent) == set(made)
     assert inner.size == 5
+    set_return_address(lent[0], Returns())
     async with lent[0]:  # a block of its own must not close it
         await lent[0].execute("select 1")
     assert not lent[0].closed

@@ -184,7 +184,7 @@ class CheckoutQueue:
         delay = min(LONGEST_WAIT, deadline - began)  # a number, whatever *timeout* is
         timer = waiter.get_loop().call_later(delay, self._expire, waiter, timeout)
         if self.pool is not None:
-            self.pool.filler.fill()
+            self.pool.fill()
         try:
             return await waiter
         except asyncio.CancelledError:
@@ -252,7 +252,7 @@ class CheckoutQueue:
             if not self.waiting.hand_over(conn):
                 self.place(conn)
         if self.pool is not None:
-            self.pool.filler.fill()
+            self.pool.fill()
 
     # -- releasing -----------------------------------------------------------------------------
 

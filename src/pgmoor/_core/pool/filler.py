@@ -43,66 +43,63 @@ class FilledPool(Protocol):
 
 
 class Filler:
-    """Begins the dials of one pool. Minimum, growth and overflow are answers to one question."""
+    """Begins the dials of one pool. Minimum, growth and overflow are answers to one question.
 
-    def __init__(self, pool: FilledPool) -> None:
+    It does not hold the pool: one that was left is to go when its last connection has come back.
+    """
+
+    def __init__(self) -> None:
         self.dialling: int = 0
-        self._pool = pool
-        self._ledger = pool.ledger
-        self._at_once = pool.settings.num_workers
 
-    def fill(self) -> None:
+    def fill(self, pool: FilledPool) -> None:
         """Begin as many dials as are wanted now."""
-        pool, ledger = self._pool, self._ledger
-        if pool.size + self.dialling >= ledger.sizes.most or not pool.in_use:
+        if pool.size + self.dialling >= pool.ledger.sizes.most or not pool.in_use:
             return
-        wanted = self._missing(pool.lender.waiting_for(pool))
-        for _ in range(min(wanted, self._at_once - self.dialling)):
+        wanted = self._missing(pool, pool.lender.waiting_for(pool))
+        for _ in range(min(wanted, pool.settings.num_workers - self.dialling)):
             self.dialling += 1
-            pool.tasks.spawn(self._dial(), "dial")
+            pool.tasks.spawn(self._dial(pool), "dial")
 
-    def _missing(self, waiting: int) -> int:
-        pool = self._pool
+    def _missing(self, pool: FilledPool, waiting: int) -> int:
         return missing(
-            self._ledger.sizes,
+            pool.ledger.sizes,
             size=pool.size,
             dialling=self.dialling,
             ready=len(pool.ready),
             waiting=waiting,
-            elsewhere=self._ledger.held_elsewhere if pool.serving else 0,
+            elsewhere=pool.ledger.held_elsewhere if pool.serving else 0,
         )
 
-    async def _dial(self) -> None:
+    async def _dial(self, pool: FilledPool) -> None:
         """Make one connection, unless it isn't wanted any more."""
-        pool = self._pool
         try:
-            conn = await pool.inner.admit(await pool.dialler.dial(self._still_wanted()))
+            conn = await pool.inner.admit(await pool.dialler.dial(self._still_wanted(pool)))
         except PoolClosed:
             return
         finally:
             self.dialling -= 1
         pool.adopt(conn)
         pool.lender.place(conn)
-        self.fill()
+        self.fill(pool)
 
-    def _still_wanted(self) -> Callable[[], bool]:
+    def _still_wanted(self, pool: FilledPool) -> Callable[[], bool]:
         """Return a function that tells before each attempt of one dial whether it is wanted.
 
         Callers who have come and gone since the last attempt count as one that waits: a dial keeps
         its backoff, and a server that has no room is not asked anew for each of them.
         """
-        lender = self._pool.lender
+        lender = pool.lender
         seen = lender.callers_so_far()
 
         def wanted() -> bool:
             nonlocal seen
             before, seen = seen, lender.callers_so_far()
-            waiting = lender.waiting_for(self._pool)
-            if seen != before and self._pool.serving:
+            waiting = lender.waiting_for(pool)
+            if seen != before and pool.serving:
                 waiting = max(waiting, 1)
             self.dialling -= 1  # is this one wanted beside the others?
             try:
-                return self._missing(waiting) > 0
+                return self._missing(pool, waiting) > 0
             finally:
                 self.dialling += 1
 

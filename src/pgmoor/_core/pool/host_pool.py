@@ -20,6 +20,7 @@ from pgmoor._core.hosts.failures import READ_ONLY_SQL_TRANSACTION
 from pgmoor._core.reporting.instrument_list import OneMore
 from pgmoor._core.reporting.log_fields import fields
 
+from . import psycopg_adapter
 from .fate import CLOSE, RESET, REUSE
 from .filler import Filler
 from .psycopg_adapter import InnerPool
@@ -88,14 +89,18 @@ class HostPool:
             configure=callbacks.configure,
             instruments=OneMore(live.instruments, dial_counter),
         )
-        self.inner: InnerPool = InnerPool(f"{settings.name}-{host.label}", self)
-        self.filler: Filler = Filler(self)
+        self.inner: InnerPool = InnerPool(f"{settings.name}-{host.label}")
+        self.filler: Filler = Filler()
 
     async def open(self) -> None:
         """Begin to fill the pool up to `min_size`, a few dials at a time."""
         await self.inner.open()
         self._opened = True
-        self.filler.fill()
+        self.fill()
+
+    def fill(self) -> None:
+        """Begin as many dials as are wanted now."""
+        self.filler.fill(self)
 
     @property
     def connections(self) -> set[ManagedConnection]:
@@ -133,7 +138,7 @@ class HostPool:
         while self.ready and self.size > self.ledger.sizes.most:
             self.ready.pop(0).discard()
         self.sweep()
-        self.filler.fill()
+        self.fill()
 
     # -- connections in and out ------------------------------------------------------------------
 
@@ -177,7 +182,7 @@ class HostPool:
                 self.ready.remove(conn)  # its program closed it after its return
             self.tasks.spawn(self.inner.dismiss(conn, self.settings.cancel_timeout), "dismiss")
             self.ledger_changed()
-            self.filler.fill()
+            self.fill()
 
     def ledger_changed(self) -> None:
         """Wake whoever waits for connections to be made, or to come back."""
@@ -267,6 +272,7 @@ class HostPool:
     def adopt(self, conn: ManagedConnection) -> None:
         """Make a new connection one of the pool's."""
         conn.owner = self
+        psycopg_adapter.set_return_address(conn, self)
         conn.generation = self._generation
         # Not all at once: programs that were started together would reconnect together for ever.
         life = random.uniform(1 - LIFETIME_JITTER, 1) * self.settings.max_lifetime

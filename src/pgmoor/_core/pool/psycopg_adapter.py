@@ -47,17 +47,32 @@ class ReturnAddress(Protocol):
         """Take a connection back from its holder."""
 
 
+def set_return_address(conn: ManagedConnection, address: ReturnAddress) -> None:
+    """Say where a connection belongs."""
+    conn._pool = cast("Any", address)  # noqa: SLF001  psycopg has no other way to say so
+
+
+class DialledConnections:
+    """Stands in for the connection class: psycopg_pool calls its `connect()`."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[ManagedConnection] = deque()
+
+    async def connect(self, conninfo: str = "", **kwargs: Any) -> ManagedConnection:  # noqa: ARG002
+        """Give psycopg_pool the next connection that was made."""
+        if not self.waiting:
+            raise NothingDialled("no connection is wanted")
+        return self.waiting.popleft()
+
+
 class InnerPool:
-    """The `AsyncConnectionPool` of one host, which is given connections that are made already.
+    """The `AsyncConnectionPool` of one host, which is given connections that are made already."""
 
-    psycopg_pool calls `connect()` of its connection class, which is this object.
-    """
-
-    def __init__(self, name: str, returns: ReturnAddress) -> None:
-        self._returns = returns
-        self._dialled: deque[ManagedConnection] = deque()
+    def __init__(self, name: str) -> None:
+        dialled = DialledConnections()
+        self._dialled = dialled.waiting
         self._pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
-            connection_class=cast("Any", self),
+            connection_class=cast("Any", dialled),
             min_size=0,
             max_size=LIMIT,
             open=False,
@@ -81,12 +96,6 @@ class InnerPool:
         """How many connections it counts."""
         return self._pool.get_stats()["pool_size"]
 
-    async def connect(self, conninfo: str = "", **kwargs: Any) -> ManagedConnection:  # noqa: ARG002
-        """Give psycopg_pool the next connection that was made."""
-        if not self._dialled:
-            raise NothingDialled("no connection is wanted")
-        return self._dialled.popleft()
-
     async def admit(self, conn: ManagedConnection) -> ManagedConnection:
         """Return a connection that psycopg_pool has lent: *conn*, or one that came before it.
 
@@ -100,7 +109,6 @@ class InnerPool:
                 self._dialled.remove(conn)
             conn.discard()
             raise
-        lent._pool = cast("Any", self._returns)  # noqa: SLF001  psycopg has no other way to say so
         return lent
 
     async def dismiss(self, conn: ManagedConnection, timeout: float) -> None:
