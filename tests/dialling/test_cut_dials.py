@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pgmoor import ConnectionManager, ManagedConnection
+from pgmoor._core.dialling.users_connect import call_connect
 from support import until
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ async def test_close_ends_the_dials_that_are_under_way(silent: SilentServer) -> 
 async def test_the_socket_of_a_cancelled_dial_is_closed_although_its_error_is_kept(
     silent: SilentServer,
 ) -> None:
-    task = asyncio.create_task(ManagedConnection.connect(silent.conninfo))
+    task = asyncio.create_task(call_connect(ManagedConnection, silent.conninfo, {}))
     await until(lambda: silent.opened > 0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError) as kept:

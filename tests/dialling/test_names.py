@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from psycopg import errors
+from psycopg import AsyncConnection, errors
 
 from pgmoor import ConnectionManager, NoHostAvailable
 from pgmoor._core.dialling.dns import needs_resolving, resolve
@@ -57,6 +57,17 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[Names]:
             answer.set()
 
 
+class Own(AsyncConnection[Any]):
+    """Has a `connect()` of its own, which leaves the name alone."""
+
+    @classmethod
+    async def connect(cls, conninfo: str = "", **kwargs: Any) -> Any:
+        return await super().connect(conninfo, **kwargs)
+
+
+any_class = pytest.mark.parametrize("kind", [AsyncConnection, Own])
+
+
 @asynccontextmanager
 async def manager_of(*hosts: str, **settings: Any) -> AsyncIterator[ConnectionManager]:
     values = {"min_size": 1, "max_size": 4, "timeout": 5.0, **settings}
@@ -85,8 +96,9 @@ async def test_resolving_returns_addresses_or_fails_for_an_unknown_name() -> Non
             await resolve(name, 5432)
 
 
+@any_class
 async def test_a_first_address_that_drops_packets_costs_a_head_start(
-    alone: Cluster, names: Names
+    kind: Any, alone: Cluster, names: Names
 ) -> None:
     # Every address of 127.0.0.0/8 is this machine's; a proxy drops what is sent to the first.
     with FaultProxy(alone[0].host, alone[0].port, listen_host="127.0.0.2") as dead:
@@ -94,7 +106,7 @@ async def test_a_first_address_that_drops_packets_costs_a_head_start(
         names.answers["db"] = ("127.0.0.2", "127.0.0.1")
         with FaultProxy(alone[0].host, alone[0].port, listen_port=dead.port):
             began = monotonic()
-            async with manager_of(f"db:{dead.port}") as manager:
+            async with manager_of(f"db:{dead.port}", connection_class=kind) as manager:
                 assert await port_of(manager) == alone[0].port
                 took = monotonic() - began
                 began = monotonic()
@@ -106,10 +118,13 @@ async def test_a_first_address_that_drops_packets_costs_a_head_start(
     assert later < 1.0
 
 
-async def test_a_first_address_that_refuses_costs_nothing(alone: Cluster, names: Names) -> None:
+@any_class
+async def test_a_first_address_that_refuses_costs_nothing(
+    kind: Any, alone: Cluster, names: Names
+) -> None:
     names.answers["db"] = ("127.0.0.3", "127.0.0.1")
 
-    async with manager_of(f"db:{alone[0].port}") as manager:
+    async with manager_of(f"db:{alone[0].port}", connection_class=kind) as manager:
         assert await port_of(manager) == alone[0].port
 
 

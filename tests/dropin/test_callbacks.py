@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from psycopg.rows import dict_row
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import DictRow, dict_row
 from psycopg_pool import PoolTimeout
 
 from servers import NO_SERVER
@@ -157,6 +158,56 @@ async def test_connections_have_the_given_class_and_arguments(
         assert isinstance(conn, Mine)
         assert conn.greet() == "mine"
         assert conn.autocommit
+
+
+async def test_a_class_may_connect_in_its_own_way(
+    pool: Callable[..., Any], watched: Watched
+) -> None:
+    seen: list[tuple[str, dict[str, Any]]] = []
+
+    class Own(Connection):
+        @classmethod
+        async def connect(cls, conninfo: str = "", **kwargs: Any) -> Any:
+            seen.append((conninfo, dict(kwargs)))
+            size = kwargs.pop("size")  # a keyword of its own
+            kwargs["options"] = f"{kwargs['options']} -c work_mem={size}"
+            conn = await super().connect(conninfo, **kwargs)
+            await conn.execute("set lock_timeout = 123")  # and leaves a transaction open
+            return conn
+
+    arguments = {"size": "123kB", "options": "-c jit=off", "row_factory": dict_row}
+    made = await pool(
+        min_size=1, max_size=1, configure=None, connection_class=Own, kwargs=arguments
+    )
+    for query, answer in (
+        ("show work_mem", {"work_mem": "123kB"}),
+        ("show jit", {"jit": "off"}),
+        ("show lock_timeout", {"lock_timeout": "123ms"}),
+    ):
+        assert await one_row(made, query) == answer
+    given = conninfo_to_dict(watched.conninfo)
+    for conninfo, keywords in seen:
+        assert {**conninfo_to_dict(conninfo), **given} == conninfo_to_dict(conninfo)
+        assert keywords == arguments
+
+
+async def test_a_generic_alias_is_a_connection_class(pool: Callable[..., Any]) -> None:
+    alias = psycopg.AsyncConnection[DictRow]
+    made = await pool(min_size=1, connection_class=alias, kwargs={"row_factory": dict_row})
+    assert await one_row(made, "select 1 as one") == {"one": 1}
+
+
+async def test_a_function_may_stand_in_place_of_psycopgs_connect(
+    pool: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = psycopg.AsyncConnection.connect
+
+    async def traced(*args: Any, **kwargs: Any) -> Any:
+        return await original(*args, **kwargs)
+
+    monkeypatch.setattr(psycopg.AsyncConnection, "connect", traced)
+    made = await pool(min_size=1)
+    assert await one_row(made, "select 1") == (1,)
 
 
 @pytest.mark.parametrize("setting", ["conninfo", "kwargs"])

@@ -15,6 +15,7 @@ import pytest
 import hostile
 from hostile import Conversation, HostileServer
 from pgmoor import ConnectionManager, NoHostAvailable, PoolExhausted
+from pgmoor._core.connection.abortable import AbortableConnection
 from pgmoor._core.dialling.connector import Connector
 from pgmoor._core.failover.prober import Prober
 from pgmoor._core.util.redaction import LONGEST
@@ -327,7 +328,7 @@ async def test_whatever_a_server_sends_a_probe_returns_an_observation() -> None:
         settings = manager._settings
         host = settings.hosts[0]
         for _ in range(150):
-            prober = Prober(settings, host, Connector(settings, host, None))
+            prober = Prober(settings, host, Connector(settings, host, None), AbortableConnection)
             began = monotonic()
             seen = await prober.probe()
             prober.close()

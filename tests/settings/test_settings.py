@@ -7,8 +7,10 @@ import math
 from typing import Any
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from pgmoor import ConfigError, ConnectionManager, Target
+from pgmoor._core.settings.parameters import ConnectParams
 from pgmoor._core.settings.settings import TCP_DEFAULTS, Settings
 from pgmoor._core.settings.sizes import LIMIT, Sizes
 
@@ -206,3 +208,24 @@ def test_psycopgs_own_arguments_are_not_for_libpq() -> None:
 
     assert found.connect_args == {"autocommit": True, "prepare_threshold": None}
     assert found.params_of(found.hosts[0])["user"] == "app"
+
+
+def test_connect_is_called_with_a_conninfo_for_one_host_and_what_was_given_in_kwargs() -> None:
+    given = {"host": "db1,db2", "user": "app", "autocommit": True, "connect_timeout": 3}
+    found = settings("dbname=orders password='pass 1word'", kwargs=given)
+
+    conninfo, keywords = found.connect_call(found.hosts[1])
+
+    params = conninfo_to_dict(conninfo)
+    assert (params["host"], params["hostaddr"], params["port"]) == ("db2", "", "5432")
+    assert (params["user"], params["dbname"], params["password"]) == ("app", "orders", "pass 1word")
+    assert keywords == {"host": "db2", "user": "app", "autocommit": True, "connect_timeout": 3600}
+    assert params["connect_timeout"] == "3600"  # the manager has limits of its own
+    conninfo, keywords = found.connect_call(
+        found.hosts[0],
+        "10.0.0.1",
+        ConnectParams({"dbname": "orders", "password": "fresh"}, {}, frozenset({"password"})),
+    )
+    params = conninfo_to_dict(conninfo)
+    assert (params["hostaddr"], params["password"]) == ("10.0.0.1", "fresh")
+    assert keywords == {"password": "fresh"}

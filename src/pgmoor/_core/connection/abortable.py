@@ -11,9 +11,8 @@ import os
 import select
 import socket
 import struct
-import traceback
-from types import MethodType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from psycopg import AsyncConnection, errors, pq, waiting
 
@@ -34,6 +33,10 @@ logger = logging.getLogger("pgmoor.connection")
 
 ACTIVE = pq.TransactionStatus.ACTIVE
 BAD = pq.ConnStatus.BAD
+# What is done to the parameters that a `connect()` of the program's has left.
+completion: ContextVar[Callable[[dict[str, Any]], None] | None] = ContextVar(
+    "pgmoor_completion", default=None
+)
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # l_onoff, l_linger: drop what is not delivered
 
 
@@ -53,20 +56,12 @@ class AbortableConnection(AsyncConnection[Any]):
         forking.register(self)
 
     @classmethod
-    async def connect(cls, conninfo: str = "", **kwargs: Any) -> Self:
-        """Connect as psycopg does, without leaking a socket when it fails."""
-        connect: Any = super().connect
-        if connect.__self__ is not cls:
-            # What OpenTelemetry's uninstrument() leaves behind makes connections of the base class.
-            connect = MethodType(connect.__func__, cls)
-        try:
-            conn: Self = await connect(conninfo, **kwargs)
-        except BaseException as error:
-            # The error holds the frames of the failed dial, and these hold its socket: it would
-            # stay open until the next garbage collection.
-            traceback.clear_frames(error.__traceback__)
-            raise
-        return conn
+    async def _get_connection_params(cls, conninfo: str, **kwargs: Any) -> dict[str, Any]:
+        """Return libpq's parameters as `connect()` wants them, completed by whoever dials."""
+        params: dict[str, Any] = await super()._get_connection_params(conninfo, **kwargs)
+        if (complete := completion.get()) is not None:
+            complete(params)
+        return params
 
     @property
     def host_label(self) -> str:

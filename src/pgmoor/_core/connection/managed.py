@@ -10,19 +10,20 @@ from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from psycopg import AsyncConnection, errors, pq
+from psycopg import errors, pq
 
 from pgmoor._core.hosts.failures import OUTCOME_UNKNOWN, READ_ONLY_SQL_TRANSACTION
 from pgmoor.errors import CommitOutcomeUnknown, ConnectionAborted
 
 from .abortable import BAD, AbortableConnection
 from .cancellation import finish_cancelled
+from .users_class import mixed
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncIterator
 
-    from psycopg import AsyncTransaction
+    from psycopg import AsyncConnection, AsyncTransaction
     from psycopg.abc import PQGen
     from psycopg.pq.abc import PGconn
 
@@ -149,9 +150,4 @@ def _unknown(error: Exception) -> CommitOutcomeUnknown:
 
 def managed(connection_class: type[AsyncConnection[Any]]) -> type[ManagedConnection]:
     """Return a subclass of *connection_class* that is a `ManagedConnection`."""
-    if issubclass(connection_class, ManagedConnection):
-        return connection_class
-    if connection_class is AsyncConnection:
-        return ManagedConnection
-    name = f"Managed{connection_class.__name__}"
-    return type(name, (ManagedConnection, connection_class), {})
+    return mixed(ManagedConnection, connection_class)

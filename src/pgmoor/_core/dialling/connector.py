@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import socket
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import anyio
 
 from pgmoor._core.connection.abortable import AbortableConnection
+from pgmoor._core.connection.users_class import UnusableConnect
 from pgmoor._core.hosts.failures import Failure, FailureKind, classify, describe_failure
 from pgmoor._core.reporting.psycopg_logs import without_dial_logs
 from pgmoor._core.settings.callables import CallableFailed
@@ -23,24 +24,18 @@ from pgmoor._core.util.redaction import first_line
 from .address_race import race
 from .dns import needs_resolving, resolve
 from .login_throttle import LoginThrottle
+from .users_connect import ConnectFailed, address_for, call_connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pgmoor._core.hosts.host import Host
+    from pgmoor._core.settings.parameters import ConnectParams
     from pgmoor._core.settings.settings import Settings
 
-    from .credentials import CredentialCache, Params
+    from .credentials import CredentialCache
 
 C = TypeVar("C", bound=AbortableConnection)
-
-
-class ConnectFailed(Exception):  # noqa: N818  the fault is not the program's
-    """No attempt was made, or it failed, for a reason that is known."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.text)
-        self.failure = failure
 
 
 class Connector:
@@ -101,7 +96,7 @@ class Connector:
         with anyio.move_on_after(longest):
             await self._opened.wait()
 
-    async def _params(self, *, fresh: bool = False) -> Params | None:
+    async def _params(self, *, fresh: bool = False) -> ConnectParams | None:
         if self._credentials is None:
             return None
         try:
@@ -109,21 +104,28 @@ class Connector:
         except CallableFailed as error:
             raise ConnectFailed(error.failure) from None
 
-    async def _connect(self, cls: type[C], params: Params | None, timeout: float) -> C:
-        settings = self._settings
-        fresh, arguments = params or (None, settings.connect_args)
-        given: dict[str, Any] = {**settings.params_of(self._host, fresh), **arguments}
-        given["connect_timeout"] = 3600  # only our own limit counts
+    async def _connect(self, cls: type[C], params: ConnectParams | None, timeout: float) -> C:
+        settings, host = self._settings, self._host
+        unresolved: ConnectFailed | None = None
 
-        async def connect_to(address: str) -> AbortableConnection:
-            return await cls.connect(**{**given, "hostaddr": address})
+        async def connect_to(address: str | None) -> AbortableConnection:
+            if not settings.own_connect:
+                return await call_connect(cls, *settings.connect_call(host, address, params))
+            call = settings.connect_call(host, fresh=params)
+            return await call_connect(cls, *call, address_for(host, address, unresolved))
 
         with fail_after(timeout), without_dial_logs():
-            addresses = await self._addresses(timeout)
+            addresses: tuple[str, ...] = ()
+            try:
+                addresses = await self._addresses(timeout)
+            except ConnectFailed as error:
+                if not settings.own_connect:
+                    raise
+                unresolved = error
             if len(addresses) > 1:
                 self._good, conn = await race(addresses, connect_to)
             else:
-                conn = await connect_to(addresses[0] if addresses else given["hostaddr"])
+                conn = await connect_to(addresses[0] if addresses else None)
         settings.secrets.learn_from(conn.pgconn)
         return cast("C", conn)
 
@@ -131,9 +133,11 @@ class Connector:
         """Return the addresses of the host's name, the one that answered last first."""
         if self._names is None:
             return ()
+        # Less than the limit, so that the name is blamed and not the server, and so that the class
+        # has time to resolve the name in its own way.
+        share = 0.5 if self._settings.own_connect else 0.9
         try:
-            # A little less than the limit, so that the name is blamed and not the server.
-            with fail_after(timeout * 0.9):
+            with fail_after(timeout * share):
                 found = await self._names.get()
         except TimeoutError:
             problem = f"its name was not resolved within {timeout:g} s"
@@ -153,7 +157,8 @@ def failure_of(error: BaseException, settings: Settings, timeout: float) -> Fail
     # libpq knows the password by now that it has found in a file or in the environment.
     settings.secrets.learn_from(getattr(error, "pgconn", None))
     failure = describe_failure(error)
-    return Failure(failure.kind, first_line(settings.secrets.redact(failure.text)))
+    kind = FailureKind.SOURCE if isinstance(error, UnusableConnect) else failure.kind
+    return Failure(kind, first_line(settings.secrets.redact(failure.text)))
 
 
 class Connectors:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pgmoor._core.reporting.log_fields import fields
 from pgmoor._core.settings.callables import CallableFailed
@@ -12,14 +12,13 @@ from pgmoor._core.util.asynctools import SingleFlight
 from pgmoor._core.util.once_per import OncePer
 
 if TYPE_CHECKING:
+    from pgmoor._core.settings.parameters import ConnectParams
     from pgmoor._core.settings.settings import Settings
     from pgmoor._core.util.secrets import Hidden
 
 logger = logging.getLogger("pgmoor.dial")
 
 REPORT_AGAIN = 60.0  # seconds
-
-Params = tuple[dict[str, str], dict[str, Any]]
 
 
 class CredentialCache:
@@ -28,11 +27,11 @@ class CredentialCache:
     def __init__(self, settings: Settings) -> None:
         self._name = settings.name
         self._calls = SingleFlight(settings.fresh_params, f"{settings.name}-credentials")
-        self._last: Hidden[Params] | None = None
+        self._last: Hidden[ConnectParams] | None = None
         self._report: OncePer[None] = OncePer(REPORT_AGAIN)
 
-    async def get(self, *, fresh: bool = False) -> Params:
-        """Return the parameters and psycopg's arguments as they are now.
+    async def get(self, *, fresh: bool = False) -> ConnectParams:
+        """Return what the callables say now.
 
         With *fresh*, after a server has rejected the last answer, only a new one will do. Raises
         `CallableFailed`.

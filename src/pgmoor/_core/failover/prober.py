@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import anyio
 from psycopg import errors
 
-from pgmoor._core.connection.abortable import BAD, AbortableConnection
+from pgmoor._core.connection.abortable import BAD
 from pgmoor._core.connection.identity import IdentityQuery
 from pgmoor._core.dialling.connector import failure_of
 from pgmoor._core.hosts.host import Observation
 
 if TYPE_CHECKING:
+    from pgmoor._core.connection.abortable import AbortableConnection
     from pgmoor._core.dialling.connector import Connector
     from pgmoor._core.hosts.host import Host, ServerInfo
     from pgmoor._core.settings.settings import Settings
@@ -22,10 +23,17 @@ if TYPE_CHECKING:
 class Prober:
     """Keeps the probe connection to one host."""
 
-    def __init__(self, settings: Settings, host: Host, connector: Connector) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        host: Host,
+        connector: Connector,
+        connection_class: type[AbortableConnection],
+    ) -> None:
         self.host = host
         self.scope = anyio.CancelScope()  # of the task that uses it
         self._connector = connector
+        self._class = connection_class
         self._settings = settings
         self._identity = IdentityQuery(settings.name, host)
         self._conn: AbortableConnection | None = None
@@ -69,7 +77,7 @@ class Prober:
         """
         began = monotonic()
         try:
-            conn = await self._connector.connect(AbortableConnection, self._patience)
+            conn = await self._connector.connect(self._class, self._patience)
         except TimeoutError:
             if self._dialled_at is None:
                 self._patience = min(self._patience * 2, self._settings.connect_timeout)

@@ -19,6 +19,7 @@ from .prober import Prober
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
+    from pgmoor._core.connection.abortable import AbortableConnection
     from pgmoor._core.dialling.connector import Connectors
     from pgmoor._core.hosts.host import Host, Observation
     from pgmoor._core.state.live import LiveState
@@ -31,12 +32,18 @@ MAX_AGE = 1.0  # seconds; see `_max_age()`
 class Probing:
     """A prober for each host of the list and for the one in use."""
 
-    def __init__(self, live: LiveState, connectors: Connectors) -> None:
+    def __init__(
+        self,
+        live: LiveState,
+        connectors: Connectors,
+        connection_class: type[AbortableConnection],
+    ) -> None:
         self._settings = live.settings
         self._evidence = live.evidence
         self._phase = live.phase
         self._instruments = live.instruments
         self._connectors = connectors
+        self._class = connection_class
         self._probers: dict[int, Prober] = {}  # by the hosts' indices
         self._group: TaskGroup | None = None
         self._tick_at = 0.0
@@ -58,7 +65,7 @@ class Probing:
         assert self._group is not None
         for index, host in wanted.items():
             if index not in self._probers:
-                prober = Prober(self._settings, host, self._connectors.to(host))
+                prober = Prober(self._settings, host, self._connectors.to(host), self._class)
                 self._probers[index] = prober
                 self._group.start_soon(self._watch, prober, name=f"pgmoor-probe-{host}")
 

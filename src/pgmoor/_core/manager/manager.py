@@ -15,6 +15,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from pgmoor._core.connection.managed import ManagedConnection
+from pgmoor._core.connection.users_class import has_own_connect
 from pgmoor._core.pool.idle import check_idle
 from pgmoor._core.reporting.instrument_list import Guarded
 from pgmoor._core.reporting.listeners import EventStream, Listeners
@@ -22,7 +23,13 @@ from pgmoor._core.reporting.log_fields import fields
 from pgmoor._core.settings.build import make_settings
 from pgmoor._core.settings.sizes import Sizes
 from pgmoor._core.settings.tls import warn_of_weak_tls
-from pgmoor._core.settings.validation import check_hooks, check_name, check_open, name_or_number
+from pgmoor._core.settings.validation import (
+    check_hooks,
+    check_name,
+    check_open,
+    class_of,
+    name_or_number,
+)
 from pgmoor._core.util import forking
 from pgmoor._core.util.asynctools import spawn, value_of, wait_for_end
 from pgmoor._core.util.secrets import Hidden
@@ -78,7 +85,8 @@ class ConnectionManager:
         password: The password, or a function or coroutine function that returns it. Your callable
             is called for new connections, once a second at most, and again when the server rejects
             its password.
-        connection_class: As in `AsyncConnectionPool`; connections are of a subclass of it.
+        connection_class: As in `AsyncConnectionPool`; connections are of a subclass of it, and its
+            `connect()` makes them, and the probes' connections.
         kwargs: As in `AsyncConnectionPool`: parameters of libpq and of psycopg's `connect()`. It
             may be a callable, as `conninfo` may, and so may the value of each parameter of libpq.
         open: True to open in the constructor, which needs a running event loop.
@@ -217,18 +225,17 @@ class ConnectionManager:
         del make, conninfo, hosts, kwargs, password, alerts
         check_name(name)
         check_open(open)
+        self._connection_class = class_of(connection_class)
         check_hooks(
-            connection_class,
             {
                 "configure": configure,
                 "check": check,
                 "reset": reset,
                 "reconnect_failed": reconnect_failed,
                 "on_event": on_event,
-            },
+            }
         )
         self._settings = self._make_settings()
-        self._connection_class = connection_class
         self._configure = configure
         self._check = check
         self._reset = reset
@@ -258,7 +265,8 @@ class ConnectionManager:
         discovered: tuple[Host, ...] = (),
     ) -> Settings:
         try:
-            return self._given.reveal()(asked=asked, discovered=discovered)
+            own_connect = has_own_connect(self._connection_class)
+            return self._given.reveal()(own_connect=own_connect, asked=asked, discovered=discovered)
         except ConfigError as error:
             # Drop the frames below: their variables hold the arguments.
             error.__context__ = None

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from pgmoor._core.connection.abortable import BAD
+from pgmoor._core.connection.abortable import BAD, AbortableConnection
+from pgmoor._core.connection.users_class import mixed
 from pgmoor._core.dialling.connector import Connectors
 from pgmoor._core.dialling.credentials import CredentialCache
 from pgmoor._core.failover.background import Background
@@ -78,7 +79,9 @@ class Runtime:
             dial_counter=self._dials,
         )
         self.controller = FailoverController(self.live, self.queue, self.pools)
-        self.probing = Probing(self.live, self._connectors)
+        self.probing = Probing(
+            self.live, self._connectors, mixed(AbortableConnection, callbacks.connection_class)
+        )
         self._background = Background(self.live, self.queue, self.controller, self.probing)
 
     @property

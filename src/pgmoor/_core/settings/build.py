@@ -11,7 +11,7 @@ from pgmoor.errors import ConfigError
 
 from .callables import HostDiscovery, SettingCallables
 from .host_list import ADDRESS, distinct, hosts_from, hosts_of
-from .parameters import CONNECT_ARGUMENTS, keywords, read_params
+from .parameters import is_argument, keywords, read_params
 from .settings import Settings
 from .validation import check_values
 
@@ -36,6 +36,7 @@ def make_settings(
     password: PasswordParam | None,
     target: str | None,
     name: str,
+    own_connect: bool = False,
     asked: Hidden[tuple[str, dict[str, Any]]] | None = None,
     discovered: tuple[Host, ...] = (),
     **values: Any,
@@ -43,11 +44,12 @@ def make_settings(
     """Parse and validate all settings; raise `ConfigError` with the setting and the remedy.
 
     *asked* is what the callables have returned, *discovered* what the one for *hosts* has. Before
-    they were called, the result may have no hosts.
+    they were called, the result may have no hosts. *own_connect* is as in `is_argument()`.
     """
-    callables = _callables(conninfo, kwargs, password)
-    text, given = asked.reveal() if asked else callables.known()
-    params, connect_args = read_params(text, given, with_hosts=hosts is None)
+    callables = _callables(conninfo, kwargs, password, own_connect=own_connect)
+    text, keys = asked.reveal() if asked else callables.known()
+    given = read_params(text, keys, with_hosts=hosts is None, own_connect=own_connect)
+    params = given.libpq
     unknown = callables.whole and asked is None
     discovery: HostDiscovery | None = None
     if hosts is None:
@@ -67,9 +69,11 @@ def make_settings(
         name=name,
         hosts=distinct(found),
         discovery=discovery,
-        secrets=Secrets(params),
+        secrets=Secrets(params, given.arguments),
         callables=callables,
-        connect_args=connect_args,
+        own_connect=own_connect,
+        connect_args=given.arguments,
+        in_kwargs=given.in_kwargs,
         target=_target(
             target if target is not None else wanted, many=callable(hosts) or len(found) > 1
         ),
@@ -89,7 +93,11 @@ def _only_port(params: dict[str, str], *, may_name_hosts: bool) -> str:
 
 
 def _callables(
-    conninfo: ConninfoParam, kwargs: KwargsParam | None, password: PasswordParam | None
+    conninfo: ConninfoParam,
+    kwargs: KwargsParam | None,
+    password: PasswordParam | None,
+    *,
+    own_connect: bool,
 ) -> SettingCallables:
     """Separate callables from values; a *password* replaces any other."""
     if not (password is None or isinstance(password, str) or callable(password)):
@@ -100,7 +108,7 @@ def _callables(
         params = {
             key: value
             for key, value in kwargs.items()
-            if callable(value) and key not in CONNECT_ARGUMENTS
+            if callable(value) and not is_argument(key, own_connect=own_connect)
         }
         if alone := _FIXED & params.keys():
             raise ConfigError(

@@ -126,7 +126,7 @@ def _options(conninfo: str) -> dict[str, str]:
 
 
 def _check_names(setting: str, params: Mapping[str, str]) -> None:
-    known = _known_names() | {"servicefile"}
+    known = known_names()
     for name in params:
         if name not in known:
             raise ConfigError(
@@ -136,8 +136,9 @@ def _check_names(setting: str, params: Mapping[str, str]) -> None:
             )
 
 
-def _known_names() -> set[str]:
-    return {item.keyword.decode() for item in pq.Conninfo.get_defaults()}
+def known_names() -> set[str]:
+    """Return the names of the parameters that this libpq takes, and `servicefile`."""
+    return {item.keyword.decode() for item in pq.Conninfo.get_defaults()} | {"servicefile"}
 
 
 def check_by_libpq(params: Mapping[str, str]) -> None:
@@ -147,7 +148,7 @@ def check_by_libpq(params: Mapping[str, str]) -> None:
     for it, too.
     """
     own = {"host": _NOWHERE, "hostaddr": "", "port": "1", "target_session_attrs": "any"}
-    known = _known_names()
+    known = known_names()
     for name in _INTEGERS & params.keys():
         if not (_INTEGER.fullmatch(params[name]) and abs(int(params[name])) < 2**31):
             raise ConfigError(name, "it is not a whole number", "correct or remove it")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pgmoor.errors import ConfigError
 
-from .conninfo import check_by_libpq, parse
+from .conninfo import check_by_libpq, known_names, parse
 from .validation import check_connect_arguments
 
 # What psycopg's connect() takes itself; everything else in `kwargs` is a parameter of libpq.
@@ -16,15 +17,32 @@ CONNECT_ARGUMENTS = frozenset(
 )
 
 
-def read_params(
-    conninfo: object, kwargs: object, *, with_hosts: bool
-) -> tuple[dict[str, str], dict[str, Any]]:
-    """Return the parameters of libpq, hosts included, and the arguments of psycopg's `connect()`.
+@dataclass(frozen=True, slots=True)
+class ConnectParams:
+    """What a conninfo and `kwargs` say; its repr shows no value."""
 
-    Raises `ConfigError`.
+    libpq: dict[str, str] = field(repr=False)  # hosts included
+    arguments: dict[str, Any] = field(repr=False)  # of `connect()`
+    in_kwargs: frozenset[str]  # which parameters of libpq were given in `kwargs`
+
+
+def is_argument(name: str, *, own_connect: bool) -> bool:
+    """Return whether *name* in `kwargs` is an argument of `connect()` and no parameter of libpq.
+
+    *own_connect*: the connection class has a `connect()` of its own, which may take any argument.
     """
+    if name in CONNECT_ARGUMENTS:
+        return True
+    return own_connect and name not in known_names() and name != "conninfo"
+
+
+def read_params(
+    conninfo: object, kwargs: object, *, with_hosts: bool, own_connect: bool = False
+) -> ConnectParams:
+    """Return the parameters of libpq, and the arguments of `connect()`; raise `ConfigError`."""
     given = keywords(kwargs)
-    connect_args = {key: given.pop(key) for key in CONNECT_ARGUMENTS & given.keys()}
+    names = [name for name in given if is_argument(name, own_connect=own_connect)]
+    connect_args = {name: given.pop(name) for name in names}
     check_connect_arguments(connect_args)
     params = parse(_text(conninfo), given, with_hosts=with_hosts)
     if params.pop("load_balance_hosts", "disable") != "disable":
@@ -35,7 +53,7 @@ def read_params(
         )
     check_by_libpq(params)
     params.setdefault("fallback_application_name", "pgmoor")
-    return params, connect_args
+    return ConnectParams(params, connect_args, frozenset(params.keys() & given.keys()))
 
 
 def keywords(kwargs: object) -> dict[str, Any]:

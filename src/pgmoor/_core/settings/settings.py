@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from psycopg.conninfo import make_conninfo
+
 from pgmoor._core.hosts.failures import Failure, FailureKind
 from pgmoor._core.hosts.rules import FailoverRules
 from pgmoor._core.util.secrets import Hidden
@@ -12,7 +14,7 @@ from pgmoor.errors import ConfigError
 
 from .callables import CallableFailed
 from .host_list import ADDRESS
-from .parameters import read_params
+from .parameters import ConnectParams, read_params
 from .sizes import Sizes
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ TCP_DEFAULTS = {
     "keepalives_count": "5",
     "tcp_user_timeout": "10000",  # milliseconds
 }
+NO_LIMIT = 3600  # seconds, as connect_timeout: only our own limit counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +50,9 @@ class Settings:
     hosts: tuple[Host, ...]  # empty until a callable was called for them
     secrets: Secrets
     callables: SettingCallables
+    own_connect: bool = False  # the connection class has a `connect()` of its own
     connect_args: Mapping[str, Any] = field(repr=False, default_factory=dict)
+    in_kwargs: frozenset[str] = frozenset()  # the parameters of libpq that were given there
     target: Target
     min_size: int
     max_size: int
@@ -108,17 +113,35 @@ class Settings:
         params["hostaddr"] = host.hostaddr or ""  # or PGHOSTADDR would replace every host
         return params
 
-    async def fresh_params(self) -> Hidden[tuple[dict[str, str], dict[str, Any]]]:
-        """Call the callables; return the parameters and psycopg's arguments as they are now.
+    def connect_call(
+        self, host: Host, hostaddr: str | None = None, fresh: ConnectParams | None = None
+    ) -> tuple[str, dict[str, Any]]:
+        """Return what `connect()` of the connection class gets: a conninfo, and keywords.
+
+        The conninfo says everything, for one host. What the program gave in `kwargs` is among the
+        keywords as well, as with psycopg_pool, with the host's values in place of the program's.
+        *hostaddr* is an address of the host's name.
+        """
+        given = fresh or ConnectParams(
+            self.secrets.reveal(), dict(self.connect_args), self.in_kwargs
+        )
+        params = {**self.params_of(host, given.libpq), "connect_timeout": NO_LIMIT}
+        if hostaddr:
+            params["hostaddr"] = hostaddr
+        named = {name: params[name] for name in given.in_kwargs & params.keys()}
+        return make_conninfo("", **params), {**named, **given.arguments}
+
+    async def fresh_params(self) -> Hidden[ConnectParams]:
+        """Call the callables; return what they say now.
 
         Raises `CallableFailed`. Secret values among them are redacted from then on.
         """
         text, kwargs = (await self.callables.call_within(self.connect_timeout)).reveal()
         try:
-            params, connect_args = read_params(text, kwargs, with_hosts=True)
+            given = read_params(text, kwargs, with_hosts=True, own_connect=self.own_connect)
         except ConfigError as error:
             raise CallableFailed(Failure(FailureKind.SOURCE, str(error))) from None
         for name in (*ADDRESS, "target_session_attrs", "connect_timeout"):
-            params.pop(name, None)
-        self.secrets.learn(params)
-        return Hidden((params, connect_args))
+            given.libpq.pop(name, None)
+        self.secrets.learn(given.libpq, given.arguments)
+        return Hidden(given)

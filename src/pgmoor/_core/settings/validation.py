@@ -5,7 +5,7 @@ No value is quoted, and none of a class of the user's is asked to show or compar
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from psycopg import AsyncConnection
 
@@ -65,12 +65,18 @@ def check_values(values: Mapping[str, Any]) -> None:
         raise ConfigError("close_returns", "it is neither True nor False", "give one of them")
 
 
-def check_hooks(connection_class: object, hooks: Mapping[str, object]) -> None:
-    """Check the connection class, and the callables that the program gives to be called."""
-    if not (isinstance(connection_class, type) and issubclass(connection_class, AsyncConnection)):
+def class_of(connection_class: object) -> type[AsyncConnection[Any]]:
+    """Return the connection class; `AsyncConnection[DictRow]` is one, too."""
+    found = get_origin(connection_class) or connection_class
+    if not (isinstance(found, type) and issubclass(found, AsyncConnection)):
         raise ConfigError(
             "connection_class", "it is not a connection class", "derive it from AsyncConnection"
         )
+    return found
+
+
+def check_hooks(hooks: Mapping[str, object]) -> None:
+    """Check the callables that the program gives to be called."""
     for name, hook in hooks.items():
         if not (hook is None or callable(hook)):
             raise ConfigError(name, "it is not callable", "give a function, or None")

@@ -38,6 +38,7 @@ unrecognized configuration parameter; invalid value for parameter; permission de
 failed to resolve host: Name or service not known; no answer within
 terminating connection due to administrator command; connection timeout expired
 """
+_SECRET_NAME = re.compile(r"pass|secret|token|key|credential", re.IGNORECASE)
 _OPTION = re.compile(r"=((?:\\.|[^\s\\])+)")
 
 
@@ -49,6 +50,15 @@ def secrets_among(params: Mapping[str, str]) -> set[str]:
         if len(value) >= PIECE:  # a shorter one is a number, on or off
             found |= {value, text}
     return found
+
+
+def secret_arguments(arguments: Mapping[str, object]) -> set[str]:
+    """Return the values whose names say that they are secrets, among a program's own arguments."""
+    return {
+        value
+        for name, value in arguments.items()
+        if isinstance(value, str) and value and _SECRET_NAME.search(name)
+    }
 
 
 def pieces_of(secret: str) -> frozenset[str]:

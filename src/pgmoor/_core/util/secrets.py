@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
-from .redaction import pieces_of, redact, secrets_among
+from .redaction import pieces_of, redact, secret_arguments, secrets_among
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,12 +37,14 @@ class Secrets:
 
     __slots__ = ("_learnt", "_params")
 
-    def __init__(self, params: Mapping[str, str]) -> None:
+    def __init__(
+        self, params: Mapping[str, str], arguments: Mapping[str, object] | None = None
+    ) -> None:
         self._params = Hidden(dict(params))
         # Secret values, the newest last; each with its pieces once these have been computed.
         learnt: dict[str, frozenset[str] | None] = {}
         self._learnt = Hidden(learnt)
-        self.learn(params)
+        self.learn(params, arguments)
 
     def __repr__(self) -> str:
         return "<secrets>"
@@ -54,10 +56,15 @@ class Secrets:
         """Return the parameters in clear text, for the one call that dials."""
         return dict(self._params.reveal())
 
-    def learn(self, params: Mapping[str, str]) -> None:
-        """Redact the secret values among *params* from now on; only the newest few are kept."""
+    def learn(
+        self, params: Mapping[str, str], arguments: Mapping[str, object] | None = None
+    ) -> None:
+        """Redact the secret values among *params* from now on; only the newest few are kept.
+
+        *arguments* are those of the connection class's own `connect()`.
+        """
         learnt = self._learnt.reveal()
-        for value in secrets_among(params):
+        for value in secrets_among(params) | secret_arguments(arguments or {}):
             learnt[value] = learnt.pop(value, None)
         while len(learnt) > _KNOWN_SECRETS:
             del learnt[next(iter(learnt))]
