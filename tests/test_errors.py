@@ -39,10 +39,10 @@ ERRORS: dict[Exception, tuple[type[Exception], str]] = {
         ValueError,
         "port: it is not a number; give the server's port",
     ),
-    PoolExhausted(1.5, FIGURES, HOLDERS): (
+    PoolExhausted(1.5, FIGURES, HOLDERS, "orders"): (
         psycopg_pool.PoolTimeout,
         (
-            "no connection free within 1.50 s: size 8 of 10, used 7, idle 1, waiting 3;"
+            "no connection of 'orders' free within 1.50 s: size 8 of 10, used 7, idle 1, waiting 3;"
             " held longest by report for 12.3 s, import for 5.0 s"
         ),
     ),
@@ -58,9 +58,12 @@ ERRORS: dict[Exception, tuple[type[Exception], str]] = {
         ),
     ),
     NoHostAvailable("no host available"): (psycopg_pool.PoolTimeout, "no host available"),
-    TooManyRequests(FIGURES): (
+    TooManyRequests(FIGURES, "orders"): (
         psycopg_pool.TooManyRequests,
-        "too many callers wait for a connection: size 8 of 10, used 7, idle 1, waiting 3",
+        (
+            "too many callers wait for a connection of 'orders':"
+            " size 8 of 10, used 7, idle 1, waiting 3"
+        ),
     ),
     CommitOutcomeUnknown("the connection was lost during COMMIT"): (
         psycopg.OperationalError,
@@ -96,6 +99,7 @@ def test_errors_carry_what_they_say() -> None:
     assert config["remedy"] == "give the server's port"
     assert (exhausted["timeout"], exhausted["holders"]) == (1.5, HOLDERS)
     assert exhausted["figures"] == too_many["figures"] == FIGURES
+    assert exhausted["manager"] == too_many["manager"] == "orders"
     assert no_host["hosts"] == (DOWN, NOTHING)
     assert no_host["reason"] == "no host available within 1.00 s"
     assert (aborted["host"], aborted["reason"]) == ("db1:5432", "the host was left: it is down")

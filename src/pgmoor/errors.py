@@ -40,24 +40,34 @@ class ConfigError(ValueError):
         return type(self), (self.setting, self.problem, self.remedy)
 
 
+def _of(manager: str) -> str:
+    return f" of {manager!r}" if manager else ""
+
+
 class PoolExhausted(psycopg_pool.PoolTimeout):
     """No connection became free in time, although the host works.
 
     Raised by `connection()` and `getconn()` after `timeout` seconds. `figures` is the pool at that
-    instant, `holders` who has held connections longest.
+    instant, `holders` who has held connections longest; `manager` is the manager's name.
     """
 
     def __init__(
-        self, timeout: float, figures: PoolFigures, holders: tuple[Holder, ...] = ()
+        self,
+        timeout: float,
+        figures: PoolFigures,
+        holders: tuple[Holder, ...] = (),
+        manager: str = "",
     ) -> None:
         held = f"; held longest by {', '.join(map(str, holders))}" if holders else ""
-        super().__init__(f"no connection free within {timeout:.2f} s: {figures}{held}")
+        whose = _of(manager)
+        super().__init__(f"no connection{whose} free within {timeout:.2f} s: {figures}{held}")
         self.timeout = timeout
         self.figures = figures
         self.holders = holders
+        self.manager = manager
 
     def __reduce__(self) -> tuple[type[PoolExhausted], tuple[object, ...]]:
-        return type(self), (self.timeout, self.figures, self.holders)
+        return type(self), (self.timeout, self.figures, self.holders, self.manager)
 
 
 class NoHostAvailable(psycopg_pool.PoolTimeout):
@@ -79,14 +89,18 @@ class NoHostAvailable(psycopg_pool.PoolTimeout):
 
 
 class TooManyRequests(psycopg_pool.TooManyRequests):
-    """`max_waiting` callers wait already. Raised at once, with the pool's `figures`."""
+    """`max_waiting` callers wait already.
 
-    def __init__(self, figures: PoolFigures) -> None:
-        super().__init__(f"too many callers wait for a connection: {figures}")
+    Raised at once, with the pool's `figures`; `manager` is the manager's name.
+    """
+
+    def __init__(self, figures: PoolFigures, manager: str = "") -> None:
+        super().__init__(f"too many callers wait for a connection{_of(manager)}: {figures}")
         self.figures = figures
+        self.manager = manager
 
     def __reduce__(self) -> tuple[type[TooManyRequests], tuple[object, ...]]:
-        return type(self), (self.figures,)
+        return type(self), (self.figures, self.manager)
 
 
 class CommitOutcomeUnknown(psycopg.OperationalError):

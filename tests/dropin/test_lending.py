@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,29 @@ async def test_getconn_and_putconn_leave_the_transaction_to_the_caller(
     assert again.info.transaction_status == TransactionStatus.IDLE
     await made.putconn(again)
     assert await watched.node.sql("select id from work") == [("kept",)]
+
+
+async def test_a_return_in_a_transaction_is_warned_of_and_the_end_of_a_block_is_not(
+    pool: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    def warnings() -> list[str]:
+        return [record.message for record in caplog.records if record.levelname == "WARNING"]
+
+    made = await pool(min_size=1, max_size=1)
+    for query, status in (("select 1", "INTRANS"), ("select 1/0", "INERROR")):
+        caplog.clear()
+        with suppress(psycopg.errors.DivisionByZero):
+            async with made.connection() as conn:
+                await conn.execute(query)
+        assert not warnings()
+        conn = await made.getconn(timeout=2)
+        with suppress(psycopg.errors.DivisionByZero):
+            await conn.execute(query)
+        await made.putconn(conn)
+        async with made.connection(timeout=2) as again:
+            assert again is conn
+        (warning,) = warnings()
+        assert status in warning
 
 
 async def test_a_connection_used_as_a_block_commits_and_stays_open(
@@ -148,8 +172,10 @@ async def test_beyond_max_waiting_the_next_caller_fails_at_once(pool: Callable[.
     made = await pool(min_size=1, max_size=1, max_waiting=2)
     conn = await made.getconn()
     first, second = await queue(made, 2)
-    with pytest.raises(TooManyRequests):
+    with pytest.raises(TooManyRequests) as refused:
         await made.getconn()
+    assert repr(made.name) in str(refused.value)
+    assert "2" in str(refused.value)  # callers wait
     await made.putconn(conn)
     await made.putconn(await first)
     await made.putconn(await second)

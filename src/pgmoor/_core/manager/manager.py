@@ -463,7 +463,7 @@ class ConnectionManager:
         return await self._queue().acquire(timeout)
 
     async def putconn(self, conn: AsyncConnection[Any]) -> None:
-        """Give back a connection of `getconn()`; an open transaction is rolled back.
+        """Give back a connection of `getconn()`; an open transaction is rolled back, and logged.
 
         Raises `ValueError` for a connection that is not held, or not this manager's.
         """
@@ -476,7 +476,7 @@ class ConnectionManager:
         if self._runtime is None:
             self._usable()  # raises: this is a forked child
         else:
-            await self._runtime.queue.release(conn)
+            await owner.putconn(conn)
 
     async def drain(self) -> None:
         """Renew every connection: idle ones now, held ones when they come back."""
@@ -536,7 +536,7 @@ class ConnectionManager:
         if condition():
             return
         if runtime.live.phase.serving and self._runtime is not None:
-            raise PoolExhausted(timeout, runtime.queue.figures())
+            raise PoolExhausted(timeout, runtime.queue.figures(), manager=self.name)
         raise availability.error(f"not ready within {timeout:.2f} s")
 
     async def health(self, *, fresh: bool = False, timeout: float | None = None) -> Health:

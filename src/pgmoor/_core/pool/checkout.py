@@ -174,7 +174,7 @@ class CheckoutQueue:
             return conn
         limit = self._settings.max_waiting
         if limit and len(self.waiting) >= limit and not again:
-            refused = TooManyRequests(self.figures())
+            refused = TooManyRequests(self.figures(), self._settings.name)
             if self._missing_host(0.0) is None:
                 self._saturation.refused(refused)
             raise refused
@@ -214,7 +214,7 @@ class CheckoutQueue:
             instrument.timed_out()
         error: Exception | None = self._missing_host(timeout)
         if error is None:
-            error = PoolExhausted(timeout, self.figures(), self.holders())
+            error = PoolExhausted(timeout, self.figures(), self.holders(), self._settings.name)
             self._saturation.refused(error)
         waiter.set_exception(error)
 

@@ -25,7 +25,7 @@ from .fate import CLOSE, RESET, REUSE
 from .filler import Filler
 from .psycopg_adapter import InnerPool
 from .tasks import PoolTasks
-from .verification import Verifier
+from .verification import Verifier, warn_of_rollback
 
 if TYPE_CHECKING:
     from psycopg import errors
@@ -204,8 +204,9 @@ class HostPool:
             self._evidence.suspect("a connection broke")
 
     async def putconn(self, conn: ManagedConnection) -> None:
-        """Take back a connection whose `close()` returns it; close one that is not held."""
+        """Take back a connection that its holder returns by itself; close one that is not held."""
         if conn.holder is not None:
+            warn_of_rollback(conn)
             await self.lender.release(conn)
         else:
             conn.discard()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pgmoor.pool")
 
+IN_TRANSACTION = ("INTRANS", "INERROR")
 CHECK_GRACE = 0.2  # seconds: more than a timer takes that fires late
 
 
@@ -129,10 +130,27 @@ class Verifier:
             conn.abort("it was given back while a query was running on it")
             async with conn.lock:  # until that query's task has met the error
                 return
-        if status in ("INTRANS", "INERROR"):
+        if status in IN_TRANSACTION:
             await conn.rollback()
         if self._reset is not None and conn.pgconn.transaction_status == IDLE:
             await self._reset(conn)
+
+
+def warn_of_rollback(conn: ManagedConnection) -> None:
+    """Log that a holder gives a connection back in a transaction; as psycopg_pool does.
+
+    Not for the end of a block that raises: it is to roll back.
+    """
+    status = conn.info.transaction_status.name
+    if status in IN_TRANSACTION:
+        host, task = conn.host_label, conn.holder.get_name() if conn.holder else ""
+        logger.warning(
+            "a connection to %s was returned in a transaction (%s) by %s; rolling it back",
+            host,
+            status,
+            task,
+            extra=fields("RolledBack", conn.manager_name, host=host, status=status, task=task),
+        )
 
 
 def _left_open(conn: ManagedConnection) -> str | None:
