@@ -96,13 +96,20 @@ def test_a_host_that_can_t_be_used_is_a_warning_and_a_live_stale_primary_the_fir
         other = host(status, name="db2:5432", stale=status is Status.DOWN)
         assert grade(State.READY, CALM, (CURRENT, other)) == (
             "warn",
-            f"db2:5432 is {status.value}",
+            str(other),
         )
     down, stale = host(Status.DOWN, name="db2:5432"), host(name="db3:5432", stale=True)
     assert grade(State.READY, CALM, (CURRENT, down, stale)) == (
         "warn",
         "db3:5432 claims to be primary on a superseded timeline",
     )
+
+
+def test_a_host_that_rejects_our_login_is_graded_in_the_words_that_its_own_line_has() -> None:
+    other = host(Status.REJECTED, name="db2:5432", failure="no password supplied")
+
+    assert grade(State.READY, CALM, (CURRENT, other))[1] == "db2:5432 rejects our login"
+    assert str(other) == "db2:5432 rejects our login (no password supplied)"
 
 
 def test_callers_who_wait_are_a_warning_if_the_pool_is_full() -> None:

@@ -129,10 +129,14 @@ class HostHealth:
 
     def __str__(self) -> str:
         if self.failure or self.status != Status.UP.value:
-            what = "rejects our login" if self.status == "rejected" else f"is {self.status}"
             reason = f" ({self.failure})" if self.failure else ""
-            return f"{self.host} {what}{reason}"
+            return f"{self.host} {status_label(self.status)}{reason}"
         return f"{self.host} is {self.status} ({self.role_label})"
+
+
+def status_label(status: str) -> str:
+    """Return what a host does or is, from a value of `Status`, such as "is down"."""
+    return "rejects our login" if status == Status.REJECTED.value else f"is {status}"
 
 
 def role_label(role: str, writable: bool | None) -> str:

@@ -6,7 +6,15 @@ from time import monotonic
 from typing import TYPE_CHECKING, Literal
 
 from pgmoor._core.hosts.table import HostTable
-from pgmoor.health import SATURATED, SERVING, Health, PoolFigures, State, Status
+from pgmoor.health import (
+    SATURATED,
+    SERVING,
+    Health,
+    PoolFigures,
+    State,
+    Status,
+    status_label,
+)
 
 if TYPE_CHECKING:
     from pgmoor._core.settings.settings import Settings
@@ -63,7 +71,7 @@ def grade(
             return "warn", f"{host.host} claims to be primary on a superseded timeline"
     for host in hosts:
         if host.status not in (Status.UP.value, Status.UNKNOWN.value):
-            return "warn", f"{host.host} is {host.status}"
+            return "warn", f"{host.host} {status_label(host.status)}"
     if pool.saturated:
         return "warn", SATURATED
     return "pass", "connected"
