@@ -42,10 +42,12 @@ class Node:
 
     @property
     def host(self) -> str:
+        """The address that it listens on: 127.0.0.1."""
         return LOOPBACK
 
     @property
     def port(self) -> int:
+        """The TCP port that it listens on; the same after a restart."""
         return self._server.port
 
     @property
@@ -55,10 +57,12 @@ class Node:
 
     @property
     def data_dir(self) -> Path:
+        """The server's data directory."""
         return self._server.data
 
     @property
     def log_file(self) -> Path:
+        """The server's log, which all its runs append to."""
         return self._server.log
 
     @property
@@ -68,6 +72,7 @@ class Node:
 
     @property
     def state(self) -> NodeState:
+        """Whether it is running, frozen, stopped or dead."""
         return self._server.state
 
     def conninfo(self, *, user: str = "postgres", dbname: str = "postgres", **params: Any) -> str:
