@@ -63,7 +63,12 @@ def test_channels_must_be_a_list_of_urls(channels: Any) -> None:
 def test_zero_is_a_valid_delay() -> None:
     alerts = Alerts([MAIL], after=0, retry_for=0, remind=None)
 
-    assert (alerts.rules.after, alerts.limits.retry_for, alerts.rules.remind) == (0, 0, None)
+    rules, limits = alerts._rules, alerts._limits
+    assert (rules.after, limits.retry_for, rules.remind) == (0, 0, None)
+
+
+def test_only_the_channels_names_are_public() -> None:
+    assert {name for name in dir(Alerts) if not name.startswith("_")} == {"channels"}
 
 
 @pytest.mark.parametrize(

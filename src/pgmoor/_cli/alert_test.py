@@ -38,7 +38,7 @@ async def alert_test(urls: Sequence[str], timeout: float, console: Console) -> b
     """
     # Apprise logs at DEBUG why a message failed; pgmoor.alerts keeps these records from handlers.
     logging.getLogger("apprise").setLevel(logging.DEBUG)
-    channels = Alerts(urls).outlets
+    channels = Alerts(urls)._channels  # noqa: SLF001  the command sends over each by itself
     words = Messages("pgmoor", Plan(), None)
     message = words.message("info", words.test(), time.time())
     results = await asyncio.gather(*(_try(channel, message, timeout) for channel in channels))

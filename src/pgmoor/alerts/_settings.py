@@ -87,24 +87,11 @@ class Alerts:
         """The channels' names in logs: the scheme, and the position in the list from 1."""
         return tuple(channel.label for channel in self._channels)
 
-    def watch(self, settings: Settings, listeners: Listeners) -> AlertService:
-        """Start to send alerts about one manager; for the manager's own use."""
-        return AlertService(self._rules, self._limits, self._channels, settings, listeners)
 
-    @property
-    def rules(self) -> AlertRules:
-        """Which events are worth a message, and when."""
-        return self._rules
-
-    @property
-    def limits(self) -> Limits:
-        """How long each message is retried, and how many wait."""
-        return self._limits
-
-    @property
-    def outlets(self) -> tuple[Channel, ...]:
-        """The channels themselves."""
-        return self._channels
+def watch(alerts: Alerts, settings: Settings, listeners: Listeners) -> AlertService:
+    """Start to send alerts about one manager."""
+    parts = alerts._rules, alerts._limits, alerts._channels  # noqa: SLF001  for pgmoor's own use
+    return AlertService(*parts, settings, listeners)
 
 
 def make_alerts(given: Hidden[Alerts | Sequence[str] | None]) -> Alerts:

@@ -339,7 +339,9 @@ class ConnectionManager:
         if self._reconnect_failed is not None:
             self._listeners.subscribe(weakly(self._tell_reconnect_failed))
         if self._alerts is not None:
-            self._alert_service = self._alerts.watch(self._settings, self._listeners)
+            from .alerting import watch  # noqa: PLC0415  it needs an extra
+
+            self._alert_service = watch(self._alerts, self._settings, self._listeners)
         self._runtime = self._build()
         self._runtime.start()
         forking.register(self)
