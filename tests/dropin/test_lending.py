@@ -213,6 +213,33 @@ async def test_putconn_refuses_a_connection_that_is_not_held_or_of_another_pool(
             await one.putconn(foreign)
 
 
+async def test_close_of_ones_own_class_may_give_the_connection_back(
+    pool: Callable[..., Any],
+) -> None:
+    class Returns(psycopg.AsyncConnection[Any]):
+        async def close(self) -> None:
+            if lender := getattr(self, "_pool", None):
+                await lender.putconn(self)
+            else:
+                await super().close()
+
+    made = await pool(min_size=2, connection_class=Returns)
+    await made.wait()
+    conn = await made.getconn()
+    await conn.execute("select 1")
+    await conn.close()
+    assert not conn.closed
+    await until(lambda: made.get_stats()["pool_available"] == 2)
+    with pytest.raises(ValueError, match=r"pool|back"):
+        await made.putconn(conn)
+    held = [await made.getconn(timeout=2), await made.getconn(timeout=2)]
+    assert conn in held
+    for conn in held:
+        await made.putconn(conn)
+    await made.close()
+    assert conn.closed
+
+
 async def test_with_close_returns_close_gives_the_connection_back(pool: Callable[..., Any]) -> None:
     made = await pool(min_size=1, max_size=1, close_returns=True)
     conn = await made.getconn()
