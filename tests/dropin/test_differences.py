@@ -247,6 +247,22 @@ async def test_a_minimum_that_is_lowered_and_raised_holds(
     await watched.has(3)
 
 
+async def test_ours_lends_what_was_used_last_and_theirs_what_has_been_idle_longest(
+    make: Callable[..., Any],
+) -> None:
+    for kind, sessions in ((AsyncConnectionPool, 4), (ConnectionManager, 1)):
+        pool = make(kind, min_size=4)
+        await pool.open()
+        conns = [await pool.getconn(timeout=5) for _ in range(4)]
+        for conn in conns:
+            await pool.putconn(conn)
+        used: set[Any] = set()
+        for _ in range(8):
+            async with pool.connection() as conn:
+                used.add(conn)
+        assert len(used) == sessions
+
+
 async def test_our_putconn_waits_for_reset_and_theirs_leaves_it_to_a_worker(
     make: Callable[..., Any],
 ) -> None:
