@@ -69,7 +69,7 @@ def primary(
 
 def another_primary(timeline: int = 1, *, steady: float = 60) -> Seen:
     """Return what is seen of a second server, promoted on the same timeline."""
-    info = ServerInfo(False, True, timeline, SYSTEM, started="later")
+    info = ServerInfo(False, True, timeline, SYSTEM, started=2)
     return answered(f"another primary, timeline {timeline}", info, 0.05, steady)
 
 

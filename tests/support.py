@@ -247,3 +247,9 @@ async def until(condition: Callable[[], bool], timeout: float = 10) -> float:
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
     return monotonic() - began
+
+
+async def probed(manager: Any, host: int) -> None:
+    """Wait for the outcome of a question that a host is asked from now on."""
+    table, began = manager._runtime.live.evidence.table, monotonic()
+    await until(lambda: bool(table[host].asked_at > began))

@@ -91,7 +91,7 @@ def test_a_host_is_steady_from_the_first_of_the_same_answers_in_a_row() -> None:
         "another role": after(PRIMARY, STANDBY),
         "read-only": after(PRIMARY, replace(PRIMARY, writable=False)),
         "another timeline": after(PRIMARY, replace(PRIMARY, timeline=2)),
-        "a restart": after(PRIMARY, replace(PRIMARY, started="later")),
+        "a restart": after(PRIMARY, replace(PRIMARY, started=2)),
         "a missed probe": after(PRIMARY, MISSED, PRIMARY),
         "no free slot": after(PRIMARY, FailureKind.SATURATED),
     }
@@ -224,7 +224,7 @@ def test_a_timeline_is_remembered_when_its_primary_is_gone() -> None:
         pytest.param(replace(PRIMARY, timeline=2), True, id="a newer timeline"),
         pytest.param(replace(PRIMARY, system_id=8), True, id="another cluster"),
         pytest.param(PRIMARY, False, id="the same"),
-        pytest.param(replace(PRIMARY, started="later"), False, id="a restart"),
+        pytest.param(replace(PRIMARY, started=2), False, id="a restart"),
         pytest.param(replace(PRIMARY, writable=False), False, id="a demotion"),
         pytest.param(STANDBY, False, id="a rejoin as standby"),
         pytest.param(replace(PRIMARY, timeline=2, pooled=True), False, id="behind a pooler"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from psycopg import errors, pq
@@ -23,42 +24,75 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pgmoor.dial")
 
-# One row of one statement, in one round trip, open to every role. All names are qualified, so that
-# no search_path can put others in their place. The control file's timeline lags
-# until a checkpoint: on a primary the one in use is read from the name of the current WAL file.
-# A standby's is the walreceiver's, which only members of pg_read_all_stats may see, else the
-# control file's. An idle primary makes the replay timestamp grow old, so a standby that has
-# replayed all that it received has no lag (after a restart it has replayed more: receiving begins
-# at a segment's start).
-IDENTITY_SQL = b"""
-select r.r, pg_catalog.current_setting('transaction_read_only'),
- case when r.r then greatest((select received_tli from pg_catalog.pg_stat_wal_receiver),
-  (select timeline_id from pg_catalog.pg_control_checkpoint()))::pg_catalog.text
+# One row in one round trip, open to every role. All names are qualified, so that no search_path can
+# put others in their place. A role's default isolation may be one that a standby refuses, or one
+# that waits: the question sets its own, which holds for this one string of statements.
+#
+# A session that others left read-only behind a pooler says nothing of the server: only the mode
+# that a new session begins with does. The control file's timeline lags until a checkpoint: on a
+# primary the one in use is read from the name of the current WAL file. A standby's is the
+# walreceiver's, which only members of pg_read_all_stats may see, else the control file's. An idle
+# primary makes the replay timestamp grow old, so a standby that has replayed all that it received
+# has no lag (after a restart it has replayed more: receiving begins at a segment's start). The
+# start is an instant in microseconds, since TimeZone and DateStyle change its text.
+_IDENTITY = b"""
+set transaction isolation level read committed;
+select r.r, case when r.r or pg_catalog.current_setting('transaction_read_only')
+   operator(pg_catalog.=) 'off' then pg_catalog.current_setting('transaction_read_only')
+ else (select s.reset_val from pg_catalog.pg_settings s
+   where s.name operator(pg_catalog.=) 'default_transaction_read_only') end,
+ case when r.r then %(standby_timeline)s
  else ('x' operator(pg_catalog.||) pg_catalog.substr(
    pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8)
   )::pg_catalog.bit(32)::pg_catalog.int4::pg_catalog.text end,
- (select system_identifier::pg_catalog.text from pg_catalog.pg_control_system()),
+ %(system_id)s,
  case when not r.r or pg_catalog.pg_last_wal_receive_lsn()
    operator(pg_catalog.<=) pg_catalog.pg_last_wal_replay_lsn()
  then null else extract(epoch from pg_catalog.clock_timestamp()
    operator(pg_catalog.-) pg_catalog.pg_last_xact_replay_timestamp()) end,
- pg_catalog.pg_postmaster_start_time(), pg_catalog.pg_backend_pid()
+ (extract(epoch from pg_catalog.pg_postmaster_start_time())
+   operator(pg_catalog.*) 1000000)::pg_catalog.int8,
+ pg_catalog.pg_backend_pid()
 from (select pg_catalog.pg_is_in_recovery()) r(r)
 """
+_RECEIVED = b"(select received_tli from pg_catalog.pg_stat_wal_receiver)"
+IDENTITY_SQL = _IDENTITY % {
+    b"standby_timeline": b"greatest("
+    + _RECEIVED
+    + b""",
+  (select timeline_id from pg_catalog.pg_control_checkpoint()))::pg_catalog.text""",
+    b"system_id": b"""(select system_identifier::pg_catalog.text
+  from pg_catalog.pg_control_system())""",
+}
+# A hardened server may keep its control file to itself.
+WITHOUT_CONTROL_FILE_SQL = _IDENTITY % {
+    b"standby_timeline": _RECEIVED + b"::pg_catalog.text",
+    b"system_id": b"null",
+}
 # Poolers and databases that speak PostgreSQL's protocol without its functions.
 PLAIN_SQL = b"show transaction_read_only"
 # Undefined function, object or table, unsupported feature, syntax error, insufficient privilege.
 # Object not in prerequisite state: PostgreSQL itself never says so to this question; Aurora does,
 # whose writer has no WAL position while wal_level is below logical.
 NOT_POSTGRESQL = frozenset({"42883", "42704", "42P01", "0A000", "42601", "42501", "55000"})
+# The fullest first, each with what it asks for.
+QUESTIONS = (
+    (IDENTITY_SQL, "everything"),
+    (WITHOUT_CONTROL_FILE_SQL, "all but its control file"),
+    (PLAIN_SQL, "read-only mode alone"),
+)
+PLAIN = len(QUESTIONS) - 1
 
 # Not quoted in an error: a server can answer with whatever it likes.
 MALFORMED = "its answer to a health check makes no sense"
+INSUFFICIENT_PRIVILEGE = "42501"
+# Seconds until a server that did not understand a question is asked it again: a right may be
+# granted, and another server may answer at the address.
+FIRST_AGAIN, LAST_AGAIN = 1.0, 60.0
 NEWEST_TIMELINE = 2**31 - 1  # the arithmetic of IDENTITY_SQL ends there
 LONG = 2**64 - 1
 _NUMBER = re.compile(rb"-?[0-9]{1,20}")
 _SECONDS = re.compile(rb"-?[0-9]{1,20}(\.[0-9]{1,20})?(e[+-]?[0-9]{1,3})?")
-_INSTANT = re.compile(rb"[ -~]{1,64}")  # as DateStyle and TimeZone want it
 
 
 def parse_identity(results: list[PGresult], backend_pid: int) -> ServerInfo:
@@ -72,7 +106,7 @@ def parse_identity(results: list[PGresult], backend_pid: int) -> ServerInfo:
         timeline=_number(timeline, NEWEST_TIMELINE) or None,
         system_id=_number(system_id, LONG) or None,
         lag=_seconds(lag),
-        started=_instant(started),
+        started=_number(started, LONG),
         # A pooler invents the process id that it gives its clients for cancel requests.
         pooled=None if pid is None else _number(pid, LONG) != backend_pid,
     )
@@ -87,7 +121,9 @@ def parse_plain(results: list[PGresult]) -> ServerInfo:
 
 
 def _row(results: list[PGresult], columns: int) -> list[bytes | None]:
-    """Return the only row of the only result."""
+    """Return the only row of the only result, but for that of a SET before it."""
+    if results and results[0].status == pq.ExecStatus.COMMAND_OK:
+        results = results[1:]
     if len(results) == 1:
         result = results[0]
         shape = (result.status, result.ntuples, result.nfields)
@@ -112,36 +148,46 @@ def _seconds(text: bytes | None) -> float | None:
     return float(text)
 
 
-def _instant(text: bytes | None) -> str | None:
-    if text is None:
-        return None
-    if not _INSTANT.fullmatch(text):
-        raise MalformedAnswer(MALFORMED)
-    return text.decode()
-
-
 class IdentityQuery:
     """Asks the servers behind one address who they are, in the fullest way they understand."""
 
     def __init__(self, manager: str, host: Host) -> None:
         self._manager = manager
         self._host = host
-        self._plain = False
+        self._question = 0  # of `QUESTIONS`: the fullest that was understood
+        self._again_at = 0.0  # when the fuller ones are due
+        self._again_after = FIRST_AGAIN
 
     async def ask(self, conn: AbortableConnection, timeout: float) -> ServerInfo:
         """Return what the server says of itself; raise if it doesn't within *timeout* seconds."""
         reason = f"no answer to a health check within {timeout:g} s"
-        if not self._plain:
+        question = self._question if monotonic() < self._again_at else 0
+        while True:
+            statement, _ = QUESTIONS[question]
             try:
-                results = await query(conn, IDENTITY_SQL, timeout, reason)
-                return parse_identity(results, conn.info.backend_pid)
+                results = await query(conn, statement, timeout, reason)
             except errors.Error as error:
-                if error.sqlstate not in NOT_POSTGRESQL:
+                if error.sqlstate not in NOT_POSTGRESQL or statement is PLAIN_SQL:
                     raise
-                self._plain = True
-                logger.info(
-                    "%s lacks PostgreSQL's functions; it is asked for read-only mode alone",
-                    self._host,
-                    extra=fields("AskingPlainly", self._manager, host=self._host.label),
-                )
-        return parse_plain(await query(conn, PLAIN_SQL, timeout, reason))
+                question = question + 1 if error.sqlstate == INSUFFICIENT_PRIVILEGE else PLAIN
+            else:
+                self._understood(question)
+                if statement is PLAIN_SQL:
+                    return parse_plain(results)
+                return parse_identity(results, conn.info.backend_pid)
+
+    def _understood(self, question: int) -> None:
+        now = monotonic()
+        if question == 0:
+            self._again_after = FIRST_AGAIN
+        elif now >= self._again_at:
+            self._again_at = now + self._again_after
+            self._again_after = min(self._again_after * 2, LAST_AGAIN)
+        if question > self._question:
+            logger.info(
+                "%s does not say who it is; it is asked for %s",
+                self._host,
+                QUESTIONS[question][1],
+                extra=fields("AskingPlainly", self._manager, host=self._host.label),
+            )
+        self._question = question

@@ -65,7 +65,7 @@ class ServerInfo:
     timeline: int | None = None
     system_id: int | None = None
     lag: float | None = None  # seconds of replay behind the primary, on a standby
-    started: str | None = None  # when the server was started; tells servers apart
+    started: int | None = None  # microseconds since the epoch; tells servers apart
     pooled: bool | None = None  # a pooler stands in front of it
 
 
@@ -111,7 +111,7 @@ class HostState:
     timeline: int | None = None
     system_id: int | None = None
     lag: float | None = None
-    started: str | None = None
+    started: int | None = None
     pooled: bool | None = None
     latency: float | None = None  # seconds the newest answer took
     asked_at: float = float("-inf")  # of the newest observation
@@ -134,8 +134,28 @@ class HostState:
     def after(self, seen: Observation) -> HostState:
         """Return the state that follows from an observation of this host."""
         if seen.info:
-            return self._answered(seen, seen.info)
+            return self._answered(seen, self._completed(seen.info))
         return self._dial_failed(seen) if seen.dialled else self._failed(seen)
+
+    def _completed(self, info: ServerInfo) -> ServerInfo:
+        """Add what the server said earlier and may not say now: the right to ask may be missing.
+
+        Else a right that somebody revokes would lift the fence. A PostgreSQL server that accepts
+        writes is a primary.
+        """
+        if self.timeline is None:
+            return info
+        if info.in_recovery is not None:
+            hidden = info.in_recovery and info.timeline is None
+            return replace(info, timeline=self.timeline) if hidden else info
+        standby = True if self.role is Role.STANDBY else None
+        return replace(
+            info,
+            in_recovery=False if info.writable else standby,
+            timeline=self.timeline,
+            started=self.started,
+            pooled=self.pooled,
+        )
 
     def _answered(self, seen: Observation, info: ServerInfo) -> HostState:
         role = _role(info)

@@ -174,8 +174,8 @@ class HostTable:
         before = self._states[seen.host]
         info = seen.info
         if info and info.timeline is not None:
-            newest = max(info.timeline, self.newest_timeline(info.system_id))
-            self._newest[info.system_id] = newest
+            system_id = before.system_id if info.system_id is None else info.system_id
+            self._newest[system_id] = max(info.timeline, self.newest_timeline(system_id))
             if len(self._newest) > MAX_CLUSTERS:
                 self._forget_one_cluster()
         if seen.asked_at < before.asked_at:

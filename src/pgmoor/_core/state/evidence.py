@@ -50,7 +50,7 @@ class Evidence:
         """Apply what a probe or a dial has learnt, and have the controller react."""
         if seen.dialled and seen.info:
             known = self.table[seen.host].started
-            if known not in (None, seen.info.started):
+            if None not in (known, seen.info.started) and known != seen.info.started:
                 self.requests.redial(seen.host)  # the address leads to another server by now
             self.dial_failures.pop(seen.host, None)
         before, after = self.table.apply(seen)
