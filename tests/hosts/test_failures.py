@@ -10,7 +10,7 @@ import socket
 import ssl
 import subprocess
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg import errors
 
+from pgmoor._core.connection.abortable import AbortableConnection
 from pgmoor._core.hosts.failures import (
     Failure,
     FailureKind,
@@ -67,10 +68,12 @@ async def set_up(cluster: Cluster) -> None:
     await cluster[0].sql("SELECT pg_reload_conf()")
 
 
-async def failure(conninfo: str) -> psycopg.Error:
+async def failure(
+    conninfo: str, cls: type[psycopg.AsyncConnection[Any]] = psycopg.AsyncConnection
+) -> psycopg.Error:
     """Return what a failed connect raises."""
     with pytest.raises(psycopg.Error) as caught:
-        await psycopg.AsyncConnection.connect(conninfo)
+        await cls.connect(conninfo)
     return caught.value
 
 
@@ -113,6 +116,13 @@ async def test_what_a_server_answers_to_a_connection_that_it_does_not_want(
         for name, conninfo in conninfos.items():
             error = await failure(conninfo)
             assert classify(error) is kind, f"{name}: {error}"
+            ours = await failure(conninfo, AbortableConnection)
+            assert str(ours) == str(error)
+            if "FATAL:" in str(error):  # the server has said so, and its SQLSTATE tells
+                assert ours.sqlstate
+                translated = psycopg.OperationalError("connection failed: FATAL:  やめ")
+                translated.sqlstate = ours.sqlstate
+                assert classify(translated) is kind, f"{name}: {ours.sqlstate}"
 
 
 @pytest.mark.parametrize("held", [4, 6], ids=["but the reserved ones", "all"])
@@ -131,7 +141,7 @@ async def test_a_server_whose_slots_are_taken_is_saturated(cluster: Cluster, hel
 async def test_an_error_with_a_sqlstate_means_what_that_says(cluster: Cluster) -> None:
     for statement, expected, kind in (
         ("SELECT pg_terminate_backend(pg_backend_pid())", errors.AdminShutdown, FailureKind.RESET),
-        ("SELECT 1/0", errors.DivisionByZero, FailureKind.OTHER),
+        ("SELECT 1/0", errors.DivisionByZero, FailureKind.UNWILLING),
         ("SELECT pg_read_file('x')", errors.UndefinedFile, FailureKind.RESOURCES),
     ):
         conn = await psycopg.AsyncConnection.connect(at(cluster[0]))
@@ -326,13 +336,13 @@ async def test_a_certificate_that_libpq_rejects_is_a_failure_of_the_configuratio
 
 def test_each_sqlstate_means_its_kind() -> None:
     expected = {
-        FailureKind.RESET: ("08000", "08006", "57P01", "57P02"),
+        FailureKind.RESET: ("08000", "08006", "57P01", "57P02", "57P05"),
         FailureKind.STARTING: ("57P03",),
         FailureKind.SATURATED: ("53300",),
         FailureKind.RESOURCES: ("53100", "53200", "58030"),
         FailureKind.CREDENTIALS: ("28P01", "28000"),
-        FailureKind.CONFIGURATION: ("3D000", "42501"),
-        FailureKind.OTHER: ("57014", "57P05", "40001", "25006"),
+        FailureKind.CONFIGURATION: ("3D000", "42501", "57P04", "55000"),
+        FailureKind.UNWILLING: ("57014", "40001", "25006", "XX000"),
     }
 
     for kind, sqlstates in expected.items():
@@ -377,6 +387,8 @@ def test_texts_that_are_hard_to_provoke() -> None:
             "host name must be specified for a verified SSL connection",
         ),
         FailureKind.CREDENTIALS: ("FATAL:  connection requires a valid client certificate",),
+        FailureKind.UNWILLING: ("FATAL:  something new", "致命的エラー:  何か", "ВАЖНО:  что-то"),
+        FailureKind.OTHER: ("something new", "SSL error: something new"),
         FailureKind.RESET: ("SSL connection has been closed unexpectedly",),
         FailureKind.TIMEOUT: ("could not receive data from server: Connection timed out",),
         FailureKind.STARTING: ("FATAL:  the database system is in recovery mode",),

@@ -147,6 +147,21 @@ def test_two_missed_probes_in_a_row_are_silence(kind: FailureKind) -> None:
     assert interrupted.silent_since == 13
 
 
+@pytest.mark.parametrize(
+    "kind", [FailureKind.SATURATED, FailureKind.RESOURCES, FailureKind.UNWILLING]
+)
+def test_an_error_that_a_host_sends_ends_its_silence(kind: FailureKind) -> None:
+    between, afterwards = after(PRIMARY, MISSED, kind, MISSED), after(PRIMARY, MISSED, MISSED, kind)
+
+    assert (between.status, between.misses) == (Status.UP, 1)
+    assert (afterwards.status, afterwards.misses, afterwards.silent_since) == (Status.UP, 0, None)
+
+
+def test_a_host_that_never_answered_but_with_an_error_is_rejected() -> None:
+    assert after(FailureKind.UNWILLING).status is Status.REJECTED
+    assert after(MISSED, MISSED, FailureKind.UNWILLING).status is Status.REJECTED
+
+
 def test_a_silent_host_that_refuses_connections_is_down() -> None:
     state = after(MISSED, MISSED, FailureKind.REFUSED)
 

@@ -117,3 +117,24 @@ async def test_a_restarted_pooler_is_an_outage_that_ends(
     front.start()
     async with manager.connection() as conn:
         assert await (await conn.execute("select 1")).fetchone() == (1,)
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [
+        pytest.param({"max_client_conn": "0"}, "saturated", id="no room"),
+        pytest.param({"auth_type": "trust"}, "credentials", id="an unknown user"),
+    ],
+)
+async def test_a_pooler_s_refusal_is_understood(
+    alone: Cluster,
+    pgbouncer: Callable[..., PgBouncer],
+    moor: Callable[..., Any],
+    settings: dict[str, str],
+    kind: str,
+) -> None:
+    """PgBouncer gives the SQLSTATE 08P01, a broken connection, to nearly everything."""
+    manager = await moor(pgbouncer(alone[0], "session", **settings), health_interval=0.1)
+    await until(lambda: manager.snapshot().hosts[0].age is not None)
+
+    assert manager.snapshot().hosts[0].failure_kind == kind

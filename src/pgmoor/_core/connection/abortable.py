@@ -20,10 +20,12 @@ from pgmoor._core.reporting.log_fields import fields
 from pgmoor._core.util import forking
 from pgmoor.errors import ConnectionAborted
 
+from .handshake import connecting
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from psycopg.abc import PQGen
+    from psycopg.abc import PQGen, PQGenConn
     from psycopg.pq.abc import PGconn
 
     from .owner import ConnectionOwner
@@ -62,6 +64,11 @@ class AbortableConnection(AsyncConnection[Any]):
         if (complete := completion.get()) is not None:
             complete(params)
         return params
+
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "") -> PQGenConn[Self]:
+        """Connect so that a refusal carries its SQLSTATE; psycopg's `connect()` runs this."""
+        return cls((yield from connecting(conninfo)))
 
     @property
     def host_label(self) -> str:

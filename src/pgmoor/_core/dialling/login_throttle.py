@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pgmoor._core.hosts.failures import Failure
 
 RETRY_INTERVAL = 5.0  # seconds between attempts that only time or a person can make succeed
-REJECTIONS = frozenset({FailureKind.CREDENTIALS, FailureKind.CONFIGURATION})
+REJECTIONS = frozenset({FailureKind.CREDENTIALS, FailureKind.CONFIGURATION, FailureKind.UNWILLING})
 # No server has looked at our login: the one that rejected it is gone, or starts.
 NOT_SEEN = frozenset({FailureKind.REFUSED, FailureKind.STARTING, FailureKind.NAME})
 

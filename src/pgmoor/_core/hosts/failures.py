@@ -12,6 +12,7 @@ from enum import Enum
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 READ_ONLY_SQL_TRANSACTION = "25006"
+PROTOCOL_VIOLATION = "08P01"
 OUTCOME_UNKNOWN = frozenset({"40003", "08007"})
 
 MAX_TEXT = 4000  # characters of an error that are read; a server may send any number
@@ -32,7 +33,8 @@ class FailureKind(Enum):
     PROTOCOL = "protocol"  # what answers is not PostgreSQL
     SOURCE = "source"  # a callable for the credentials returned nothing
     ROLE = "role"  # it answers, but does not satisfy the target
-    OTHER = "other"
+    UNWILLING = "unwilling"  # it answers with an error that means none of these
+    OTHER = "other"  # nothing shows that the host answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +52,29 @@ _BY_SQLSTATE: dict[str, FailureKind] = {
     "57P01": FailureKind.RESET,  # admin_shutdown
     "57P02": FailureKind.RESET,  # crash_shutdown
     "57P03": FailureKind.STARTING,  # cannot_connect_now
+    "57P04": FailureKind.CONFIGURATION,  # database_dropped
+    "57P05": FailureKind.RESET,  # idle_session_timeout
+    "25P03": FailureKind.RESET,  # idle_in_transaction_session_timeout
     "53300": FailureKind.SATURATED,  # too_many_connections
     "28P01": FailureKind.CREDENTIALS,  # invalid_password
     "28000": FailureKind.CREDENTIALS,  # invalid_authorization_specification
     "3D000": FailureKind.CONFIGURATION,  # invalid_catalog_name
     "42501": FailureKind.CONFIGURATION,  # insufficient_privilege
+    "42704": FailureKind.CONFIGURATION,  # undefined_object: a parameter that it does not know
+    "22023": FailureKind.CONFIGURATION,  # invalid_parameter_value
+    "55000": FailureKind.CONFIGURATION,  # the database accepts no connections
 }
 _BY_CLASS: dict[str, FailureKind] = {
     "08": FailureKind.RESET,
+    "28": FailureKind.CREDENTIALS,
     "53": FailureKind.RESOURCES,
     "58": FailureKind.RESOURCES,
 }
 
-# A failed connect carries no SQLSTATE: libpq hands over text only. The texts of libpq and of the
-# C library are not translated unless the program calls setlocale(); the server's are written in
-# its lc_messages, so each row that depends on them names more than one anchor where it can.
+# What libpq and the kernel say carries no SQLSTATE. Their texts are not translated unless the
+# program calls setlocale(). A server's are written in its lc_messages: those below matter only
+# where its SQLSTATE is not known (see `connection.handshake`) or is the one that PgBouncer gives
+# to nearly everything.
 # Checked against the messages of PostgreSQL 16 and 18 in tests/hosts/test_failures.py.
 _BY_TEXT: tuple[tuple[FailureKind, str], ...] = (
     (
@@ -74,14 +84,14 @@ _BY_TEXT: tuple[tuple[FailureKind, str], ...] = (
             r"|no pg_hba\.conf entry|pg_hba\.conf rejects|valid client certificate"
             r"|role \".*\" (does not exist|is not permitted to log in)"
             r"|SASL authentication|SCRAM authentication|server requested a hashed password"
-            r"|authentication method .* requirement"
+            r"|login rejected|no such user"
         ),
     ),
     (
         FailureKind.STARTING,
         (
             r"the database system is (starting up|shutting down|in recovery mode"
-            r"|not yet accepting connections|not accepting connections)"
+            r"|not yet accepting connections|not accepting connections)|pooler is (shut|suspend)"
         ),
     ),
     (
@@ -89,6 +99,7 @@ _BY_TEXT: tuple[tuple[FailureKind, str], ...] = (
         (
             r"too many clients already|remaining connection slots are reserved"
             r"|too many connections for (role|database)|no more connections allowed"
+            r"|query_wait_timeout|bouncer resources exhaustion"
         ),
     ),
     (
@@ -99,6 +110,11 @@ _BY_TEXT: tuple[tuple[FailureKind, str], ...] = (
             r"|server does not support SSL|sslmode value|permission denied for database"
             r"|is not currently accepting connections|unrecognized configuration parameter"
             r"|invalid value for parameter|unknown ca|host name must be specified"
+            r"|authentication method requirement|channel binding (is )?required"
+            r"|server did not request an SSL certificate|without a valid SSL certificate"
+            r"|authentication mechanisms are supported|authentication over a non-SSL connection"
+            r"|no such database|database does not allow connections|bouncer config error"
+            r"|(SSL|TLS connection|TLS client certificate) required|unsupported startup parameter"
             # Alerts of the other side's TLS, mostly about our certificate.
             r"|alert (bad |unsupported )?certificate|alert (handshake failure|protocol version)"
             r"|alert (access denied|decrypt error|insufficient security|no application protocol)"
@@ -145,12 +161,16 @@ _BY_TEXT: tuple[tuple[FailureKind, str], ...] = (
         ),
     ),
 )
+_SAYS_NOTHING = frozenset({FailureKind.UNWILLING, FailureKind.OTHER})
+# libpq writes an error that a server sent as its severity, which may be translated, and its text.
+_SENT = r"[^\n:]{1,30}:  "
+_SENT_BY_A_SERVER = re.compile(rf"failed: {_SENT}")
 
 
 def kind_of_sqlstate(sqlstate: str) -> FailureKind:
     """Return the kind of failure that a SQLSTATE means."""
     kind = _BY_SQLSTATE.get(sqlstate)
-    return kind or _BY_CLASS.get(sqlstate[:2], FailureKind.OTHER)
+    return kind or _BY_CLASS.get(sqlstate[:2], FailureKind.UNWILLING)
 
 
 def kind_of_text(text: str) -> FailureKind:
@@ -158,24 +178,28 @@ def kind_of_text(text: str) -> FailureKind:
     for kind, pattern in _BY_TEXT:
         if re.search(pattern, text, re.IGNORECASE):
             return kind
-    return FailureKind.OTHER
+    return FailureKind.UNWILLING if _SENT_BY_A_SERVER.search(text) else FailureKind.OTHER
 
 
 def classify(error: BaseException) -> FailureKind:
     """Return the kind of failure that an error of a dial or a probe means.
 
-    A SQLSTATE wins over the text, as texts are translated.
+    A SQLSTATE wins over the text, as texts are translated. PgBouncer's is nearly always 08P01,
+    so its text says more.
     """
     if isinstance(error, TimeoutError):
         return FailureKind.TIMEOUT
     if isinstance(error, socket.gaierror):
         return FailureKind.NAME
     sqlstate = getattr(error, "sqlstate", None)
-    if sqlstate:
-        return kind_of_sqlstate(sqlstate)
     if isinstance(error, ConnectionRefusedError | FileNotFoundError):
         return FailureKind.REFUSED
-    return kind_of_text(str(error)[:MAX_TEXT])
+    said = kind_of_text(str(error)[:MAX_TEXT])
+    if not sqlstate:
+        return said
+    kind = kind_of_sqlstate(sqlstate)
+    vague = kind is FailureKind.UNWILLING or sqlstate == PROTOCOL_VIOLATION
+    return said if vague and said not in _SAYS_NOTHING else kind
 
 
 def is_wrong_password(error: BaseException) -> bool:
@@ -188,7 +212,8 @@ def is_wrong_password(error: BaseException) -> bool:
 
 # The host's label has the address already; libpq's hints are on further lines.
 _PREFIX = re.compile(
-    r"^(connection (failed|is bad): )?(connection to server (at|on) .*? failed: )?(FATAL: +)?"
+    r"^(connection (failed|is bad): )?(connection to server (at|on) .*? failed: )?"
+    rf"(FATAL: +|{_SENT})?"
 )
 
 

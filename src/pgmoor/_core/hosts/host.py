@@ -24,8 +24,16 @@ _STATUS_BY_FAILURE: dict[FailureKind, Status] = {
     FailureKind.CREDENTIALS: Status.REJECTED,
     FailureKind.CONFIGURATION: Status.REJECTED,
 }
-# These say nothing against the host: it answered, but has no room, or another role.
-_KEEPS_STATUS = frozenset({FailureKind.SATURATED, FailureKind.RESOURCES, FailureKind.ROLE})
+# These say nothing against the host: it answered, but has no room, another role, or something that
+# nobody understands.
+_KEEPS_STATUS = frozenset(
+    {
+        FailureKind.SATURATED,
+        FailureKind.RESOURCES,
+        FailureKind.ROLE,
+        FailureKind.UNWILLING,
+    }
+)
 # A server says so itself: one such answer is enough.
 _REJECTIONS = frozenset({FailureKind.CREDENTIALS, FailureKind.CONFIGURATION})
 # What `configure` raises is no fault of the host, and a full server is not left.
@@ -201,8 +209,12 @@ class HostState:
             silent_since = seen.asked_at if silent_since is None else silent_since
             if misses >= MISSES_UNTIL_SILENT:
                 status = Status.SILENT
-        elif failure.kind not in _KEEPS_STATUS:
+        else:  # an answer of any kind ends a silence
             misses, silent_since = 0, None
+            if failure.kind in _KEEPS_STATUS and status is Status.SILENT:
+                status = Status.UP if self.answered_at > float("-inf") else Status.UNKNOWN
+            if failure.kind is FailureKind.UNWILLING and status is not Status.UP:
+                status = Status.REJECTED
         went_down = self.status is Status.UP and status is not Status.UP
         return replace(
             self,
