@@ -63,6 +63,66 @@ async def test_a_connection_that_was_cut_before_commit_says_so(
             conn.abort("the host was left")
 
 
+async def test_a_cut_connection_says_so_where_commit_is_called(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*alone, min_size=1, max_size=1)
+    with pytest.raises(ConnectionAborted, match="the host was left"):
+        async with manager.connection() as conn:
+            await insert(conn)
+            conn.abort("the host was left")
+            await conn.commit()
+
+
+async def end(kind: str, cluster: Cluster, conn: ManagedConnection) -> None:
+    """End a session in the middle of a transaction, and wait until the client's side is told."""
+    match kind:
+        case "terminated":
+            await cluster[0].sql(f"select pg_terminate_backend({conn.info.backend_pid}, 5000)")
+        case "fast shutdown":
+            await cluster[0].stop("fast")
+        case "idle in transaction for too long":
+            await conn.execute("set idle_in_transaction_session_timeout = '1ms'")
+    assert select.select([conn.pgconn.socket], [], [], 5)[0]
+
+
+ENDS = {
+    "terminated": psycopg.errors.AdminShutdown,
+    "fast shutdown": psycopg.errors.AdminShutdown,
+    "idle in transaction for too long": psycopg.errors.IdleInTransactionSessionTimeout,
+}
+
+
+@pytest.mark.parametrize("kind", ENDS)
+@pytest.mark.parametrize("how", ["block", "commit", "transaction", "autocommit"])
+async def test_an_end_that_the_server_announced_before_commit_is_raised_as_it_is(
+    kind: str, how: str, alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*alone, min_size=1, max_size=1)
+    with pytest.raises(ENDS[kind]) as caught:
+        async with manager.connection() as conn:
+            if how == "autocommit":
+                await conn.set_autocommit(True)
+            if how in ("transaction", "autocommit"):
+                async with conn.transaction():
+                    await insert(conn)
+                    await end(kind, alone, conn)
+            else:
+                await insert(conn)
+                await end(kind, alone, conn)
+                if how == "commit":
+                    await conn.commit()
+
+    assert caught.value.sqlstate in ("57P01", "25P03")
+    assert conn.closed
+    if kind == "fast shutdown":
+        await alone[0].start()
+    assert await alone[0].sql("select id from work") == []
+    async with manager.connection(timeout=10) as conn:
+        await insert(conn)
+    assert await alone[0].sql("select id from work") == [("x",)]
+
+
 async def test_a_block_that_would_be_rolled_back_ends_without_an_error(
     alone: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
 ) -> None:

@@ -8,7 +8,7 @@ from pgmoor._core.dialling.login_throttle import RETRY_INTERVAL, LoginThrottle
 from pgmoor._core.hosts.failures import Failure, FailureKind
 
 REJECTED = Failure(FailureKind.CREDENTIALS, "password authentication failed")
-REJECTIONS = (FailureKind.CREDENTIALS, FailureKind.CONFIGURATION)
+REJECTIONS = (FailureKind.CREDENTIALS, FailureKind.CONFIGURATION, FailureKind.UNWILLING)
 
 
 def test_at_first_every_attempt_is_admitted() -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 IDLE = pq.TransactionStatus.IDLE
 INTRANS = pq.TransactionStatus.INTRANS
+MOST_READS = 64  # of what has arrived unasked: a server may send without end
 AT_REST = 0  # IDLE; comparing with the enum's member costs more than the rest of a checkout's test
 
 
@@ -51,6 +52,7 @@ class ManagedConnection(AbortableConnection):
         self.held_since: float = 0.0
         self.lease = 0  # counts the checkouts, so that a late return is recognised
         self.reported = 0  # the lease that was reported as held too long
+        self._farewell: errors.Error | None = None  # what the server said when it ended the session
 
     def is_at_rest(self) -> bool:
         """Return whether nobody uses it: no transaction, no task inside, no pipeline."""
@@ -93,8 +95,13 @@ class ManagedConnection(AbortableConnection):
     # -- commit ------------------------------------------------------------------------------
 
     async def commit(self) -> None:
-        """Commit; raise `CommitOutcomeUnknown` when the connection dies on the way."""
-        pending = self._still_there() and self.pgconn.transaction_status == INTRANS
+        """Commit; raise `CommitOutcomeUnknown` when the connection dies on the way.
+
+        A session that has ended by then raises what ended it: nothing was committed.
+        """
+        pending = self.pgconn.transaction_status == INTRANS
+        if pending and not self._still_there():
+            raise self._lost_before_commit()
         try:
             await super().commit()
         except errors.OperationalError as error:
@@ -129,14 +136,45 @@ class ManagedConnection(AbortableConnection):
         A session that ended before COMMIT was sent has surely committed nothing.
         """
         if not self.closed and self.has_unread():
-            with suppress(errors.OperationalError):
-                self.pgconn.consume_input()
-        return not self.closed
+            self._read_arrived()
+        return not self.closed and self.abort_reason is None
 
-    def _lost_before_commit(self) -> errors.OperationalError:
-        if self.abort_reason is not None:
-            return ConnectionAborted(*self.abort_reason)
-        return errors.OperationalError("the connection was lost before COMMIT was sent")
+    def _read_arrived(self) -> None:
+        """Read all that has arrived, its end included, and note what the server says of that end.
+
+        It says so before it closes: to libpq this is a notice, as nobody has asked.
+        """
+        self.add_notice_handler(self._note_farewell)
+        try:
+            for _ in range(MOST_READS):
+                with suppress(errors.OperationalError):
+                    self.pgconn.consume_input()
+                    self.pgconn.is_busy()  # takes in what was read
+                if self.closed or not self.has_unread():
+                    break
+        finally:
+            self.remove_notice_handler(self._note_farewell)
+        if self._farewell is not None:
+            self.pgconn.finish()
+
+    def _note_farewell(self, notice: errors.Diagnostic) -> None:
+        if notice.severity_nonlocalized in ("FATAL", "PANIC"):
+            try:
+                kind = errors.lookup(notice.sqlstate or "")
+            except KeyError:
+                kind = errors.OperationalError
+            self._farewell = kind(notice.message_primary or "the server ended the session")
+
+    def _lost_before_commit(self) -> errors.Error:
+        error: errors.Error
+        if self._farewell is not None:
+            error = self._farewell
+        elif self.abort_reason is not None:
+            error = ConnectionAborted(*self.abort_reason)
+        else:
+            error = errors.OperationalError("the connection was lost before COMMIT was sent")
+        self._met(error)
+        return error
 
     def _outcome_unknown(self, error: errors.Error) -> bool:
         return self.closed or error.sqlstate in OUTCOME_UNKNOWN
