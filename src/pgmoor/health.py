@@ -54,6 +54,7 @@ class State(Enum):
 
 
 SERVING = frozenset({State.READY, State.STALLED})
+WAY_OUT = "if nobody is on it any more, call reconnect(forget_timelines=True)"
 SATURATED = "all connections are in use and callers wait"
 
 
@@ -106,6 +107,7 @@ class HostHealth:
     timeline that was superseded. `failure` is the text of the newest failure, `failure_kind` its
     kind, such as "refused". `age` is the time since the host was last asked, None if it never was.
     `pooled`: a pooler such as PgBouncer stands before the server; None where that can't be told.
+    `stale_because`: on which host the newer timeline was seen, and when; None if it is not stale.
     """
 
     host: str
@@ -121,6 +123,7 @@ class HostHealth:
     age: float | None = None
     pooled: bool | None = None
     failure_kind: str | None = None
+    stale_because: str | None = None
 
     @property
     def role_label(self) -> str:
@@ -131,7 +134,8 @@ class HostHealth:
         if self.failure or self.status != Status.UP.value:
             reason = f" ({self.failure})" if self.failure else ""
             return f"{self.host} {status_label(self.status)}{reason}"
-        return f"{self.host} is {self.status} ({self.role_label})"
+        because = f": {self.stale_because}; {WAY_OUT}" if self.stale_because else ""
+        return f"{self.host} is {self.status} ({self.role_label}{because})"
 
 
 def status_label(status: str) -> str:

@@ -32,6 +32,7 @@ from render_decisions import PAGE, render, shown_on
 
 if TYPE_CHECKING:
     from pgmoor._core.hosts.table import HostTable
+from pgmoor._core.hosts.timelines import ABANDONED_AFTER
 
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{case.topic}: {case.name}" for case in CASES])
@@ -114,9 +115,23 @@ class World:
         return self
 
     def newest_timeline(self, system_id: int | None) -> int:
-        """Return the newest timeline on which a server of a cluster was ever seen."""
-        infos = [item.info for item in self.seen if item.info]
-        return max((info.timeline or 0 for info in infos if info.system_id == system_id), default=0)
+        """Return the newest timeline of a cluster that was seen and that somebody may be on."""
+        seen: dict[int, dict[int, float]] = {}  # when each host was last seen on each timeline
+        for item in sorted(self.seen, key=lambda item: item.asked_at):
+            if item.info and item.info.timeline and item.info.system_id == system_id:
+                seen.setdefault(item.info.timeline, {})[item.host] = item.asked_at
+        return max((each for each, on in seen.items() if not self._set_back(each, on)), default=0)
+
+    def _set_back(self, timeline: int, seen: dict[int, float]) -> bool:
+        """Return whether each host that was on a timeline is primary on an older one by now."""
+        return all(
+            state.status is Status.UP
+            and state.role is Role.PRIMARY
+            and state.timeline is not None
+            and state.timeline < timeline
+            and state.answered_at > at + ABANDONED_AFTER
+            for state, at in ((self.table[host], at) for host, at in seen.items())
+        )
 
 
 @st.composite

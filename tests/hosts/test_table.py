@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pgmoor._core.hosts.failures import Failure, FailureKind
 from pgmoor._core.hosts.host import Host, HostState, Observation, ServerInfo, was_replaced
 from pgmoor._core.hosts.table import HostTable
+from pgmoor._core.hosts.timelines import ABANDONED_AFTER
 from pgmoor.health import HostHealth, Role, Status
 
 SYSTEM = 7
@@ -416,3 +417,63 @@ def test_after_any_history_a_table_is_consistent(history: list[tuple[int, int, O
         assert (state.misses > 0) == (state.silent_since is not None)
         assert state.status is not Status.SILENT or state.misses >= 2
         assert state.steady_since is None or state.status is Status.UP
+
+
+# -- timelines that nobody is on ----------------------------------------------------------------
+
+
+NEWER = replace(PRIMARY, timeline=2)
+LONG_AFTER = 12 + ABANDONED_AFTER
+
+
+def stale_at(asked_at: float, *outcomes: tuple[int, float, Outcome]) -> list[bool]:
+    """Return which of two hosts is stale when the first answered so at last, after *outcomes*."""
+    table = table_of(PRIMARY, MISSED)
+    for step in (*outcomes, (0, asked_at, PRIMARY)):
+        table.apply(seen(*step))
+    return [table.is_stale(state) for state in table]
+
+
+def test_a_server_that_was_set_back_is_not_stale_for_ever() -> None:
+    assert stale_at(LONG_AFTER, (0, 11, NEWER)) == [False, False]
+
+
+def test_a_timeline_counts_while_it_was_seen_lately_or_a_host_that_was_on_it_may_still_be() -> None:
+    still = {
+        "one address leads to two servers": stale_at(LONG_AFTER, (0, LONG_AFTER - 1, NEWER)),
+        "the other one is down": stale_at(
+            LONG_AFTER, (0, 11, NEWER), (1, 11, NEWER), (1, 12, MISSED)
+        ),
+        "the other one is silent": stale_at(LONG_AFTER, (1, 11, NEWER), (1, 12, MISSED)),
+        "it is a standby now, whose timeline may lag": stale_at(
+            LONG_AFTER, (1, 11, NEWER), (1, LONG_AFTER, STANDBY)
+        ),
+        "an older one counts, too": stale_at(
+            LONG_AFTER, (1, 10.5, NEWER), (1, 11, MISSED), (0, 11, replace(PRIMARY, timeline=3))
+        ),
+    }
+
+    assert still == {what: [True, False] for what in still}
+
+
+def test_timelines_that_are_forgotten_leave_those_that_hosts_are_on() -> None:
+    table = table_of(PRIMARY, NEWER, STANDBY)
+    table.forget_timelines()
+    assert table.is_stale(table[0])
+
+    table.apply(seen(1, 11, FailureKind.REFUSED))
+    assert table.is_stale(table[0])
+    table.forget_timelines()
+    assert not table.is_stale(table[0])
+
+    table.apply(seen(1, 12, NEWER))
+    assert table.is_stale(table[0])
+
+
+def test_a_report_says_where_and_when_a_newer_timeline_was_seen() -> None:
+    table = table_of(PRIMARY, NEWER)
+    stale, newest = table.report(None, 70.0, 1_800_000_000.0)
+
+    assert stale.stale_because == "timeline 2 was seen on db2:5432 at 2027-01-15 07:59:00 UTC"
+    assert str(stale).endswith("call reconnect(forget_timelines=True))")
+    assert newest.stale_because is None

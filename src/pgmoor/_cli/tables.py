@@ -65,7 +65,7 @@ def _remark(host: HostHealth) -> Text:
     if host.current:
         return Text("in use", style=ACCENT)
     if host.stale:
-        return Text("never used", style=BAD)
+        return Text(f"never used: {host.stale_because}", style=BAD)
     return Text(host.failure or "", style=MUTED)
 
 

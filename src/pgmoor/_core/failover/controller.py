@@ -79,8 +79,10 @@ class FailoverController:
         self._announcer.opened()
         self._search(State.STARTING)
 
-    def restart(self) -> None:
-        """Search again after having given up."""
+    def restart(self, *, forget_timelines: bool = False) -> None:
+        """Search again after having given up; *forget_timelines* that no host is on now."""
+        if forget_timelines:
+            self._evidence.forget_timelines()
         if self._phase.given_up:
             self._search(State.SEARCHING)
             self._evidence.requests.probe_all()

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from pgmoor.health import HostHealth, Role
 
 from .host import HostState
+from .timelines import Timelines
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from .host import Host, Observation
-
-MAX_CLUSTERS = 64  # whose newest timelines are remembered
+    from .timelines import Sighting
 
 
 class Revision(NamedTuple):
@@ -36,7 +36,7 @@ class HostTable:
         }  # of listed hosts and of others in use
         self._order = [host.index for host in hosts]  # indices of the listed hosts, by preference
         self._unused = len(self._states)  # the next index to give
-        self._newest: dict[int | None, int] = {}
+        self._timelines = Timelines()
         self.system_id: int | None = None  # of the cluster in use; see `adopt()`
         self.last: int | None = None  # the host that was chosen last
 
@@ -85,14 +85,6 @@ class HostTable:
                 del self._states[index]
         return Revision(tuple(added), tuple(gone))
 
-    def _forget_one_cluster(self) -> None:
-        """Forget the oldest cluster without a known host: a hostile server may claim any number."""
-        known = {state.system_id for state in self._states.values()} | {self.system_id}
-        for system_id in self._newest:
-            if system_id not in known:
-                del self._newest[system_id]
-                return
-
     def adopt(self, index: int) -> None:
         """Remember that host *index* and its cluster are in use."""
         self.system_id = self._states[index].system_id or self.system_id
@@ -103,18 +95,24 @@ class HostTable:
 
         A standby's timeline counts, too: it came from a primary on it.
         """
-        return self._newest.get(system_id, 0)
+        return self._timelines.newest(system_id)
+
+    def forget_timelines(self) -> None:
+        """Forget all timelines but those that hosts are on now."""
+        self._timelines.forget(self._states.values())
 
     def is_stale(self, state: HostState) -> bool:
         """Return whether the host claims to be primary on a superseded timeline.
 
-        Writes to such a host are lost when it rejoins the newer primary.
+        Writes to such a host are lost when it rejoins the newer primary. It is not stale when
+        everybody who was on the newer timeline has been set back: nobody is on it.
         """
-        return (
-            state.role is Role.PRIMARY
-            and state.timeline is not None
-            and state.timeline < self.newest_timeline(state.system_id)
-        )
+        return self._superseding(state) is not None
+
+    def _superseding(self, state: HostState) -> Sighting | None:
+        if state.role is not Role.PRIMARY:
+            return None
+        return self._timelines.newer_than(state, self._states)
 
     def are_rivals(self, one: HostState, other: HostState) -> bool:
         """Return whether two servers claim to be primary on the same timeline.
@@ -130,8 +128,11 @@ class HostTable:
             and one.started != other.started
         )
 
-    def report(self, current: int | None, now: float) -> tuple[HostHealth, ...]:
-        """Return every host as a report shows it at *now*; *current* is the one in use."""
+    def report(self, current: int | None, now: float, epoch: float = 0.0) -> tuple[HostHealth, ...]:
+        """Return every host as a report shows it at *now*; *current* is the one in use.
+
+        *epoch* is the same instant in seconds since the epoch, for those that are shown to people.
+        """
         return tuple(
             HostHealth(
                 host=state.host.label,
@@ -147,9 +148,14 @@ class HostTable:
                 age=None if state.asked_at == float("-inf") else max(now - state.asked_at, 0.0),
                 pooled=state.pooled,
                 failure_kind=state.failure.kind.value if state.failure else None,
+                stale_because=self._superseded_by(state, now, epoch),
             )
             for state in self
         )
+
+    def _superseded_by(self, state: HostState, now: float, epoch: float) -> str | None:
+        newer = self._superseding(state)
+        return None if newer is None else newer.where(now, epoch)
 
     def preview(self, seen: Observation) -> HostState:
         """Return the state that a host would have after an observation, without applying it."""
@@ -175,9 +181,9 @@ class HostTable:
         info = seen.info
         if info and info.timeline is not None:
             system_id = before.system_id if info.system_id is None else info.system_id
-            self._newest[system_id] = max(info.timeline, self.newest_timeline(system_id))
-            if len(self._newest) > MAX_CLUSTERS:
-                self._forget_one_cluster()
+            self._timelines.note(system_id, info.timeline, before, seen.asked_at)
+            known = {state.system_id for state in self._states.values()}
+            self._timelines.limit(known | {self.system_id, system_id})
         if seen.asked_at < before.asked_at:
             return before, before
         after = before.after(seen)

@@ -571,9 +571,15 @@ class ConnectionManager:
         sizes = {"pool_min": self.min_size, "pool_max": self.max_size}
         return {**sizes, "pool_size": 0, "pool_available": 0, "requests_waiting": 0}
 
-    def reconnect(self) -> None:
-        """Search again after the manager has given up (`max_tries`, `max_time`)."""
-        self._usable().controller.restart()
+    def reconnect(self, *, forget_timelines: bool = False) -> None:
+        """Search again after the manager has given up (`max_tries`, `max_time`).
+
+        With *forget_timelines*, a primary is no longer stale because of a newer timeline that no
+        host is on now: the promotion was undone, or the newer primary is gone for good. What was
+        committed there only is not on this one. A host that comes back on the newer timeline is the
+        primary again.
+        """
+        self._usable().controller.restart(forget_timelines=forget_timelines)
 
     def failback(self) -> None:
         """Go back to a preferred host that qualifies, without waiting for `failback_after`."""

@@ -61,14 +61,15 @@ def grade(
     *empty* is why the host in use gives us no connection at all, if that is so; *failing* is why it
     gives us no new one.
     """
+    stale = next((host for host in hosts if host.stale and host.status == Status.UP.value), None)
     if state not in SERVING or empty is not None:
-        return "fail", state.value if empty is None else f"no connection can be made: {empty}"
+        why = state.value if stale is None else f"{state.value}: {stale}"
+        return "fail", why if empty is None else f"no connection can be made: {empty}"
     if state is State.STALLED or failing is not None:
         stalled = "the host in use does not answer"
         return "warn", f"no new connection can be made: {failing}" if failing else stalled
-    for host in hosts:
-        if host.stale and host.status == Status.UP.value:
-            return "warn", f"{host.host} claims to be primary on a superseded timeline"
+    if stale is not None:
+        return "warn", f"{stale.host} claims to be primary on a superseded timeline"
     for host in hosts:
         if host.status not in (Status.UP.value, Status.UNKNOWN.value):
             return "warn", f"{host.host} {status_label(host.status)}"

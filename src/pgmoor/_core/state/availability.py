@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING
 
 from pgmoor.errors import NoHostAvailable
@@ -29,7 +29,7 @@ class Availability:
 
     def hosts(self) -> tuple[HostHealth, ...]:
         """Return every host as a report or an error shows it."""
-        return self._evidence.table.report(self._phase.current, monotonic())
+        return self._evidence.table.report(self._phase.current, monotonic(), time())
 
     def refusal(self) -> NoHostAvailable | None:
         """Return the error that a caller gets at once instead of waiting, or None."""

@@ -100,6 +100,14 @@ class Evidence:
             logger.debug("probing all hosts: %s", why, extra=extra)
             self.requests.probe_all()
 
+    def forget_timelines(self) -> None:
+        """Forget all timelines but those that hosts are on now, and ask all hosts again."""
+        self.table.forget_timelines()
+        extra = fields("TimelinesForgotten", self._settings.name)
+        logger.warning("timelines that no host is on now are forgotten, as requested", extra=extra)
+        self.requests.probe_all()
+        self.announce()
+
     def _weigh(self, seen: Observation, before: HostState, after: HostState) -> None:
         """Judge the doubts about a host by an observation of it."""
         if seen.dialled and seen.failure:
