@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pgmoor import NoHostAvailable
 from support import Workload, until
 
 if TYPE_CHECKING:
@@ -138,3 +139,18 @@ async def test_a_pooler_s_refusal_is_understood(
     await until(lambda: manager.snapshot().hosts[0].age is not None)
 
     assert manager.snapshot().hosts[0].failure_kind == kind
+
+
+async def test_an_error_names_the_limit_that_applied(
+    alone: Cluster, pgbouncer: Callable[..., PgBouncer], moor: Callable[..., Any]
+) -> None:
+    """The probe's session takes the only server connection, so that a dial's question waits."""
+    front = pgbouncer(alone[0], "session", default_pool_size="1")
+    manager = await moor(front, min_size=1, health_timeout=0.4)
+
+    with pytest.raises(NoHostAvailable) as caught:
+        async with manager.connection(timeout=2):
+            pass
+
+    assert "no answer to a health check within 0.4 s" in str(caught.value)
+    assert "within 5 s" not in str(caught.value)

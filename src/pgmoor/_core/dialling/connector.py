@@ -153,12 +153,18 @@ def failure_of(error: BaseException, settings: Settings, timeout: float) -> Fail
     if isinstance(error, ConnectFailed):
         return error.failure
     if isinstance(error, TimeoutError):
-        return Failure(FailureKind.TIMEOUT, f"no answer within {timeout:g} s")
+        # One of ours names the limit that applied.
+        said = [word for word in error.args[:1] if isinstance(word, str)] or [_no_answer(timeout)]
+        return Failure(FailureKind.TIMEOUT, first_line(settings.secrets.redact(said[0])))
     # libpq knows the password by now that it has found in a file or in the environment.
     settings.secrets.learn_from(getattr(error, "pgconn", None))
     failure = describe_failure(error)
     kind = FailureKind.SOURCE if isinstance(error, UnusableConnect) else failure.kind
     return Failure(kind, first_line(settings.secrets.redact(failure.text)))
+
+
+def _no_answer(seconds: float) -> str:
+    return f"no answer within {seconds:g} s"
 
 
 class Connectors:

@@ -67,4 +67,4 @@ def fail_after(seconds: float) -> Iterator[None]:
         yield
         done = True
     if limit.expired and not done:
-        raise TimeoutError
+        raise TimeoutError(f"no answer within {seconds:g} s")
