@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from psycopg import errors, pq
 
@@ -21,7 +22,8 @@ from .users_class import mixed
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
+    from weakref import ReferenceType
 
     from psycopg import AsyncConnection, AsyncTransaction
     from psycopg.abc import PQGen
@@ -52,7 +54,8 @@ class ManagedConnection(AbortableConnection):
         self.held_since: float = 0.0
         self.lease = 0  # counts the checkouts, so that a late return is recognised
         self.reported = 0  # the lease that was reported as held too long
-        self._farewell: errors.Error | None = None  # what the server said when it ended the session
+        self.farewell: errors.Error | None = None  # what the server said when it ended the session
+        self.add_notice_handler(_farewell_to(ref(self)))
 
     def is_at_rest(self) -> bool:
         """Return whether nobody uses it: no transaction, no task inside, no pipeline."""
@@ -135,40 +138,20 @@ class ManagedConnection(AbortableConnection):
 
         A session that ended before COMMIT was sent has surely committed nothing.
         """
-        if not self.closed and self.has_unread():
-            self._read_arrived()
-        return not self.closed and self.abort_reason is None
-
-    def _read_arrived(self) -> None:
-        """Read all that has arrived, its end included, and note what the server says of that end.
-
-        It says so before it closes: to libpq this is a notice, as nobody has asked.
-        """
-        self.add_notice_handler(self._note_farewell)
-        try:
-            for _ in range(MOST_READS):
-                with suppress(errors.OperationalError):
-                    self.pgconn.consume_input()
-                    self.pgconn.is_busy()  # takes in what was read
-                if self.closed or not self.has_unread():
-                    break
-        finally:
-            self.remove_notice_handler(self._note_farewell)
-        if self._farewell is not None:
+        for _ in range(MOST_READS):
+            if self.closed or not self.has_unread():
+                break
+            with suppress(errors.OperationalError):
+                self.pgconn.consume_input()
+                self.pgconn.is_busy()  # takes in what was read
+        if self.farewell is not None:
             self.pgconn.finish()
-
-    def _note_farewell(self, notice: errors.Diagnostic) -> None:
-        if notice.severity_nonlocalized in ("FATAL", "PANIC"):
-            try:
-                kind = errors.lookup(notice.sqlstate or "")
-            except KeyError:
-                kind = errors.OperationalError
-            self._farewell = kind(notice.message_primary or "the server ended the session")
+        return not self.closed and self.abort_reason is None
 
     def _lost_before_commit(self) -> errors.Error:
         error: errors.Error
-        if self._farewell is not None:
-            error = self._farewell
+        if self.farewell is not None:
+            error = self.farewell
         elif self.abort_reason is not None:
             error = ConnectionAborted(*self.abort_reason)
         else:
@@ -178,6 +161,26 @@ class ManagedConnection(AbortableConnection):
 
     def _outcome_unknown(self, error: errors.Error) -> bool:
         return self.closed or error.sqlstate in OUTCOME_UNKNOWN
+
+
+def _farewell_to(
+    connection: ReferenceType[ManagedConnection],
+) -> Callable[[errors.Diagnostic], None]:
+    """Return a handler that notes what the server says when it ends a session unasked.
+
+    To libpq this is a notice. It may arrive behind the answer to a statement.
+    """
+
+    def note(notice: errors.Diagnostic) -> None:
+        conn = connection()
+        if conn is not None and notice.severity_nonlocalized in ("FATAL", "PANIC"):
+            try:
+                kind = errors.lookup(notice.sqlstate or "")
+            except KeyError:
+                kind = errors.OperationalError
+            conn.farewell = kind(notice.message_primary or "the server ended the session")
+
+    return note
 
 
 def _unknown(error: Exception) -> CommitOutcomeUnknown:
