@@ -46,6 +46,14 @@ ERRORS: dict[Exception, tuple[type[Exception], str]] = {
             " held longest by report for 12.3 s, import for 5.0 s"
         ),
     ),
+    PoolExhausted(2.0, FIGURES, HOLDERS[:1], "too many connections for role"): (
+        psycopg_pool.PoolTimeout,
+        (
+            "no connection free within 2.00 s: size 8 of 10, used 7, idle 1, waiting 3;"
+            " no connection could be added: too many connections for role;"
+            " held longest by report for 12.3 s"
+        ),
+    ),
     PoolExhausted(0.0, FIGURES): (
         psycopg_pool.PoolTimeout,
         "no connection free within 0.00 s: size 8 of 10, used 7, idle 1, waiting 3",

@@ -47,8 +47,10 @@ def _of(manager: str) -> str:
 class PoolExhausted(psycopg_pool.PoolTimeout):
     """No connection became free in time, although the host works.
 
-    Raised by `connection()` and `getconn()` after `timeout` seconds. `figures` is the pool at that
-    instant, `holders` who has held connections longest; `manager` is the manager's name.
+    Raised by `connection()` and `getconn()` after `timeout` seconds, and by `wait()`. `figures` is
+    the pool at that instant, `holders` who has held connections longest; `manager` is the manager's
+    name. `reason` is why the newest attempt to add a connection failed, in the server's words; None
+    if it did not.
     """
 
     def __init__(
@@ -57,17 +59,20 @@ class PoolExhausted(psycopg_pool.PoolTimeout):
         figures: PoolFigures,
         holders: tuple[Holder, ...] = (),
         manager: str = "",
+        reason: str | None = None,
     ) -> None:
         held = f"; held longest by {', '.join(map(str, holders))}" if holders else ""
+        why = f"; no connection could be added: {reason}" if reason else ""
         whose = _of(manager)
-        super().__init__(f"no connection{whose} free within {timeout:.2f} s: {figures}{held}")
+        super().__init__(f"no connection{whose} free within {timeout:.2f} s: {figures}{why}{held}")
         self.timeout = timeout
         self.figures = figures
         self.holders = holders
         self.manager = manager
+        self.reason = reason
 
     def __reduce__(self) -> tuple[type[PoolExhausted], tuple[object, ...]]:
-        return type(self), (self.timeout, self.figures, self.holders, self.manager)
+        return type(self), (self.timeout, self.figures, self.holders, self.manager, self.reason)
 
 
 class NoHostAvailable(psycopg_pool.PoolTimeout):

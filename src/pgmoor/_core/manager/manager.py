@@ -538,7 +538,9 @@ class ConnectionManager:
         if condition():
             return
         if runtime.live.phase.serving and self._runtime is not None:
-            raise PoolExhausted(timeout, runtime.queue.figures(), manager=self.name)
+            figures = runtime.queue.figures()
+            reason = availability.why_no_more(figures)
+            raise PoolExhausted(timeout, figures, manager=self.name, reason=reason)
         raise availability.error(f"not ready within {timeout:.2f} s")
 
     async def health(self, *, fresh: bool = False, timeout: float | None = None) -> Health:

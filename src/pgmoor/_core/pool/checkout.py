@@ -214,7 +214,9 @@ class CheckoutQueue:
             instrument.timed_out()
         error: Exception | None = self._missing_host(timeout)
         if error is None:
-            error = PoolExhausted(timeout, self.figures(), self.holders(), self._settings.name)
+            figures, name = self.figures(), self._settings.name
+            reason = self._availability.why_no_more(figures)
+            error = PoolExhausted(timeout, figures, self.holders(), name, reason)
             self._saturation.refused(error)
         waiter.set_exception(error)
 

@@ -11,7 +11,7 @@ from pgmoor.health import State, Status
 if TYPE_CHECKING:
     from pgmoor._core.hosts.failures import Failure
     from pgmoor._core.settings.settings import Settings
-    from pgmoor.health import HostHealth
+    from pgmoor.health import HostHealth, PoolFigures
 
     from .evidence import Evidence
     from .phase import Phase
@@ -54,6 +54,14 @@ class Availability:
         failure = self._evidence.dial_failures.get(current)
         because = f" ({failure})" if failure else ""
         return self.error(f"no connection to {state.host} {within}{because}")
+
+    def why_no_more(self, figures: PoolFigures) -> str | None:
+        """Return why the pool could not add a connection, if it has room and could not."""
+        current = self._phase.current
+        if current is None or figures.size >= figures.max_size + figures.max_overflow:
+            return None
+        failure = self._evidence.dial_failures.get(current)
+        return None if failure is None else failure.text
 
     def why_empty(self, made: int) -> Failure | None:
         """Return why the host in use gives us no connection at all, or None if it does."""
