@@ -29,6 +29,9 @@ SENTENCES: dict[ev.Event, str] = {
     ev.ForeignHost(host=A): (
         "db1:5432 belongs to another database cluster; remove it from the list"
     ),
+    ev.ClusterRebuilt(host=A): (
+        "the database cluster was rebuilt: db1:5432 of the new one is used from now on"
+    ),
     ev.HostsChanged(hosts=(A, B), added=(B,), gone=()): (
         "the list of hosts is now db1:5432, db2:5432"
     ),

@@ -101,7 +101,7 @@ def test_every_error_of_the_module_is_tried_here() -> None:
 
 
 def test_errors_carry_what_they_say() -> None:
-    config, exhausted, _, no_host, _, too_many, _, aborted, _ = map(vars, ERRORS)
+    config, exhausted, _, _, no_host, _, too_many, _, aborted, _ = map(vars, ERRORS)
 
     assert (config["setting"], config["problem"]) == ("port", "it is not a number")
     assert config["remedy"] == "give the server's port"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 __all__ = [
+    "ClusterRebuilt",
     "Connected",
     "DialFailed",
     "Event",
@@ -115,6 +116,20 @@ class ForeignHost(Event):
 
     def __str__(self) -> str:
         return f"{self.host} belongs to another database cluster; remove it from the list"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterRebuilt(Event):
+    """The cluster that was in use is no more: its hosts, or those that answer, are of another one.
+
+    That is so after `pg_upgrade` or a restore into new servers. Hosts of the former cluster are not
+    used any more.
+    """
+
+    host: str
+
+    def __str__(self) -> str:
+        return f"the database cluster was rebuilt: {self.host} of the new one is used from now on"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pgmoor._core.hosts.failures import Failure, FailureKind
 from pgmoor._core.hosts.host import Host, HostState, Observation, ServerInfo, was_replaced
-from pgmoor._core.hosts.table import HostTable
+from pgmoor._core.hosts.table import REBUILT_AFTER, HostTable
 from pgmoor._core.hosts.timelines import ABANDONED_AFTER
 from pgmoor.health import HostHealth, Role, Status
 
@@ -282,6 +282,36 @@ def test_a_cluster_that_was_rebuilt_as_a_whole_is_not_foreign() -> None:
 
     assert halfway == [True, False]
     assert not any(table.is_foreign(state) for state in table)
+
+
+def test_a_rebuilt_host_is_not_foreign_once_the_rest_of_its_cluster_has_been_gone_for_long() -> (
+    None
+):
+    rebuilt = replace(PRIMARY, system_id=8)
+    outcomes: dict[str, Outcome] = {
+        "down": FailureKind.REFUSED,
+        "up": STANDBY,
+        "starting": FailureKind.STARTING,
+    }
+    foreign = {}
+    for what, outcome in outcomes.items():
+        for after_seconds in (5.0, REBUILT_AFTER + 1):
+            table = table_of(PRIMARY, STANDBY)
+            table.adopt(0)
+            table.apply(seen(1, 11, outcome))
+            table.apply(seen(0, 11 + after_seconds, rebuilt))
+            foreign[what, after_seconds > REBUILT_AFTER] = table.is_foreign(table[0])
+
+    assert [key for key, value in foreign.items() if not value] == [("down", True)]
+
+
+def test_a_host_that_was_never_of_the_cluster_stays_foreign_when_the_cluster_is_gone() -> None:
+    table = table_of(PRIMARY, replace(PRIMARY, system_id=8))
+    table.adopt(0)
+    table.apply(seen(0, 11, FailureKind.REFUSED))
+    table.apply(seen(1, 100, replace(PRIMARY, system_id=8)))
+
+    assert table.is_foreign(table[1])
 
 
 def test_adopting_a_host_that_does_not_tell_its_cluster_keeps_the_cluster() -> None:

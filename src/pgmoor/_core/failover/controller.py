@@ -260,7 +260,8 @@ class FailoverController:
         host, old, before = pool.host, self._queue.pool, self._phase.current
         former = None if before is None else self._table[before].host
         self._phase.current = host.index
-        self._table.adopt(host.index)
+        if self._table.adopt(host.index):
+            self._reporter.tell(ev.ClusterRebuilt(host=host.label))
         self._reporter.watch_foreign(self._table)
         self._queue.serve_from(pool)
         if old is not None:

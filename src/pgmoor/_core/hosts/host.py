@@ -118,6 +118,7 @@ class HostState:
     writable: bool | None = None
     timeline: int | None = None
     system_id: int | None = None
+    former_system_id: int | None = None  # of the cluster that it belonged to before
     lag: float | None = None
     started: int | None = None
     pooled: bool | None = None
@@ -178,7 +179,8 @@ class HostState:
             role=role,
             writable=info.writable,
             timeline=info.timeline,
-            system_id=info.system_id if info.system_id is not None else self.system_id,
+            system_id=self.system_id if info.system_id is None else info.system_id,
+            former_system_id=self._former(info.system_id),
             lag=info.lag,
             started=info.started,
             pooled=info.pooled,
@@ -193,6 +195,10 @@ class HostState:
             silent_since=None,
             failure=None,
         )
+
+    def _former(self, system_id: int | None) -> int | None:
+        kept = system_id is None or self.system_id in (None, system_id)
+        return self.former_system_id if kept else self.system_id
 
     def _dial_failed(self, seen: Observation) -> HostState:
         failure = seen.failure or Failure(FailureKind.OTHER, "no connection")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from pgmoor.health import HostHealth, Role
+from pgmoor.health import HostHealth, Role, Status
 
 from .host import HostState
 from .timelines import Timelines
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from .host import Host, Observation
     from .timelines import Sighting
+REBUILT_AFTER = 10.0  # seconds without the other hosts of a cluster, one of which was rebuilt
 
 
 class Revision(NamedTuple):
@@ -85,10 +86,12 @@ class HostTable:
                 del self._states[index]
         return Revision(tuple(added), tuple(gone))
 
-    def adopt(self, index: int) -> None:
-        """Remember that host *index* and its cluster are in use."""
-        self.system_id = self._states[index].system_id or self.system_id
+    def adopt(self, index: int) -> bool:
+        """Remember that host *index* and its cluster are in use; return if another one was."""
+        before = self.system_id
+        self.system_id = self._states[index].system_id or before
         self.last = index
+        return before not in (None, self.system_id)
 
     def newest_timeline(self, system_id: int | None) -> int:
         """Return the newest timeline on which a server of this cluster was ever seen, or 0.
@@ -165,11 +168,14 @@ class HostTable:
         """Return whether the host belongs to another cluster than the one in use.
 
         When no listed host belongs to that cluster any more, all of them were rebuilt, and none is
-        foreign.
+        foreign. One that belonged to it itself is a part of the rebuilt cluster, too, while those
+        that still belong to it have been gone for long: they are to follow.
         """
         if self.system_id is None or state.system_id in (None, self.system_id):
             return False
-        return any(other.system_id == self.system_id for other in self)
+        remaining = [other for other in self if other.system_id == self.system_id]
+        rebuilt = state.former_system_id == self.system_id
+        return any(not (rebuilt and _is_gone(other, state.answered_at)) for other in remaining)
 
     def apply(self, seen: Observation) -> tuple[HostState, HostState]:
         """Record an observation; return the host's state before and after it.
@@ -189,3 +195,8 @@ class HostTable:
         after = before.after(seen)
         self._states[seen.host] = after
         return before, after
+
+
+def _is_gone(state: HostState, now: float) -> bool:
+    """Return whether a host has been away for long."""
+    return state.status in (Status.DOWN, Status.SILENT) and now - state.since > REBUILT_AFTER

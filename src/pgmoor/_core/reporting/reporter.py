@@ -30,6 +30,7 @@ LEVELS: dict[type[ev.Event], int] = {
     ev.RoleChanged: logging.WARNING,
     ev.SplitBrain: logging.ERROR,
     ev.ForeignHost: logging.ERROR,
+    ev.ClusterRebuilt: logging.WARNING,
     ev.Failover: logging.WARNING,
     ev.FailbackPostponed: logging.WARNING,
     ev.OutageStarted: logging.WARNING,
