@@ -92,6 +92,19 @@ def failed(was: Seen, kind: FailureKind, words: str, *, ago: float = 0.05) -> Se
     return Seen(f"{words} (was {was})", (*was.outcomes[:1], (ago, kind)))
 
 
+def replaced(was: Seen, ago: float, now: Seen) -> Seen:
+    """Return what is seen of a host that was another server *ago* seconds ago, and is up."""
+    was_seen = tuple((ago, outcome) for _, outcome in was.outcomes[-1:])
+    since = tuple(step for step in now.outcomes if step[0] < ago)
+    return Seen(f"{now} (was {was}, {ago:g} s ago)", (*was_seen, *since))
+
+
+def gone(was: Seen, seconds: float) -> Seen:
+    words = f"refused connections for {seconds:g} s (was {was})"
+    outcomes = ((seconds, FailureKind.REFUSED), (0.05, FailureKind.REFUSED))
+    return Seen(words, (*was.outcomes[:1], *outcomes))
+
+
 def never() -> Seen:
     return Seen("not probed yet")
 
@@ -602,6 +615,20 @@ CASES = (
         rules={"target": Target.ANY},
     ),
     Case(
+        TIMELINES,
+        "it is one server, set back: nobody is on the newer timeline any more",
+        (replaced(primary(2), 11, primary(1)),),
+        Then(SWITCH, 0, Reason.FIRST),
+        searching=5,
+    ),
+    Case(
+        TIMELINES,
+        "it is one address, which led to the newer primary a moment ago",
+        (replaced(primary(2), 3, primary(1)),),
+        Then(WAIT, None, Reason.NONE),
+        searching=5,
+    ),
+    Case(
         FOREIGN,
         "another host does: it is never used, whatever its timeline",
         (primary(9, system=OTHER_SYSTEM), primary(1)),
@@ -621,6 +648,20 @@ CASES = (
         (primary(system=OTHER_SYSTEM), standby()),
         Then(LEAVE, 0, Reason.FOREIGN, abort=True),
         current=0,
+    ),
+    Case(
+        FOREIGN,
+        "the cluster is rebuilt, and its standby has been off for long",
+        (replaced(primary(), 30, primary(system=OTHER_SYSTEM)), gone(standby(), 20)),
+        Then(SWITCH, 0, Reason.FIRST),
+        searching=5,
+    ),
+    Case(
+        FOREIGN,
+        "a server of another cluster answers at the primary's address, and the standby is off",
+        (replaced(primary(), 3, primary(system=OTHER_SYSTEM)), gone(standby(), 2)),
+        Then(WAIT, None, Reason.NONE),
+        searching=5,
     ),
     Case(
         FOREIGN,
