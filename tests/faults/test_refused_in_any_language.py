@@ -147,3 +147,39 @@ async def test_a_server_that_does_not_meet_libpq_s_demands_is_rejected_and_not_s
 
     assert down.status == "rejected", down
     assert manager.snapshot().hosts[0].failure_kind == "configuration"
+
+
+async def test_a_question_that_a_living_session_can_t_answer_costs_no_further_session(
+    moor: Callable[..., Any],
+) -> None:
+    failing, asked = threading.Event(), 0
+
+    def script(talk: Conversation) -> None:
+        nonlocal asked
+        talk.startup()
+        talk.greet()
+        while True:
+            talk.receive()
+            if failing.is_set():
+                asked += 1
+                talk.error(
+                    "Anfrage wird wegen Zeitüberschreitung storniert",
+                    code="57014",
+                    severity="FEHLER",
+                )
+                talk.ready()
+            else:
+                talk.answer([HONEST])
+
+    with HostileServer(script) as server:
+        manager = await moor(server, min_size=1, max_size=1, health_interval=0.05)
+        await manager.wait()
+        before = server.clients
+        failing.set()
+
+        await until(lambda: asked > 20)
+
+        assert server.clients == before
+        host = manager.snapshot().hosts[0]
+        assert (host.status, host.failure_kind, host.current) == ("up", "unwilling", True)
+    assert recorder(manager).of(Stalled) == []

@@ -6,12 +6,14 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 import anyio
-from psycopg import errors
+from psycopg import errors, pq
 
 from pgmoor._core.connection.abortable import BAD
 from pgmoor._core.connection.identity import IdentityQuery
 from pgmoor._core.dialling.connector import failure_of
 from pgmoor._core.hosts.host import Observation
+
+IDLE = pq.TransactionStatus.IDLE
 
 if TYPE_CHECKING:
     from pgmoor._core.connection.abortable import AbortableConnection
@@ -66,7 +68,9 @@ class Prober:
             try:
                 return await self._ask_over(self._conn, limit)
             except errors.Error:
-                pass  # the server may have ended only this session: a new one tells
+                if self._conn is not None:
+                    raise  # the session lives: this is an answer
+                # The server may have ended only this session: a new one tells.
         self._conn = await self._dial(limit)
         return await self._ask_over(self._conn, limit)
 
@@ -99,8 +103,10 @@ class Prober:
     async def _ask_over(self, conn: AbortableConnection, limit: float) -> ServerInfo:
         try:
             return await self._identity.ask(conn, limit)
-        except BaseException:
-            self.close()
+        except BaseException as error:
+            answered = isinstance(error, errors.Error) and error.sqlstate is not None
+            if not answered or conn.pgconn.transaction_status != IDLE:
+                self.close()
             raise
 
     def close(self) -> None:
