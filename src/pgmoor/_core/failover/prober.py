@@ -13,13 +13,13 @@ from pgmoor._core.connection.identity import IdentityQuery
 from pgmoor._core.dialling.connector import failure_of
 from pgmoor._core.hosts.host import Observation
 
-IDLE = pq.TransactionStatus.IDLE
-
 if TYPE_CHECKING:
     from pgmoor._core.connection.abortable import AbortableConnection
     from pgmoor._core.dialling.connector import Connector
     from pgmoor._core.hosts.host import Host, ServerInfo
     from pgmoor._core.settings.settings import Settings
+
+IDLE = pq.TransactionStatus.IDLE
 
 
 class Prober:
