@@ -46,7 +46,7 @@ ERRORS: dict[Exception, tuple[type[Exception], str]] = {
             " held longest by report for 12.3 s, import for 5.0 s"
         ),
     ),
-    PoolExhausted(2.0, FIGURES, HOLDERS[:1], "too many connections for role"): (
+    PoolExhausted(2.0, FIGURES, HOLDERS[:1], reason="too many connections for role"): (
         psycopg_pool.PoolTimeout,
         (
             "no connection free within 2.00 s: size 8 of 10, used 7, idle 1, waiting 3;"

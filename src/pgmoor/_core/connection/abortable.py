@@ -12,7 +12,7 @@ import select
 import socket
 import struct
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from psycopg import AsyncConnection, errors, pq, waiting
 
