@@ -45,7 +45,7 @@ class Stubborn:
                 await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize("which", ["check", "reset"])
+@pytest.mark.parametrize("which", ["configure", "check", "reset"])
 async def test_the_connection_of_a_callback_that_ignores_cancellation_is_cut_by_close(
     which: str, alone: Cluster
 ) -> None:
