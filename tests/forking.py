@@ -89,6 +89,7 @@ async def main(how: str, conninfo: str) -> dict[str, Any]:
         code = await fork(manager, held, how, child)
         async with asyncio.timeout(3):
             await query
+        await held.commit()
         await manager.putconn(held)
         conns = [await manager.getconn(timeout=3) for _ in range(3)]
         after = [await sessions(conn) for conn in conns]
