@@ -181,5 +181,43 @@ async def test_a_question_that_a_living_session_can_t_answer_costs_no_further_se
 
         assert server.clients == before
         host = manager.snapshot().hosts[0]
-        assert (host.status, host.failure_kind, host.current) == ("up", "unwilling", True)
+        assert (host.status, host.failure_kind, host.current) == ("up", "statement", True)
     assert recorder(manager).of(Stalled) == []
+
+
+async def test_a_host_that_refuses_new_sessions_in_unknown_words_is_left_for_another(
+    moor: Callable[..., Any],
+) -> None:
+    refusing_now = threading.Event()
+
+    def script(talk: Conversation) -> None:
+        talk.startup()
+        if refusing_now.is_set():
+            talk.error("いやです", code="XX123", severity="致命的エラー")
+        else:
+            willing(talk)
+
+    def willing(talk: Conversation) -> None:
+        talk.greet()
+        while True:
+            talk.receive()
+            talk.answer([HONEST])
+
+    def other(talk: Conversation) -> None:
+        talk.startup()
+        willing(talk)
+
+    with HostileServer(script) as first, HostileServer(other) as second:
+        settings = {"min_size": 1, "max_size": 2, "kwargs": {"autocommit": True}}
+        manager = await moor(first, second, target="any", health_interval=0.1, **settings)
+        await manager.wait()
+        held = await manager.getconn()
+        assert held.info.port == first.port
+        refusing_now.set()
+
+        conn = await manager.getconn(timeout=10)
+
+        assert conn.info.port == second.port
+        assert not held.closed
+        for lent in (conn, held):
+            await manager.putconn(lent)

@@ -141,7 +141,9 @@ async def test_a_server_whose_slots_are_taken_is_saturated(cluster: Cluster, hel
 async def test_an_error_with_a_sqlstate_means_what_that_says(cluster: Cluster) -> None:
     for statement, expected, kind in (
         ("SELECT pg_terminate_backend(pg_backend_pid())", errors.AdminShutdown, FailureKind.RESET),
-        ("SELECT 1/0", errors.DivisionByZero, FailureKind.UNWILLING),
+        ("SELECT 1/0", errors.DivisionByZero, FailureKind.STATEMENT),
+        ("SET nonsense = 1", errors.UndefinedObject, FailureKind.STATEMENT),
+        ("SET ROLE ghost", errors.InvalidParameterValue, FailureKind.STATEMENT),
         ("SELECT pg_read_file('x')", errors.UndefinedFile, FailureKind.RESOURCES),
     ):
         conn = await psycopg.AsyncConnection.connect(at(cluster[0]))

@@ -149,7 +149,13 @@ def test_two_missed_probes_in_a_row_are_silence(kind: FailureKind) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [FailureKind.SATURATED, FailureKind.RESOURCES, FailureKind.UNWILLING]
+    "kind",
+    [
+        FailureKind.SATURATED,
+        FailureKind.RESOURCES,
+        FailureKind.UNWILLING,
+        FailureKind.STATEMENT,
+    ],
 )
 def test_an_error_that_a_host_sends_ends_its_silence(kind: FailureKind) -> None:
     between, afterwards = after(PRIMARY, MISSED, kind, MISSED), after(PRIMARY, MISSED, MISSED, kind)

@@ -33,7 +33,8 @@ class FailureKind(Enum):
     PROTOCOL = "protocol"  # what answers is not PostgreSQL
     SOURCE = "source"  # a callable for the credentials returned nothing
     ROLE = "role"  # it answers, but does not satisfy the target
-    UNWILLING = "unwilling"  # it answers with an error that means none of these
+    UNWILLING = "unwilling"  # it refuses a new session for a reason that means none of these
+    STATEMENT = "statement"  # a statement of ours failed, and its session lives
     OTHER = "other"  # nothing shows that the host answered
 
 
@@ -161,6 +162,7 @@ _BY_TEXT: tuple[tuple[FailureKind, str], ...] = (
         ),
     ),
 )
+_OF_LOGINS = frozenset({FailureKind.CREDENTIALS, FailureKind.CONFIGURATION, FailureKind.UNWILLING})
 _SAYS_NOTHING = frozenset({FailureKind.UNWILLING, FailureKind.OTHER})
 # libpq writes an error that a server sent as its severity, which may be translated, and its text.
 _SENT = r"[^\n:]{1,30}:  "
@@ -185,7 +187,8 @@ def classify(error: BaseException) -> FailureKind:
     """Return the kind of failure that an error of a dial or a probe means.
 
     A SQLSTATE wins over the text, as texts are translated. PgBouncer's is nearly always 08P01,
-    so its text says more.
+    so its text says more. What a statement has met (one of `configure`, for example) does not mean
+    that logins are rejected.
     """
     if isinstance(error, TimeoutError):
         return FailureKind.TIMEOUT
@@ -198,6 +201,8 @@ def classify(error: BaseException) -> FailureKind:
     if not sqlstate:
         return said
     kind = kind_of_sqlstate(sqlstate)
+    if getattr(error, "pgresult", None) is not None and kind in _OF_LOGINS:
+        return FailureKind.STATEMENT
     vague = kind is FailureKind.UNWILLING or sqlstate == PROTOCOL_VIOLATION
     return said if vague and said not in _SAYS_NOTHING else kind
 

@@ -32,12 +32,13 @@ _KEEPS_STATUS = frozenset(
         FailureKind.RESOURCES,
         FailureKind.ROLE,
         FailureKind.UNWILLING,
+        FailureKind.STATEMENT,
     }
 )
 # A server says so itself: one such answer is enough.
-_REJECTIONS = frozenset({FailureKind.CREDENTIALS, FailureKind.CONFIGURATION})
+_REJECTIONS = frozenset({FailureKind.CREDENTIALS, FailureKind.CONFIGURATION, FailureKind.UNWILLING})
 # What `configure` raises is no fault of the host, and a full server is not left.
-_SAYS_NOTHING_OF_SESSIONS = _KEEPS_STATUS | {FailureKind.OTHER, FailureKind.SOURCE}
+_SAYS_NOTHING_OF_SESSIONS = _KEEPS_STATUS - _REJECTIONS | {FailureKind.OTHER, FailureKind.SOURCE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +220,8 @@ class HostState:
             misses, silent_since = 0, None
             if failure.kind in _KEEPS_STATUS and status is Status.SILENT:
                 status = Status.UP if self.answered_at > float("-inf") else Status.UNKNOWN
-            if failure.kind is FailureKind.UNWILLING and status is not Status.UP:
+            unknown = failure.kind in (FailureKind.UNWILLING, FailureKind.STATEMENT)
+            if unknown and status is not Status.UP:
                 status = Status.REJECTED
         went_down = self.status is Status.UP and status is not Status.UP
         return replace(
