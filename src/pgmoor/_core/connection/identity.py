@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -28,19 +29,15 @@ logger = logging.getLogger("pgmoor.dial")
 # put others in their place. A role's default isolation may be one that a standby refuses, or one
 # that waits: the question sets its own, which holds for this one string of statements.
 #
-# A session that others left read-only behind a pooler says nothing of the server: only the mode
-# that a new session begins with does. The control file's timeline lags until a checkpoint: on a
-# primary the one in use is read from the name of the current WAL file. A standby's is the
-# walreceiver's, which only members of pg_read_all_stats may see, else the control file's. An idle
-# primary makes the replay timestamp grow old, so a standby that has replayed all that it received
-# has no lag (after a restart it has replayed more: receiving begins at a segment's start). The
-# start is an instant in microseconds, since TimeZone and DateStyle change its text.
+# The control file's timeline lags until a checkpoint: on a primary the one in use is read from the
+# name of the current WAL file. A standby's is the walreceiver's, which only members of
+# pg_read_all_stats may see, else the control file's. An idle primary makes the replay timestamp
+# grow old, so a standby that has replayed all that it received has no lag (after a restart it has
+# replayed more: receiving begins at a segment's start). The start is an instant in microseconds,
+# since TimeZone and DateStyle change its text.
 _IDENTITY = b"""
 set transaction isolation level read committed;
-select r.r, case when r.r or pg_catalog.current_setting('transaction_read_only')
-   operator(pg_catalog.=) 'off' then pg_catalog.current_setting('transaction_read_only')
- else (select s.reset_val from pg_catalog.pg_settings s
-   where s.name operator(pg_catalog.=) 'default_transaction_read_only') end,
+select r.r, pg_catalog.current_setting('transaction_read_only'),
  case when r.r then %(standby_timeline)s
  else ('x' operator(pg_catalog.||) pg_catalog.substr(
    pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8)
@@ -69,6 +66,12 @@ WITHOUT_CONTROL_FILE_SQL = _IDENTITY % {
     b"standby_timeline": _RECEIVED + b"::pg_catalog.text",
     b"system_id": b"null",
 }
+# Behind a pooler a session that others left read-only says nothing of the server: only the mode
+# that a new session begins with does.
+NEW_SESSIONS_SQL = b"""
+select reset_val from pg_catalog.pg_settings
+ where name operator(pg_catalog.=) 'default_transaction_read_only'
+"""
 # Poolers and databases that speak PostgreSQL's protocol without its functions.
 PLAIN_SQL = b"show transaction_read_only"
 # Undefined function, object or table, unsupported feature, syntax error, insufficient privilege.
@@ -174,7 +177,11 @@ class IdentityQuery:
                 self._understood(question)
                 if statement is PLAIN_SQL:
                     return parse_plain(results)
-                return parse_identity(results, conn.info.backend_pid)
+                info = parse_identity(results, conn.info.backend_pid)
+                if info.pooled and info.in_recovery is False and not info.writable:
+                    new = parse_plain(await query(conn, NEW_SESSIONS_SQL, timeout, reason))
+                    info = replace(info, writable=new.writable)
+                return info
 
     def _understood(self, question: int) -> None:
         now = monotonic()
