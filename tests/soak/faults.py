@@ -25,9 +25,22 @@ if TYPE_CHECKING:
 
 MANAGERS = "application_name like 'soak%'"
 TERMINATE = f"select pg_terminate_backend(pid) from pg_stat_activity where {MANAGERS}"
-# Local commits: there may be no standby to wait for.
-LOCK_OUT = "set synchronous_commit = local; alter role soak nologin"
 LET_IN = "alter role soak login"
+# What is done to the role on the primary, and what undoes it. Local commits: there may be no
+# standby to wait for.
+LOCALLY = "set synchronous_commit = local; "
+TO_THE_ROLE = {
+    Kind.LOCKED_OUT: ("alter role soak nologin", LET_IN),
+    Kind.REVOKED: (
+        "revoke execute on function pg_walfile_name(pg_lsn) from public",
+        "grant execute on function pg_walfile_name(pg_lsn) to public",
+    ),
+    Kind.DEFAULTS: (
+        """alter role soak set default_transaction_isolation = 'repeatable read';
+        alter role soak set timezone = 'Asia/Tokyo'""",
+        "alter role soak reset all",
+    ),
+}
 BACKENDS = f"select pid from pg_stat_activity where {MANAGERS} limit 1"
 
 
@@ -49,7 +62,7 @@ class FaultInjector:
         self.doors = doors
         self.watch = watch
         self.journal = journal
-        self.locked_out = False  # whether a server may still lock the role out
+        self.to_undo: set[str] = set()  # what may still stand against the role on a server
 
     async def apply(self, fault: Fault) -> Callable[[], Awaitable[Any]]:
         """Bring a fault about, if it is possible now; return what undoes it."""
@@ -123,9 +136,10 @@ class FaultInjector:
     ) -> Callable[[], Awaitable[Any]]:
         if kind is Kind.FULL:
             return await self._fill(node)
-        if kind is Kind.LOCKED_OUT:
-            self.locked_out = True
-            await self.orchestrator.primary.sql(LOCK_OUT)
+        if kind in TO_THE_ROLE:
+            harm, remedy = TO_THE_ROLE[kind]
+            self.to_undo.add(remedy)
+            await self.orchestrator.primary.sql(LOCALLY + harm)
             return nothing  # undone by `let_in` once the servers are back
         if kind is Kind.BLOCKED:
             time.sleep(0.1 + 2 * amount)  # noqa: ASYNC251  blocking is the fault
@@ -135,11 +149,11 @@ class FaultInjector:
         return nothing
 
     async def let_in(self) -> bool:
-        """Let the role log in again; return whether it was locked out."""
-        was, self.locked_out = self.locked_out, False
-        if was:
-            await self.orchestrator.primary.sql(LET_IN)
-        return was
+        """Undo what was done to the role; return whether it was locked out."""
+        remedies, self.to_undo = self.to_undo, set()
+        for remedy in sorted(remedies):
+            await self.orchestrator.primary.sql(remedy)
+        return LET_IN in remedies
 
     async def _fill(self, node: Node) -> Callable[[], Awaitable[Any]]:
         """Take every connection slot that is not reserved for superusers."""

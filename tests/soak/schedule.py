@@ -34,6 +34,8 @@ class Kind(Enum):
     TERMINATE_ALL = "terminate all"
     FULL = "full"  # no connection slot is left
     LOCKED_OUT = "locked out"  # the program's role may not log in
+    REVOKED = "right revoked"  # to ask a server for its timeline
+    DEFAULTS = "session defaults"  # of the program's role: isolation, time zone
     # of the program
     BLOCKED = "loop blocked"  # its event loop stands still, as in a stopped process
     # of one server; it is brought back
@@ -75,7 +77,15 @@ NETWORK = frozenset(
     }
 )
 SESSIONS = frozenset(
-    {Kind.TERMINATE_ONE, Kind.TERMINATE_ALL, Kind.FULL, Kind.LOCKED_OUT, Kind.BLOCKED}
+    {
+        Kind.TERMINATE_ONE,
+        Kind.TERMINATE_ALL,
+        Kind.FULL,
+        Kind.LOCKED_OUT,
+        Kind.REVOKED,
+        Kind.DEFAULTS,
+        Kind.BLOCKED,
+    }
 )
 SERVER = frozenset({Kind.FREEZE, Kind.KILL, Kind.STOP, Kind.CRASH, Kind.READ_ONLY})
 LOSSES = (  # after which a standby is promoted
