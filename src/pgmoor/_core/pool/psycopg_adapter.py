@@ -13,7 +13,7 @@ from collections import deque
 from contextlib import suppress
 from typing import Any, Protocol, cast
 
-from psycopg_pool import AsyncConnectionPool, PoolClosed
+from psycopg_pool import AsyncConnectionPool
 
 from pgmoor._core.connection.managed import ManagedConnection
 from pgmoor._core.reporting.psycopg_logs import WarningsAbout
@@ -120,6 +120,10 @@ class InnerPool:
             async with asyncio.timeout(timeout), conn.lock:
                 pass
         conn.pgconn.finish()
-        conn._pool = self._pool  # noqa: SLF001  it takes back only what it has lent
-        with suppress(PoolClosed):
-            await self._pool.putconn(conn)
+        if not self._pool.closed:
+            conn._pool = self._pool  # noqa: SLF001  it takes back only what it has lent
+            try:
+                await self._pool.putconn(conn)
+            finally:
+                # Its program may close it once more, and a class may do that by a return.
+                conn._pool = cast("Any", self._returns)  # noqa: SLF001  as above

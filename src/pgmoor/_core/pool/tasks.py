@@ -47,9 +47,8 @@ class PoolTasks:
 
     async def aclose(self, timeout: float) -> None:
         """Wait *timeout* seconds for all tasks to end, then cancel those that have not."""
-        me = asyncio.current_task()
-        if tasks := {task for task in self._tasks if task is not me}:
-            _, late = await asyncio.wait(tasks, timeout=timeout)
+        await self._wait(timeout)
+        if late := self._others():
             for task in late:
                 name = task.get_name()
                 extra = fields(
@@ -59,5 +58,14 @@ class PoolTasks:
                     "%s did not end within %.1f s; cancelled", name, timeout, extra=extra
                 )
                 task.cancel()
-            if late:
-                await asyncio.wait(late, timeout=min(timeout, CANCEL_PATIENCE))
+            await self._wait(min(timeout, CANCEL_PATIENCE))
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait for all tasks to end, also for those that others leave behind as they end."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + seconds
+        while (tasks := self._others()) and (left := deadline - clock()) > 0:
+            await asyncio.wait(tasks, timeout=left)
+
+    def _others(self) -> set[asyncio.Task[None]]:
+        return self._tasks - {asyncio.current_task()}
