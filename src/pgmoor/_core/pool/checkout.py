@@ -118,12 +118,13 @@ class CheckoutQueue:
         deadline = began + timeout
         ends = [instrument.waiting() for instrument in self._instruments]
         waits: Iterator[float] | None = None
-        waited = False
+        place = self.waiting.arrive()
+        had_one = conn is not None
         try:
             while True:
                 if conn is None:
-                    conn = await self._next(deadline, timeout, again=waited)
-                    waited = True
+                    conn = await self._next(deadline, timeout, place, again=had_one)
+                    had_one = True
                 new = conn.lease == 0
                 if await self._test_and_lend(conn, deadline):
                     break
@@ -163,10 +164,12 @@ class CheckoutQueue:
         self.place(conn)
         return False
 
-    async def _next(self, deadline: float, timeout: float, *, again: bool) -> ManagedConnection:
-        """Wait in the queue for a connection, unless one is ready.
+    async def _next(
+        self, deadline: float, timeout: float, place: int, *, again: bool
+    ) -> ManagedConnection:
+        """Wait in the queue, in one's *place*, for a connection, unless one is ready.
 
-        *again*: the caller has waited before, and got one that it could not have.
+        *again*: the caller has got one before that it could not have.
         """
         if refusal := self._unusable() or self._availability.refusal():
             raise refusal
@@ -178,7 +181,7 @@ class CheckoutQueue:
             if self._missing_host(0.0) is None:
                 self._saturation.refused(refused)
             raise refused
-        waiter = self.waiting.add(first=again)
+        waiter = self.waiting.add(place)
         self.counters.requests_queued += 1
         began = monotonic()
         delay = min(LONGEST_WAIT, deadline - began)  # a number, whatever *timeout* is
@@ -244,8 +247,10 @@ class CheckoutQueue:
         self._pass_on(pool, conn, pool.fate(conn, monotonic(), returned=False))
 
     def _pass_on(self, pool: HostPool, conn: ManagedConnection, fate: Fate) -> None:
-        pool.put(conn, fate, wanted=pool is self.pool and bool(self._waiters))
-        if self._waiters:
+        current = pool is self.pool
+        room = self.ledger.held < self.ledger.limit
+        pool.put(conn, fate, wanted=current and room and bool(self._waiters))
+        if self._waiters or not current:  # one of a host that was left makes room in this pool
             self.feed()
 
     def feed(self) -> None:

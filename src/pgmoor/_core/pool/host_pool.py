@@ -132,10 +132,12 @@ class HostPool:
         for conn in self.connections:
             conn.abort(reason)
             self.ledger.cut(conn)
+        self.lender.feed()  # what was cut makes room
 
     def resized(self) -> None:
         """Act on changed limits: close idle connections beyond them, and make those missing."""
-        while self.ready and self.size > self.ledger.sizes.most:
+        sizes = self.ledger.sizes
+        while self.ready and (self.size > sizes.most or len(self.ready) > sizes.kept):
             self.ready.pop(0).discard()
         self.sweep()
         self.fill()

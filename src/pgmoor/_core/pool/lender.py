@@ -20,6 +20,9 @@ class Lender(Protocol):
     def place(self, conn: ManagedConnection) -> None:
         """Hand a connection that was taken but not lent to a caller, or put it back."""
 
+    def feed(self) -> None:
+        """Hand what is ready to those who wait, and have made what is missing."""
+
     def lost(self, count: int) -> None:
         """Count idle connections that turned out to be broken."""
 

@@ -18,18 +18,27 @@ class WaiterQueue:
     """A queue of futures, each of which gets a connection or an exception."""
 
     def __init__(self) -> None:
-        self.waiters: OrderedDict[Waiter, None] = OrderedDict()
+        self.waiters: OrderedDict[Waiter, int] = OrderedDict()  # and when each of them came
         self.added: int = 0  # in all
+        self._arrivals = 0
 
     def __len__(self) -> int:
         return len(self.waiters)
 
-    def add(self, *, first: bool = False) -> Waiter:
-        """Add a waiter at the end, or at the front: one who has waited before keeps its place."""
+    def arrive(self) -> int:
+        """Return a caller's place, for `add()`; it keeps it however often it waits."""
+        self._arrivals += 1
+        return self._arrivals
+
+    def add(self, place: int) -> Waiter:
+        """Add a waiter before all who came later."""
         waiter: Waiter = asyncio.get_running_loop().create_future()
-        self.waiters[waiter] = None
-        if first:
-            self.waiters.move_to_end(waiter, last=False)
+        last = next(reversed(self.waiters.values()), 0)
+        self.waiters[waiter] = place
+        if place < last:  # it has got a connection before, which was of no use
+            earlier = [other for other, its in self.waiters.items() if its <= place]
+            for other in reversed(earlier):
+                self.waiters.move_to_end(other, last=False)
         self.added += 1
         return waiter
 
