@@ -26,20 +26,13 @@ def loop() -> Iterator[SteppedLoop]:
     made.end()
 
 
-class Nowhere:
-    """Takes no connection back."""
-
-    async def putconn(self, _: Any) -> None:
-        raise AssertionError
-
-
 @pytest.mark.parametrize("cancelled", [0, 1, 2])
 @pytest.mark.parametrize("turns", range(1, 14))
 def test_a_cancelled_admission_costs_no_other_dial_its_connection(
     loop: SteppedLoop, turns: int, cancelled: int
 ) -> None:
     world = loop.call(World)
-    inner = loop.call(lambda: InnerPool("inner", Nowhere()))
+    inner = loop.call(lambda: InnerPool("inner"))
     loop.create_task(inner.open())
     loop.settle()
     connections = [StubConnection(world) for _ in range(3)]

@@ -121,9 +121,10 @@ class InnerPool:
                 pass
         conn.pgconn.finish()
         if not self._pool.closed:
+            address = conn._pool  # noqa: SLF001  psycopg has no other way to say so
             conn._pool = self._pool  # noqa: SLF001  it takes back only what it has lent
             try:
                 await self._pool.putconn(conn)
             finally:
                 # Its program may close it once more, and a class may do that by a return.
-                conn._pool = cast("Any", self._returns)  # noqa: SLF001  as above
+                conn._pool = address  # noqa: SLF001  as above
