@@ -173,6 +173,7 @@ class Case:
     failback_now: bool = False
     blocked_until: float | None = None  # the event loop, seconds ago
     removed: int | None = None  # from the list
+    has_sessions: bool = True
     postponed: dict[int, float] = field(default_factory=dict)  # failbacks, for how many seconds
 
     @property
@@ -188,6 +189,8 @@ class Case:
             shown.append(f"the event loop was blocked until {self.blocked_until:g} s ago")
         if self.removed is not None:
             shown.append(f"db{self.removed + 1} was removed from the list")
+        if not self.has_sessions:
+            shown.append("no connection lives")
         for host, seconds in self.postponed.items():
             shown.append(f"db{host + 1} could not be filled, next try in {seconds:g} s")
         return shown
@@ -213,6 +216,7 @@ class Case:
             NOW,
             failback_now=self.failback_now,
             awake_since=NOW - (math.inf if self.blocked_until is None else self.blocked_until),
+            has_sessions=self.has_sessions,
             postponed={host: NOW + seconds for host, seconds in self.postponed.items()},
         )
 
@@ -690,6 +694,36 @@ CASES = (
         (no_sessions(primary(), 60), standby()),
         Then(STAY, 0, Reason.FINE),
         current=0,
+    ),
+    Case(
+        SESSIONS,
+        "no other host qualifies, and callers would wait for nothing",
+        (no_sessions(primary(), 60), standby()),
+        Then(LEAVE, 0, Reason.NO_SESSIONS),
+        current=0,
+        has_sessions=False,
+    ),
+    Case(
+        SESSIONS,
+        "during a search, the host that accepts none is not chosen",
+        (no_sessions(writable(), 60), refused(writable())),
+        Then(WAIT, None, Reason.NONE),
+        searching=5,
+    ),
+    Case(
+        SESSIONS,
+        "it rejects our logins, no other host qualifies, and connections live",
+        (failed(primary(), FailureKind.CREDENTIALS, "rejects our login"),),
+        Then(STAY, 0, Reason.UNVERIFIED),
+        current=0,
+    ),
+    Case(
+        SESSIONS,
+        "it rejects our logins, and callers would wait for nothing",
+        (failed(primary(), FailureKind.CREDENTIALS, "rejects our login"),),
+        Then(LEAVE, 0, Reason.REJECTED),
+        current=0,
+        has_sessions=False,
     ),
     Case(
         SESSIONS,

@@ -76,7 +76,6 @@ class SwitchAnnouncer:
         """Return the first sign of trouble with a host, or else its last answer."""
         state = self._live.evidence.table[host.index]
         doubted = self._live.evidence.suspicion.first_sign(host.index)
-        dials = state.dials
-        undialled = dials.since if dials is not None and dials.no_sessions else None
+        undialled = state.dials.since if state.dials and state.refuses_sessions else None
         signs = [at for at in (state.silent_since, doubted, undialled) if at is not None]
         return min(signs, default=state.asked_at)

@@ -15,6 +15,7 @@ from pgmoor.health import State, Status
 
 from .announcer import SwitchAnnouncer
 from .failback import FailbackFiller
+from .host_pools import lives
 from .wakefulness import Wakefulness
 
 if TYPE_CHECKING:
@@ -135,7 +136,17 @@ class FailoverController:
             failback_now=self._failback_now,
             awake_since=self._wakefulness.since,
             postponed=self._failback.postponements.until,
+            has_sessions=self._has_sessions(),
         )
+
+    def _has_sessions(self) -> bool:
+        """Return whether connections to the host in use live; True unless new ones fail."""
+        current, pool = self._phase.current, self._queue.pool
+        if current is None or pool is None:
+            return True
+        state = self._table[current]
+        new_ones_fail = state.status is Status.REJECTED or state.refuses_sessions
+        return not new_ones_fail or any(map(lives, pool.connections))
 
     async def _step(self) -> float | None:
         """Decide once and act; return when to decide again, if time alone can change it."""

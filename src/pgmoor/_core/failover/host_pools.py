@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
+from pgmoor._core.connection.abortable import BAD
 from pgmoor._core.hosts.decision import Reason
 from pgmoor._core.pool.host_pool import HostPool
 from pgmoor.health import Status
@@ -12,6 +13,7 @@ from pgmoor.health import Status
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pgmoor._core.connection.managed import ManagedConnection
     from pgmoor._core.dialling.connector import Connectors
     from pgmoor._core.hosts.host import Host
     from pgmoor._core.hosts.table import HostTable
@@ -75,6 +77,13 @@ class HostPools:
                 pool.cut(reason)
                 if pool.retired_because is None:
                     pool.drain()
+
+
+def lives(conn: ManagedConnection) -> bool:
+    """Return whether a connection lives, as far as it shows without a round trip."""
+    if conn.pgconn.status == BAD:
+        return False
+    return conn.lock.locked() or not conn.has_unread()
 
 
 class RetiredPools:

@@ -148,8 +148,7 @@ class Probing:
 
         Sessions that live there may finish, so the probe's own says whether it is up.
         """
-        dials = self._evidence.table[index].dials
-        return index != self._phase.current and dials is not None and dials.no_sessions
+        return index != self._phase.current and self._evidence.table[index].refuses_sessions
 
     async def _pause(self, host: Host, wanted: asyncio.Event) -> None:
         state = self._evidence.table[host.index]

@@ -89,6 +89,7 @@ def decide(
     failback_now: bool = False,
     awake_since: float = float("-inf"),
     postponed: Mapping[int, float] | None = None,
+    has_sessions: bool = True,
 ) -> Decision:
     """Decide which host to use.
 
@@ -96,15 +97,23 @@ def decide(
     *searching_since*. *now* is the value of `time.monotonic()`. *failback_now* asks to go back to a
     preferred host without waiting for `failback_after`. *awake_since* is the end of the event
     loop's last pause: answers from before it may not have been read yet. *postponed* says, by
-    index, until when no failback to a host is tried: its pool could not be filled.
+    index, until when no failback to a host is tried: its pool could not be filled. *has_sessions*
+    tells whether any connection to the host in use lives.
     """
     found = candidates(table, rules, now)
-    others = [state for state in found if state.misses == 0 and state.host.index != current]
+    others = [
+        state
+        for state in found
+        if state.misses == 0 and state.host.index != current and not state.refuses_sessions
+    ]
     if current is None:
         since = now if searching_since is None else searching_since
         return _choose(table, rules, others, since, now, awake_since=awake_since)
     state = table[current]
-    if fault := _disqualified(table, rules, state, others, now):
+    fault = _disqualified(table, rules, state, others, now)
+    if fault is None and not has_sessions:
+        fault = _useless(rules, state, now)
+    if fault:
         reason, abort = fault
         better = others[0] if others else None
         if better and _is_newer(better, state) and is_surely_newest(table, rules, better, now):
@@ -134,22 +143,40 @@ def _moved_gently(
     It is left when another host qualifies; what runs on it may finish.
     """
     listed = table.is_listed(state.host.index)
-    dials = state.dials
-    refuses = dials is not None and dials.no_sessions and now - dials.last <= rules.expiry
-    if listed and not refuses:
+    due = _refuses_from(rules, state, now)
+    if listed and due is None:
         return None
-    better = [other for other in others if not (other.dials and other.dials.no_sessions)]
-    if listed:
-        better = [other for other in better if not table.are_rivals(other, state)]
+    better = [other for other in others if not (listed and table.are_rivals(other, state))]
     if not better or not is_surely_newest(table, rules, better[0], now):
         return None
-    if not listed:
+    if not listed or due is None:
         return Decision(Action.SWITCH, better[0].host.index, Reason.REMOVED)
-    assert dials is not None
-    due = dials.since + rules.dial_patience
     if now < due:
         return Decision(Action.STAY, state.host.index, Reason.FINE, recheck_at=due)
     return Decision(Action.SWITCH, better[0].host.index, Reason.NO_SESSIONS)
+
+
+def _refuses_from(rules: FailoverRules, state: HostState, now: float) -> float | None:
+    """Return from when on a host counts as one without new connections, or None if it does not.
+
+    A failed dial that nobody has tried again for long tells nothing any more.
+    """
+    dials = state.dials
+    answers = state.status is Status.UP and state.misses == 0  # else other rules hold
+    if dials is None or not state.refuses_sessions or not answers:
+        return None
+    return None if now - dials.last > rules.expiry else dials.since + rules.dial_patience
+
+
+def _useless(rules: FailoverRules, state: HostState, now: float) -> tuple[Reason, bool] | None:
+    """Return why a host without a living connection must be left, although no other qualifies.
+
+    It gives no new connection either, so that callers would wait for nothing.
+    """
+    if state.status is Status.REJECTED:
+        return Reason.REJECTED, False
+    due = _refuses_from(rules, state, now)
+    return None if due is None or now < due else (Reason.NO_SESSIONS, False)
 
 
 def _unverified(rules: FailoverRules, state: HostState, now: float) -> Decision:

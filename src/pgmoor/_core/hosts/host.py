@@ -137,6 +137,11 @@ class HostState:
     dials: DialTrouble | None = None  # until a new connection is made
 
     @property
+    def refuses_sessions(self) -> bool:
+        """Whether it accepted no new connection when one was last wanted."""
+        return self.dials is not None and self.dials.no_sessions
+
+    @property
     def label(self) -> str:
         """What the host is, in a word or two."""
         return role_label(self.role.value, self.writable)
@@ -172,7 +177,7 @@ class HostState:
         was = (self.role, self.writable, self.timeline, self.started)
         same = was == (role, info.writable, info.timeline, info.started)
         steady = same and self.status is Status.UP and self.steady_since is not None
-        dials = None if seen.dialled or seen.new_session else self.dials
+        refuses = self.refuses_sessions and not (seen.dialled or seen.new_session)
         steady_since = self.steady_since if steady else seen.answered_at
         return replace(
             self,
@@ -190,8 +195,8 @@ class HostState:
             answered_at=seen.asked_at,
             since=self.since if self.status is Status.UP else seen.answered_at,
             down_since=None,
-            steady_since=None if dials and dials.no_sessions else steady_since,
-            dials=dials,
+            steady_since=None if refuses else steady_since,
+            dials=None if seen.dialled or seen.new_session else self.dials,
             misses=0,
             silent_since=None,
             failure=None,
