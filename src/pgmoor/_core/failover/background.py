@@ -18,7 +18,7 @@ from pgmoor import events as ev
 from pgmoor._core.pool.idle import oldest_idle, take_idle_since
 from pgmoor._core.reporting.log_fields import fields
 from pgmoor._core.settings.callables import CallableFailed
-from pgmoor._core.util.awake_limit import AwakeLimit
+from pgmoor._core.util.awake_limit import LATE
 from pgmoor._core.util.backoff import delays, spread
 
 if TYPE_CHECKING:
@@ -127,11 +127,17 @@ class Background:
     async def _found(self, seconds: float) -> tuple[bool, float]:
         """Wait for a host, for so many *seconds*; return whether there is one, and the lost time.
 
-        That is how long the event loop stood still, in seconds.
+        That is how long the event loop stood still, in seconds. Then there may be answers to read.
         """
-        with AwakeLimit(seconds) as limit:
+        due = monotonic() + seconds
+        with anyio.move_on_after(seconds):
             await self._phase.found.wait()
-        return not self._phase.searching.is_set(), limit.stood_still
+        lost = monotonic() - due
+        if lost <= LATE:
+            return not self._phase.searching.is_set(), 0.0
+        with anyio.move_on_after(max(seconds, LATE)):
+            await self._phase.found.wait()
+        return not self._phase.searching.is_set(), lost
 
     # -- connections ---------------------------------------------------------------------------
 
