@@ -257,11 +257,11 @@ class HostPool:
         for conn in tuple(self.ready):
             unused = now - conn.idle_since >= self.settings.max_idle
             surplus = unused and self.size > self.ledger.sizes.min_size
-            ended = conn.has_unread()
-            if surplus or ended or now >= conn.expires_at:
+            if not conn.is_at_rest() and conn.pgconn.status != BAD:
+                self.verifier.drop(conn, "it was used after its return")
+            elif (ended := conn.has_unread()) or surplus or now >= conn.expires_at:
                 conn.discard()
-            if ended:
-                self.lender.lost(1)
+                self.lender.lost(int(ended))
 
     def drain(self) -> None:
         """Renew all connections: idle ones now, held ones when they come back."""
