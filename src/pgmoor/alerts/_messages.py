@@ -162,7 +162,8 @@ class Messages:
             sentence(event),
             f"Whatever other programs write to {event.host} will be lost.",
             f"To do: stop {event.host}, and make it a standby of the other primary (pg_rewind)"
-            " before you start it again.",
+            " before you start it again. If instead the newer primary is gone for good, have the"
+            " program call reconnect(forget_timelines=True).",
         )
 
     def foreign_host(self, event: ev.ForeignHost) -> Text:
