@@ -113,8 +113,8 @@ class PoolAccount(RuleBasedStateMachine):
         self.world.pools.retired.retire(pool, "it was left", abort=abort)
         if pool not in self.left:
             self.left.append(pool)
-        if abort:
-            self.cut |= {c.conn for c in self.holders if c.conn and c.conn.owner is pool}
+        held = {caller.conn for caller in self.holders if caller.conn}
+        self.cut |= {c for c in held if c.owner is pool and (abort or c.abort_reason)}
 
     # -- what must hold --------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from typing import TYPE_CHECKING, Any, cast
 
 from psycopg import errors, pq
@@ -110,7 +111,7 @@ class StubConnection(ManagedConnection):
         self.unread = False
         self.answer: asyncio.Future[str] | None = None
         self.asking: asyncio.Task[Any] | None = None
-        self.poll = lambda _: [(0, 1)] if self.unread else []
+        self.poll = lambda _: [(0, select.POLLIN | select.POLLHUP)] if self.unread else []
         world.connections.append(self)
 
     def __repr__(self) -> str:

@@ -10,6 +10,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from pool_model import REST
 from pool_steps import PoolModel
+from stub_pool import INTRANS
 
 
 @pytest.fixture
@@ -55,6 +56,35 @@ def test_a_cut_on_a_host_that_was_left_has_made_what_is_missing(pool: Steps) -> 
     model.cut_left(0, REST)
     model.all_goes_well()
     assert model.callers[1] in model.holders
+
+
+def test_what_was_cut_before_its_host_was_left_makes_room(pool: Steps) -> None:
+    model = pool(1, callers=1)
+    model.look_after("cut off", REST)
+    model.fail_over(abort=False, turns=REST)
+    model.acquire(None, REST)
+    model.all_goes_well()
+    assert model.callers[1] in model.holders
+
+
+def test_a_connection_that_is_given_back_while_its_block_commits_is_counted_once(
+    pool: Steps,
+) -> None:
+    model = pool(1, callers=0)
+    model.all_goes_well()
+    queue = model.world.queue
+
+    async def use() -> None:
+        async with queue.checkout(5) as conn:
+            conn.pgconn.transaction_status = INTRANS  # type: ignore[misc]
+            # As a class may whose commit() gives up, or another task of the program.
+            conn.commit = lambda: queue.release(conn)  # type: ignore[method-assign]
+
+    task = model.loop.create_task(use())
+    for _ in range(3):
+        model.all_goes_well()
+    assert task.done()
+    assert model.world.ledger.held == 0
 
 
 def test_callers_who_got_dead_connections_keep_their_order(pool: Steps) -> None:

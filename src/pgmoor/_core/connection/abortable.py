@@ -39,6 +39,8 @@ BAD = pq.ConnStatus.BAD
 completion: ContextVar[Callable[[dict[str, Any]], None] | None] = ContextVar(
     "pgmoor_completion", default=None
 )
+# A FIN shows as the first where the platform has it, a reset as one of the others.
+ENDED = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # l_onoff, l_linger: drop what is not delivered
 
 
@@ -53,7 +55,7 @@ class AbortableConnection(AsyncConnection[Any]):
         self._waiters = 0  # tasks that wait for its socket
         self._doomed = False  # to be closed by the last of them
         poller = select.poll()
-        poller.register(pgconn.socket, select.POLLIN)
+        poller.register(pgconn.socket, select.POLLIN | ENDED)
         self.poll: Callable[[int], list[tuple[int, int]]] = poller.poll
         forking.register(self)
 
@@ -86,6 +88,10 @@ class AbortableConnection(AsyncConnection[Any]):
         False for every healthy idle connection. Costs a microsecond and no round trip.
         """
         return bool(self.poll(0))
+
+    def has_ended(self) -> bool:
+        """Return whether its server has closed it, whatever else there is to read."""
+        return any(events & ENDED for _, events in self.poll(0))
 
     async def close(self) -> None:
         """Close the connection."""

@@ -364,8 +364,14 @@ class Checkout:
         conn = self._conn
         if conn.holder is None or conn.lease != self._lease:
             return  # the block has given it back already, and perhaps another has it now
-        try:
-            if exc_type is None and conn.pgconn.transaction_status != IDLE and not conn.closed:
-                await conn.commit()
-        finally:
+        if exc_type is not None or conn.pgconn.transaction_status == IDLE or conn.closed:
             await self._queue.release(conn)
+            return
+        try:
+            await conn.commit()
+        finally:
+            if self._holds(conn):  # still
+                await self._queue.release(conn)
+
+    def _holds(self, conn: ManagedConnection) -> bool:
+        return conn.holder is not None and conn.lease == self._lease

@@ -140,7 +140,6 @@ class HostPool:
         while self.ready and (self.size > sizes.most or len(self.ready) > sizes.kept):
             self.ready.pop(0).discard()
         self.sweep()
-        self.fill()
 
     # -- connections in and out ------------------------------------------------------------------
 
@@ -259,9 +258,10 @@ class HostPool:
             surplus = unused and self.size > self.ledger.sizes.min_size
             if not conn.is_at_rest() and conn.pgconn.status != BAD:
                 self.verifier.drop(conn, "it was used after its return")
-            elif (ended := conn.has_unread()) or surplus or now >= conn.expires_at:
+            elif (ended := conn.has_ended()) or surplus or now >= conn.expires_at:
                 conn.discard()
                 self.lender.lost(int(ended))
+        self.fill()  # something else may have cancelled a dial
 
     def drain(self) -> None:
         """Renew all connections: idle ones now, held ones when they come back."""

@@ -48,7 +48,11 @@ class Ledger:
 
     def left(self, pool: object) -> None:
         """Note that the host of *pool* was left: what is held there is the rest of its use."""
-        self._left.update(conn for conn in self.of(pool) if conn.holder is not None)
+        held = {conn for conn in self.of(pool) if conn.holder is not None}
+        self._left |= held
+        for conn in held:
+            if conn.abort_reason is not None:
+                self.cut(conn)
 
     def cut(self, conn: ManagedConnection) -> None:
         """Note that a connection was cut; one on a host that was left makes room for another."""
