@@ -1,20 +1,26 @@
 """What pgmoor costs while nothing is wrong, compared with similar libraries.
 
-It takes five measurements in one run, against one PostgreSQL server on this machine:
+Against one PostgreSQL server on this machine, in one run:
 
-- idle: one task takes a connection and gives it back, and executes nothing. Microseconds.
-- select: 64 tasks share 4 connections; each takes one and runs `SELECT 1`, in a transaction, which
-  is the libraries' default. Microseconds for one, and how many a second.
-- autocommit: the same with autocommit, for libraries on psycopg.
-- import: the time of `python -c "import X"` above that of `python -c pass`. Milliseconds.
+- idle: one task takes a connection and gives it back, and executes nothing; pool of 4.
+- idle512: the same, pool of 512.
+- pair: the same with `getconn()` and `putconn()`, for libraries that have them.
+- one: one task takes a connection and runs `SELECT 1`, in a transaction, which is the libraries'
+  default.
+- select, crowd: the same by 64, and by 4,096 tasks that share 4 connections.
+- autocommit: `select` in autocommit, for libraries on psycopg.
+- open: from nothing to a pool of 4 connections, `open(wait=True)`.
+- import: the time of `python -c "import X"` above that of `python -c pass`.
+- size: the memory and the tasks of an open pool with 4 connections.
 - rest: the processor time of an unused manager over three servers, the connections that each server
   sees from it, and the cost of one `health()`.
 
-The first three go in rounds: in each round every library gets a short slice, in random order.
-Ratios to psycopg_pool are taken within a round; the medians over the rounds are shown.
+All but the last three go in rounds: in each round every library gets a short slice, in random
+order. Ratios to psycopg_pool are taken within a round; the medians over the rounds are shown. A
+figure that misses what is wanted of it says so.
 
     python benchmarks/checkout.py [--rounds 15] [--seconds 0.25] [--only pgmoor,psycopg_pool]
-        [--measures idle,select,autocommit,import,rest] [--loop uvloop] [--json FILE]
+        [--measures idle,select,open] [--loop uvloop] [--json FILE]
 """
 
 from __future__ import annotations
@@ -27,28 +33,58 @@ import platform
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from random import shuffle
 from statistics import median
-from time import perf_counter, process_time
-from typing import Any
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
 
 import uvloop
-from contestants import CONTESTANTS, Contestant, Hasql, Pgmoor, PsycopgPool
+from contestants import CONTESTANTS, Contestant
+from resting import measure_rest, measure_size, show_rest, show_size
 from rich.console import Console
 from rich.table import Table
-from timing import Series, compare, crowded_selects, idle_checkouts, time_call
+from timing import Series, compare, crowded_selects, idle_checkouts, opening, pairs
 
 from pgmoor.testing import Cluster
 
+if TYPE_CHECKING:
+    from timing import Slice
+
 REFERENCE = "psycopg_pool"
 NAMES = [name for name in CONTESTANTS if name not in {"psycopg_pool+check+tcp", "pgmoor-0.1"}]
-MEASURES = ["idle", "select", "autocommit", "import", "rest"]
+TWO = frozenset({REFERENCE, "pgmoor"})
 POOL = 4
-WANTED = {"idle": 0.85, "select": 0.95, "autocommit": 0.95, "import": 1.2}
-WANTED_REST = 0.3  # percent of a core
-WANTED_HEALTH = 50.0  # microseconds
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is measured in rounds, and what is wanted of pgmoor."""
+
+    slice: Slice
+    wanted: float  # times psycopg_pool; with `excess`, milliseconds more
+    pool: int = POOL
+    autocommit: bool = False
+    excess: bool = False
+    only: frozenset[str] = frozenset(CONTESTANTS)
+    unit: str = "µs"
+
+
+MEASURES = {
+    "idle": Measure(idle_checkouts, 0.45),
+    "idle512": Measure(idle_checkouts, 0.45, pool=512, only=TWO),
+    "pair": Measure(pairs, 0.60, only=TWO | {"psycopg_pool+check"}),
+    "one": Measure(partial(crowded_selects, tasks=1), 0.97),
+    "select": Measure(crowded_selects, 0.80),
+    "crowd": Measure(partial(crowded_selects, tasks=4096), 0.60),
+    "autocommit": Measure(crowded_selects, 0.95, autocommit=True),
+    "open": Measure(opening, 10.0, excess=True, unit="ms"),
+}
+IMPORT = Measure(opening, 1.20, unit="ms")  # in processes of its own
+OTHERS = ["import", "size", "rest"]
 PACKAGES = ["psycopg", "psycopg-pool", "asyncpg", "sqlalchemy", "hasql", "uvloop"]
 
 
@@ -63,25 +99,29 @@ def machine(loop: str) -> dict[str, Any]:
     }
 
 
-async def measure_checkouts(
-    names: list[str], what: str, args: argparse.Namespace
+async def measure_in_rounds(
+    names: list[str], measure: Measure, args: argparse.Namespace
 ) -> dict[str, Series]:
     """Open all libraries on one server and measure them in turns."""
-    autocommit = what == "autocommit"
-    if autocommit:
+    names = [name for name in names if name in measure.only]
+    if measure.autocommit:
         names = [name for name in names if CONTESTANTS[name].has_autocommit]
-    async with Cluster(0, settings={"max_connections": "150"}) as cluster:
+    room = {"max_connections": str(measure.pool * (len(names) + 2) + 100)}
+    async with Cluster(0, settings=room) as cluster:
         servers = [(cluster[0].host, cluster[0].port)]
         contestants: dict[str, Contestant] = {}
         try:
             for name in names:
                 contestant = CONTESTANTS[name](
-                    servers, min_size=POOL, max_size=POOL, autocommit=autocommit
+                    servers,
+                    min_size=measure.pool,
+                    max_size=measure.pool,
+                    autocommit=measure.autocommit,
                 )
                 await contestant.open()
                 contestants[name] = contestant
-            run = idle_checkouts if what == "idle" else crowded_selects
-            return await compare(contestants, run, rounds=args.rounds, seconds=args.seconds)
+            rounds, seconds = args.rounds, args.seconds
+            return await compare(contestants, measure.slice, rounds=rounds, seconds=seconds)
         finally:
             for contestant in contestants.values():
                 await contestant.close()
@@ -111,67 +151,21 @@ def measure_imports(rounds: int) -> dict[str, Series]:
     }
 
 
-async def measure_rest(seconds: float) -> dict[str, dict[str, Any]]:
-    """Leave each library idle with three servers; measure it, and count its connections."""
-    found: dict[str, dict[str, Any]] = {}
-    async with Cluster(2) as cluster:
-        servers = [(node.host, node.port) for node in cluster]
-        kinds: list[tuple[str, type[Contestant]]] = [
-            (REFERENCE, PsycopgPool),
-            ("pgmoor", Pgmoor),
-            ("hasql", Hasql),
-        ]
-        for name, kind in kinds:
-            contestant = kind(servers, min_size=POOL, max_size=POOL)
-            await contestant.open()
-            await asyncio.sleep(1)
-            before, began = process_time(), perf_counter()
-            await asyncio.sleep(seconds)
-            share = (process_time() - before) / (perf_counter() - began) * 100
-            found[name] = {"core_percent": share, "connections": await _count(cluster)}
-            if isinstance(contestant, Pgmoor):
-                found[name]["health_us"] = await time_call(contestant.manager.health, 500)
-            await contestant.close()
-    return found
-
-
-async def _count(cluster: Cluster) -> list[int]:
-    query = (
-        "SELECT count(*) FROM pg_stat_activity"
-        " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-    )
-    return [(await node.sql(query))[0][0] for node in cluster]
-
-
-def show_series(console: Console, what: str, series: dict[str, Series]) -> None:
-    unit, scale = ("ms", 1e-3) if what == "import" else ("µs", 1.0)
+def show_series(console: Console, what: str, measure: Measure, series: dict[str, Series]) -> None:
+    scale = 1e-3 if measure.unit == "ms" else 1.0
     table = Table(title=what, title_justify="left")
     table.add_column("library")
-    for column in (f"median {unit}", "least", "a second", f"x {REFERENCE}", "wanted"):
+    beside = f"more than {REFERENCE}" if measure.excess else f"x {REFERENCE}"
+    for column in (f"median {measure.unit}", "least", "a second", beside, "wanted"):
         table.add_column(column, justify="right")
     reference = series[REFERENCE]
     for name, one in sorted(series.items(), key=lambda item: item[1].median):
-        rate = "" if what == "import" else f"{1e6 / one.median:,.0f}"
-        wanted = f"<= {WANTED[what]:.2f}" if name == "pgmoor" else ""
+        rate = "" if measure.unit == "ms" else f"{1e6 / one.median:,.0f}"
+        figure = one.excess(reference) * scale if measure.excess else one.ratio(reference)
+        wanted = "MISSED " if name == "pgmoor" and figure > measure.wanted else ""
+        wanted += f"<= {measure.wanted:.2f}" if name == "pgmoor" else ""
         figures = (f"{one.median * scale:.1f}", f"{min(one.micros) * scale:.1f}", rate)
-        table.add_row(name, *figures, f"{one.ratio(reference):.2f}", wanted)
-    console.print(table)
-
-
-def show_rest(console: Console, found: dict[str, dict[str, Any]]) -> None:
-    table = Table(title="rest: three servers, no callers", title_justify="left")
-    for column in ("library", "% of a core", "wanted", "connections", "health() µs", "wanted"):
-        table.add_column(column, justify="right" if column != "library" else "left")
-    for name, figures in found.items():
-        mine = name == "pgmoor"
-        table.add_row(
-            name,
-            f"{figures['core_percent']:.2f}",
-            f"<= {WANTED_REST}" if mine else "",
-            " + ".join(map(str, figures["connections"])),
-            f"{figures['health_us']:.1f}" if mine else "",
-            f"<= {WANTED_HEALTH:.0f}" if mine else "",
-        )
+        table.add_row(name, *figures, f"{figure:.2f}", wanted)
     console.print(table)
 
 
@@ -181,13 +175,13 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=0.25, help="of one slice")
     parser.add_argument("--rest-seconds", type=float, default=10.0)
     parser.add_argument("--only", default=",".join(NAMES), help="libraries, with commas")
-    parser.add_argument("--measures", default=",".join(MEASURES))
+    parser.add_argument("--measures", default=",".join([*MEASURES, *OTHERS]))
     parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args(argv)
     args.only = list(dict.fromkeys([REFERENCE, *args.only.split(",")]))
     args.measures = args.measures.split(",")
-    for given, known in ((args.only, CONTESTANTS), (args.measures, MEASURES)):
+    for given, known in ((args.only, CONTESTANTS), (args.measures, [*MEASURES, *OTHERS])):
         if unknown := set(given) - set(known):
             parser.error(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(known)}")
     return args
@@ -203,14 +197,19 @@ def main() -> None:
     with asyncio.Runner(loop_factory=factory) as runner:
         for what in args.measures:
             if what == "rest":
-                results[what] = runner.run(measure_rest(args.rest_seconds))
+                results[what] = runner.run(measure_rest(args.rest_seconds, POOL))
                 show_rest(console, results[what])
                 continue
+            if what == "size":
+                results[what] = runner.run(measure_size(POOL))
+                show_size(console, results[what])
+                continue
             if what == "import":
-                series = measure_imports(max(args.rounds, 15))
+                measure, series = IMPORT, measure_imports(max(args.rounds, 15))
             else:
-                series = runner.run(measure_checkouts(args.only, what, args))
-            show_series(console, what, series)
+                measure = MEASURES[what]
+                series = runner.run(measure_in_rounds(args.only, measure, args))
+            show_series(console, what, measure, series)
             results[what] = {
                 name: {"micros": one.micros, "ratio": one.ratio(series[REFERENCE])}
                 for name, one in series.items()

@@ -44,6 +44,9 @@ class Contestant:
     has_autocommit = True
     """Whether the library can do the same work in psycopg's autocommit mode."""
 
+    pool: Any = None
+    """What has psycopg_pool's `getconn()` and `putconn()`, if anything has."""
+
     acquire: Callable[[], AbstractAsyncContextManager[Any]]
 
     def __init__(
@@ -102,6 +105,7 @@ class Pgmoor(Contestant):
         )
         await self.manager.open(wait=True)
         self.acquire = self.manager.connection
+        self.pool = self.manager
 
     async def close(self) -> None:
         await self.manager.close()

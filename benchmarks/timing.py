@@ -38,6 +38,10 @@ class Series:
         """Return the median of the rounds' ratios."""
         return median(a / b for a, b in zip(self.micros, reference.micros, strict=True))
 
+    def excess(self, reference: Series) -> float:
+        """Return the median of the rounds' differences, in microseconds."""
+        return median(a - b for a, b in zip(self.micros, reference.micros, strict=True))
+
 
 async def idle_checkouts(contestant: Contestant, seconds: float) -> float:
     """Return the microseconds for taking a connection and giving it back, in one task."""
@@ -53,6 +57,27 @@ async def idle_checkouts(contestant: Contestant, seconds: float) -> float:
     return (now - began) / done * 1e6
 
 
+async def pairs(contestant: Contestant, seconds: float) -> float:
+    """Return the microseconds for a `getconn()` and its `putconn()`, in one task."""
+    pool = contestant.pool
+    done = 0
+    began = perf_counter()
+    deadline = began + seconds
+    while (now := perf_counter()) < deadline:
+        for _ in range(BATCH):
+            await pool.putconn(await pool.getconn())
+        done += BATCH
+    return (now - began) / done * 1e6
+
+
+async def opening(contestant: Contestant, seconds: float) -> float:  # noqa: ARG001  it is one call
+    """Return the microseconds for opening a library and waiting until its pool is full."""
+    await contestant.close()
+    began = perf_counter()
+    await contestant.open()
+    return (perf_counter() - began) * 1e6
+
+
 async def crowded_selects(
     contestant: Contestant, seconds: float, *, tasks: int = 64, statement: str = "SELECT 1"
 ) -> float:
@@ -61,7 +86,7 @@ async def crowded_selects(
     done = 0
     deadline = perf_counter() + seconds
 
-    async def work() -> None:
+    async def work() -> None:  # at least once
         nonlocal done
         while perf_counter() < deadline:
             async with acquire() as conn:
