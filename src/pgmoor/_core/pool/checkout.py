@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from .waiters import Waiter
 
 IDLE = 0  # pq.TransactionStatus.IDLE; comparing with the enum's member costs more than the rest
-LONGEST_WAIT = 1e9  # seconds
 
 
 class CheckoutQueue:
@@ -49,7 +48,7 @@ class CheckoutQueue:
         unusable: Callable[[], Exception | None],
     ) -> None:
         self.counters: Counters = Counters()
-        self.waiting: WaiterQueue = WaiterQueue()
+        self.waiting: WaiterQueue = WaiterQueue(self._expire)
         self.pool: HostPool | None = None  # the one that callers are served from
         self.ledger: Ledger = ledger
         self._waiters = self.waiting.waiters  # empty while nobody waits
@@ -181,11 +180,9 @@ class CheckoutQueue:
             if self._missing_host(0.0) is None:
                 self._saturation.refused(refused)
             raise refused
-        waiter = self.waiting.add(place)
+        waiter = self.waiting.add(place, deadline, timeout)
         self.counters.requests_queued += 1
         began = monotonic()
-        delay = min(LONGEST_WAIT, deadline - began)  # a number, whatever *timeout* is
-        timer = waiter.get_loop().call_later(delay, self._expire, waiter, timeout)
         if self.pool is not None:
             self.pool.fill()
         try:
@@ -197,7 +194,6 @@ class CheckoutQueue:
                 self.place(conn)
             raise
         finally:
-            timer.cancel()
             if not waiter.done() or waiter.cancelled() or waiter.exception() is not None:
                 self.waiting.remove(waiter)
             self.counters.requests_wait += monotonic() - began
@@ -210,8 +206,6 @@ class CheckoutQueue:
         return pool.ready.pop()
 
     def _expire(self, waiter: Waiter, timeout: float) -> None:
-        if waiter.done():
-            return
         self._evidence.suspect("a caller got no connection in time")
         for instrument in self._instruments:
             instrument.timed_out()

@@ -1,9 +1,11 @@
-"""The callers who wait for a connection, first come, first served."""
+"""The callers who wait for a connection, first come, first served, each until its deadline."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from heapq import heapify, heappop, heappush
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from pgmoor._core.connection.managed import ManagedConnection
@@ -13,14 +15,25 @@ if TYPE_CHECKING:
 
 Waiter = asyncio.Future[ManagedConnection]
 
+LONGEST_WAIT = 1e9  # seconds
+SLACK = 16  # deadlines of callers who wait no longer are dropped when they outnumber the others
+
 
 class WaiterQueue:
-    """A queue of futures, each of which gets a connection or an exception."""
+    """A queue of futures, each of which gets a connection or an exception.
 
-    def __init__(self) -> None:
+    *expire* is called with a waiter and its timeout, in seconds, at its deadline. One timer serves
+    all: with one for each, thousands of them would slow down every other timer of the loop.
+    """
+
+    def __init__(self, expire: Callable[[Waiter, float], None]) -> None:
         self.waiters: OrderedDict[Waiter, int] = OrderedDict()  # and when each of them came
         self.added: int = 0  # in all
         self._arrivals = 0
+        self._expire = expire
+        self._deadlines: list[tuple[float, int, Waiter, float]] = []  # a heap
+        self._timer: asyncio.TimerHandle | None = None  # for the first of them, or an earlier one
+        self._timer_at = 0.0
 
     def __len__(self) -> int:
         return len(self.waiters)
@@ -30,9 +43,13 @@ class WaiterQueue:
         self._arrivals += 1
         return self._arrivals
 
-    def add(self, place: int) -> Waiter:
-        """Add a waiter before all who came later."""
-        waiter: Waiter = asyncio.get_running_loop().create_future()
+    def add(self, place: int, deadline: float, timeout: float) -> Waiter:
+        """Add a waiter before all who came later.
+
+        It waits until *deadline* (monotonic), which is *timeout* seconds after it came.
+        """
+        loop = asyncio.get_running_loop()
+        waiter: Waiter = loop.create_future()
         last = next(reversed(self.waiters.values()), 0)
         self.waiters[waiter] = place
         if place < last:  # it has got a connection before, which was of no use
@@ -40,17 +57,29 @@ class WaiterQueue:
             for other in reversed(earlier):
                 self.waiters.move_to_end(other, last=False)
         self.added += 1
+        now = monotonic()
+        deadline = now + min(LONGEST_WAIT, deadline - now)  # a number, whatever *timeout* is
+        if len(self._deadlines) > 2 * len(self.waiters) + SLACK:
+            self._deadlines = [entry for entry in self._deadlines if not entry[2].done()]
+            heapify(self._deadlines)
+        heappush(self._deadlines, (deadline, self.added, waiter, timeout))
+        if self._timer is None or deadline < self._timer_at:
+            self._set_timer(loop, deadline, now)
         return waiter
 
     def remove(self, waiter: Waiter) -> None:
         """Cancel a waiter and remove it, if it is still in the queue."""
         waiter.cancel()
         self.waiters.pop(waiter, None)
+        if not self.waiters:
+            self._rest()
 
     def hand_over(self, conn: ManagedConnection) -> bool:
         """Give a connection to the first waiter; return whether there was one."""
         while self.waiters:
             waiter, _ = self.waiters.popitem(last=False)
+            if not self.waiters:
+                self._rest()
             if not waiter.done():
                 waiter.set_result(conn)
                 return True
@@ -62,3 +91,32 @@ class WaiterQueue:
             waiter, _ = self.waiters.popitem(last=False)
             if not waiter.done():
                 waiter.set_exception(make())
+        self._rest()
+
+    # -- deadlines -----------------------------------------------------------------------------
+
+    def _set_timer(self, loop: asyncio.AbstractEventLoop, at: float, now: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = loop.call_later(max(at - now, 0.0), self._fall_due)
+
+    def _fall_due(self) -> None:
+        """Expire those whose deadlines have come, and wait for the next one."""
+        self._timer = None
+        now = monotonic()
+        while self._deadlines:
+            deadline, _, waiter, timeout = self._deadlines[0]
+            if not waiter.done() and deadline > now:
+                self._set_timer(asyncio.get_running_loop(), deadline, now)
+                return
+            heappop(self._deadlines)
+            if not waiter.done():
+                self._expire(waiter, timeout)
+
+    def _rest(self) -> None:
+        """Forget all deadlines: nobody waits."""
+        self._deadlines.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
