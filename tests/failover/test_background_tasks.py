@@ -1,4 +1,4 @@
-"""Background tasks that something else has cancelled are reported, and started again."""
+"""Background tasks run while they are needed; one that something else cancels is started again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pgmoor.testing import Cluster
 
 
-@pytest.mark.parametrize("which", ["failover", "probe", "reconnect", "background"])
+@pytest.mark.parametrize("which", ["failover", "probe", "keepalive", "background"])
 async def test_a_manager_survives_that_its_tasks_are_cancelled(
     which: str, pair: Cluster, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -37,3 +37,34 @@ async def test_a_manager_survives_that_its_tasks_are_cancelled(
 
     errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert ["starting it again" in record.getMessage() for record in errors] == [True]
+
+
+async def test_a_search_survives_that_its_task_is_cancelled(
+    alone: Cluster, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "RESTART_AFTER", 0.05)
+    async with ConnectionManager(alone.conninfo(), min_size=1) as manager:
+        await manager.wait()
+        await alone[0].kill()
+        await until(lambda: "pgmoor-reconnect" in _task_names())
+        for task in asyncio.all_tasks():
+            if task.get_name() == "pgmoor-reconnect":
+                task.cancel()
+
+        await until(lambda: "starting it again" in caplog.text)
+        await alone[0].start()
+        await manager.wait()
+        await until(lambda: "pgmoor-reconnect" not in _task_names())
+
+
+async def test_an_open_manager_has_few_tasks(alone: Cluster) -> None:
+    before = len(asyncio.all_tasks())
+    async with ConnectionManager(alone.conninfo(), min_size=4) as manager:
+        await manager.wait()
+        await until(lambda: len(asyncio.all_tasks()) - before <= 8)
+        names = _task_names()
+        assert not {name for name in names if "reconnect" in name or "discovery" in name}
+
+
+def _task_names() -> set[str]:
+    return {task.get_name() for task in asyncio.all_tasks()}

@@ -24,6 +24,8 @@ from pgmoor._core.util.backoff import delays, spread
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from anyio.abc import TaskGroup
+
     from pgmoor._core.connection.managed import ManagedConnection
     from pgmoor._core.pool.checkout import CheckoutQueue
     from pgmoor._core.state.live import LiveState
@@ -54,41 +56,63 @@ class Background:
         self._queue = queue
         self._controller = controller
         self._probing = probing
+        self._group: TaskGroup | None = None
+        self._running: set[str] = set()
 
     async def run(self) -> None:
-        """Run all background tasks; ends by cancellation only."""
+        """Run all background tasks that are needed; ends by cancellation only."""
         try:
             async with anyio.create_task_group() as group:
+                self._group = group
+                self._running.clear()
                 group.start_soon(self._controller.run, name="pgmoor-failover")
                 self._probing.start(group)
-                for work, name in (
-                    (self._reconnect, "pgmoor-reconnect"),
-                    (self._keep_alive, "pgmoor-keepalive"),
-                    (self._check_holders, "pgmoor-holders"),
-                    (self._discover, "pgmoor-discovery"),
-                ):
-                    group.start_soon(self._forever, work, name, name=name)
+                self._start(self._keep_alive, "pgmoor-keepalive")
+                if self._settings.held_warning is not None:
+                    self._start(self._check_holders, "pgmoor-holders")
+                if self._settings.discovery is not None:
+                    self._start(self._discover, "pgmoor-discovery")
+                self._phase.on_search = self._start_reconnecting
+                if self._phase.searching.is_set():
+                    self._start_reconnecting()
         finally:
+            self._group = None
             self._probing.close()
 
-    async def _forever(self, work: Callable[[], Awaitable[None]], name: str) -> None:
-        """Repeat *work*; a turn that fails is logged and does not end it."""
-        while True:
-            try:
-                await work()
-            except Exception:
-                extra = fields("InternalError", self._settings.name, task=name)
-                logger.exception("%s failed; going on", name, extra=extra)
-                await asyncio.sleep(1.0)
+    def _start(
+        self,
+        work: Callable[[], Awaitable[None]],
+        name: str,
+        needed: Callable[[], bool] = lambda: True,
+    ) -> None:
+        if self._group is not None and name not in self._running:
+            self._running.add(name)
+            self._group.start_soon(self._repeat, work, name, needed, name=name)
+
+    def _start_reconnecting(self) -> None:
+        self._start(self._reconnect, "pgmoor-reconnect", self._phase.searching.is_set)
+
+    async def _repeat(
+        self, work: Callable[[], Awaitable[None]], name: str, needed: Callable[[], bool]
+    ) -> None:
+        """Repeat *work* while it is *needed*; a turn that fails is logged and does not end it."""
+        try:
+            while needed():
+                try:
+                    await work()
+                except Exception:
+                    extra = fields("InternalError", self._settings.name, task=name)
+                    logger.exception("%s failed; going on", name, extra=extra)
+                    await asyncio.sleep(1.0)
+        finally:
+            self._running.discard(name)
 
     # -- hosts ---------------------------------------------------------------------------------
 
     async def _discover(self) -> None:
         """Call for the list of hosts: at its interval, and more often during a search."""
         discovery = self._settings.discovery
-        if discovery is None:
-            await asyncio.Event().wait()
-            return
+        assert discovery is not None
         with anyio.move_on_after(spread(self._settings.hosts_interval)):
             await self._phase.searching.wait()
             await asyncio.sleep(spread(SEARCHING_INTERVAL))
@@ -102,7 +126,6 @@ class Background:
 
     async def _reconnect(self) -> None:
         """While no host is in use, probe those that are down again and again, ever more slowly."""
-        await self._phase.searching.wait()
         began = monotonic()
         most, longest = self._settings.max_tries, self._settings.max_time
         waits = delays(self._settings.backoff_base, self._settings.backoff_cap)
@@ -163,9 +186,7 @@ class Background:
     async def _check_holders(self) -> None:
         """Report each connection that is held for longer than `held_warning`, once."""
         limit = self._settings.held_warning
-        if limit is None:
-            await asyncio.Event().wait()
-            return
+        assert limit is not None
         await asyncio.sleep(min(limit / 4, 60.0))
         now = monotonic()
         for conn in self._queue.ledger.holders():

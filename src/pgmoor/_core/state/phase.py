@@ -10,6 +10,8 @@ from pgmoor._core.hosts.probe_pace import Situation
 from pgmoor.health import SERVING, State
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pgmoor._core.hosts.suspicion import Suspicion
     from pgmoor._core.util.asynctools import Notifier
     from pgmoor.instruments import Instrument
@@ -30,6 +32,7 @@ class Phase:
         self.given_up: bool = False
         self.searching: asyncio.Event = asyncio.Event()
         self.found: asyncio.Event = asyncio.Event()
+        self.on_search: Callable[[], None] | None = None  # called when a search begins
         self._notifier = notifier
         self._instruments = instruments
 
@@ -56,6 +59,8 @@ class Phase:
         self.enter(state)
         self.found.clear()
         self.searching.set()
+        if self.on_search is not None:
+            self.on_search()
 
     def use(self, index: int) -> None:
         """Use a host from now on; who becomes ready has to `enter()` that."""
