@@ -6,7 +6,7 @@ The queue belongs to the manager and not to a host: callers keep their places in
 from __future__ import annotations
 
 import asyncio
-from asyncio import get_running_loop
+from asyncio import current_task, get_running_loop
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
@@ -87,32 +87,33 @@ class CheckoutQueue:
 
         Raises `PoolExhausted`, `NoHostAvailable`, `TooManyRequests` or `ManagerClosed`.
         """
-        if timeout is None:
-            timeout = self._settings.timeout
         self.counters.requests_num += 1
         pool = self.pool
         ledger = self.ledger
+        loop = get_running_loop()
         if (
             pool is None
             or self._waiters
             or not pool.ready
             or ledger.held >= ledger.limit
-            or get_running_loop() is not self._loop
+            or loop is not self._loop
         ):
             return await self._acquire_slowly(timeout, None)
         conn = pool.ready.pop()
         now = monotonic()
         fresh = now - conn.idle_since < self._validate_after
         if fresh and conn.is_at_rest() and not conn.poll(0):
-            pool.lend(conn, now)
+            pool.lend(conn, now, current_task(loop))
             for instrument in self._instruments:
                 instrument.checked_out(0.0)
             return conn
         return await self._acquire_slowly(timeout, conn)
 
     async def _acquire_slowly(
-        self, timeout: float, conn: ManagedConnection | None
+        self, timeout: float | None, conn: ManagedConnection | None
     ) -> ManagedConnection:
+        if timeout is None:
+            timeout = self._settings.timeout
         began = monotonic()
         deadline = began + timeout
         ends = [instrument.waiting() for instrument in self._instruments]
@@ -156,7 +157,7 @@ class CheckoutQueue:
                 self.place(conn)
                 raise
         if works and pool.serving and self.ledger.held < self.ledger.limit:
-            pool.lend(conn, monotonic())
+            pool.lend(conn, monotonic(), current_task())
             return True
         if not works:
             self.lost(1)

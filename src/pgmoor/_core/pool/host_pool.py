@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import logging
 import random
-from asyncio import current_task
 from bisect import insort
 from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pgmoor._core.connection.abortable import BAD
 from pgmoor._core.connection.managed import ManagedConnection, managed
@@ -28,6 +27,8 @@ from .tasks import PoolTasks
 from .verification import Verifier, warn_of_rollback
 
 if TYPE_CHECKING:
+    import asyncio
+
     from psycopg import errors
 
     from pgmoor._core.dialling.connector import Connector
@@ -143,12 +144,12 @@ class HostPool:
 
     # -- connections in and out ------------------------------------------------------------------
 
-    def lend(self, conn: ManagedConnection, now: float) -> None:
-        """Record that the current task holds the connection from now on."""
+    def lend(self, conn: ManagedConnection, now: float, holder: asyncio.Task[Any] | None) -> None:
+        """Record that *holder*, the current task, holds the connection from now on."""
         self.ledger.held += 1
         conn.lease += 1
         conn.held_since = now
-        conn.holder = current_task()
+        conn.holder = holder
 
     def fate(self, conn: ManagedConnection, now: float, *, returned: bool = True) -> Fate:
         """Return what becomes of a connection now; *returned* by its holder, not reset yet."""
@@ -164,13 +165,13 @@ class HostPool:
 
         At most `Sizes.kept` are idle, unless it is *wanted* by a caller who waits.
         """
-        sizes = self.ledger.sizes
-        room = wanted or len(self.ready) < sizes.kept
-        if fate is REUSE and room and self.size <= sizes.most:
-            if self.ready and conn.idle_since < self.ready[-1].idle_since:
-                insort(self.ready, conn, key=_idle_since)
+        ready, ledger = self.ready, self.ledger
+        room = wanted or len(ready) < ledger.kept
+        if fate is REUSE and room and self.size <= ledger.most:
+            if ready and conn.idle_since < ready[-1].idle_since:
+                insort(ready, conn, key=_idle_since)
             else:
-                self.ready.append(conn)
+                ready.append(conn)
         else:
             conn.discard()
             self.ledger_changed()

@@ -20,6 +20,8 @@ class Ledger:
 
     def __init__(self, sizes: Sizes) -> None:
         self.sizes: Sizes = sizes
+        self.most: int = sizes.most  # as in `sizes`, where it is computed; every return asks
+        self.kept: int = sizes.kept
         self.connections: set[ManagedConnection] = set()
         self.held: int = 0  # by callers, on every host
         # One is lent while `held` is below this. Connections that were cut because their host was
@@ -30,7 +32,7 @@ class Ledger:
 
     def resize(self, sizes: Sizes) -> None:
         """Change the limits."""
-        self.sizes = sizes
+        self.sizes, self.most, self.kept = sizes, sizes.most, sizes.kept
         self._set_limit()
 
     @property
