@@ -35,7 +35,6 @@ from pgmoor._core.util.asynctools import spawn, value_of, wait_for_end
 from pgmoor._core.util.secrets import Hidden
 from pgmoor._core.util.weak_methods import weakly
 from pgmoor.errors import ConfigError, ManagerClosed, NoHostAvailable, PoolExhausted
-from pgmoor.events import GaveUp, ReconnectFailed
 from pgmoor.health import Health, State
 
 from .snapshot import unopened
@@ -347,6 +346,8 @@ class ConnectionManager:
         forking.register(self)
 
     async def _tell_reconnect_failed(self, event: Event) -> None:
+        from pgmoor.events import GaveUp, ReconnectFailed  # noqa: PLC0415  as in `_build()`
+
         if isinstance(event, GaveUp | ReconnectFailed) and self._reconnect_failed is not None:
             await value_of(self._reconnect_failed, self)
 
