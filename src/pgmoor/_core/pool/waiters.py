@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from contextvars import Context, copy_context
 from heapq import heapify, heappop, heappush
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -22,8 +23,9 @@ SLACK = 16  # deadlines of callers who wait no longer are dropped when they outn
 class WaiterQueue:
     """A queue of futures, each of which gets a connection or an exception.
 
-    *expire* is called with a waiter and its timeout, in seconds, at its deadline. One timer serves
-    all: with one for each, thousands of them would slow down every other timer of the loop.
+    *expire* is called with a waiter and its timeout, in seconds, at its deadline, in its caller's
+    context. One timer serves all: with one for each, thousands of them would slow down every other
+    timer of the loop.
     """
 
     def __init__(self, expire: Callable[[Waiter, float], None]) -> None:
@@ -31,7 +33,7 @@ class WaiterQueue:
         self.added: int = 0  # in all
         self._arrivals = 0
         self._expire = expire
-        self._deadlines: list[tuple[float, int, Waiter, float]] = []  # a heap
+        self._deadlines: list[tuple[float, int, Waiter, float, Context]] = []  # a heap
         self._timer: asyncio.TimerHandle | None = None  # for the first of them, or an earlier one
         self._timer_at = 0.0
 
@@ -62,7 +64,7 @@ class WaiterQueue:
         if len(self._deadlines) > 2 * len(self.waiters) + SLACK:
             self._deadlines = [entry for entry in self._deadlines if not entry[2].done()]
             heapify(self._deadlines)
-        heappush(self._deadlines, (deadline, self.added, waiter, timeout))
+        heappush(self._deadlines, (deadline, self.added, waiter, timeout, copy_context()))
         if self._timer is None or deadline < self._timer_at:
             self._set_timer(loop, deadline, now)
         return waiter
@@ -99,20 +101,20 @@ class WaiterQueue:
         if self._timer is not None:
             self._timer.cancel()
         self._timer_at = at
-        self._timer = loop.call_later(max(at - now, 0.0), self._fall_due)
+        self._timer = loop.call_later(max(at - now, 0.0), self._fall_due, context=Context())
 
     def _fall_due(self) -> None:
         """Expire those whose deadlines have come, and wait for the next one."""
         self._timer = None
         now = monotonic()
         while self._deadlines:
-            deadline, _, waiter, timeout = self._deadlines[0]
+            deadline, _, waiter, timeout, context = self._deadlines[0]
             if not waiter.done() and deadline > now:
                 self._set_timer(asyncio.get_running_loop(), deadline, now)
                 return
             heappop(self._deadlines)
             if not waiter.done():
-                self._expire(waiter, timeout)
+                context.run(self._expire, waiter, timeout)
 
     def _rest(self) -> None:
         """Forget all deadlines: nobody waits."""
