@@ -39,7 +39,8 @@ async def test_shorter_waits_end_first_whenever_they_began(
     queue: WaiterQueue, expired: list[float]
 ) -> None:
     now = monotonic()
-    waiters = [queue.add(queue.arrive(), now + timeout, timeout) for timeout in (0.2, 0.02, 0.1, 0.02, 0.0)]
+    timeouts = (0.2, 0.02, 0.1, 0.02, 0.0)
+    waiters = [queue.add(queue.arrive(), now + timeout, timeout) for timeout in timeouts]
     await asyncio.wait(waiters, timeout=10)
     assert expired == [0.0, 0.02, 0.02, 0.1, 0.2]
 

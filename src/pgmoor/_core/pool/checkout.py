@@ -15,6 +15,7 @@ from pgmoor._core.reporting.counters import Counters
 from pgmoor._core.reporting.instrument_list import ended
 from pgmoor._core.reporting.saturation import Saturation
 from pgmoor._core.util.backoff import delays
+from pgmoor._core.util.weak_methods import weakly
 from pgmoor.errors import PoolExhausted, TooManyRequests
 from pgmoor.health import Holder, PoolFigures
 
@@ -48,7 +49,7 @@ class CheckoutQueue:
         unusable: Callable[[], Exception | None],
     ) -> None:
         self.counters: Counters = Counters()
-        self.waiting: WaiterQueue = WaiterQueue(self._expire)
+        self.waiting: WaiterQueue = WaiterQueue(weakly(self._expire))
         self.pool: HostPool | None = None  # the one that callers are served from
         self.ledger: Ledger = ledger
         self._waiters = self.waiting.waiters  # empty while nobody waits

@@ -28,7 +28,7 @@ class WaiterQueue:
     timer of the loop.
     """
 
-    def __init__(self, expire: Callable[[Waiter, float], None]) -> None:
+    def __init__(self, expire: Callable[[Waiter, float], object]) -> None:
         self.waiters: OrderedDict[Waiter, int] = OrderedDict()  # and when each of them came
         self.added: int = 0  # in all
         self._arrivals = 0
