@@ -64,13 +64,13 @@ async def test_a_thousand_who_wait_use_one_timer(
 ) -> None:
     timers: list[asyncio.TimerHandle] = []
     loop = asyncio.get_running_loop()
-    call_later = loop.call_later
+    call_at = loop.call_at
 
     def counted(*args: Any, **kwargs: Any) -> asyncio.TimerHandle:
-        timers.append(call_later(*args, **kwargs))
+        timers.append(call_at(*args, **kwargs))
         return timers[-1]
 
-    monkeypatch.setattr(loop, "call_later", counted)
+    monkeypatch.setattr(loop, "call_at", counted)
     now = monotonic()
     for number in range(1000):
         queue.add(queue.arrive(), now + 60 + number, 60)

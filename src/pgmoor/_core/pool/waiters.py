@@ -59,14 +59,14 @@ class WaiterQueue:
             for other in reversed(earlier):
                 self.waiters.move_to_end(other, last=False)
         self.added += 1
-        now = monotonic()
-        deadline = now + min(LONGEST_WAIT, deadline - now)  # a number, whatever *timeout* is
+        # A number, whatever *timeout* is, by the clock of the loop's timers.
+        due = loop.time() + min(LONGEST_WAIT, deadline - monotonic())
         if len(self._deadlines) > 2 * len(self.waiters) + SLACK:
             self._deadlines = [entry for entry in self._deadlines if not entry[2].done()]
             heapify(self._deadlines)
-        heappush(self._deadlines, (deadline, self.added, waiter, timeout, copy_context()))
-        if self._timer is None or deadline < self._timer_at:
-            self._set_timer(loop, deadline, now)
+        heappush(self._deadlines, (due, self.added, waiter, timeout, copy_context()))
+        if self._timer is None or due < self._timer_at:
+            self._set_timer(loop, due)
         return waiter
 
     def remove(self, waiter: Waiter) -> None:
@@ -97,20 +97,20 @@ class WaiterQueue:
 
     # -- deadlines -----------------------------------------------------------------------------
 
-    def _set_timer(self, loop: asyncio.AbstractEventLoop, at: float, now: float) -> None:
+    def _set_timer(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer_at = at
-        self._timer = loop.call_later(max(at - now, 0.0), self._fall_due, context=Context())
+        self._timer_at = due
+        self._timer = loop.call_at(due, self._fall_due, loop, context=Context())
 
-    def _fall_due(self) -> None:
+    def _fall_due(self, loop: asyncio.AbstractEventLoop) -> None:
         """Expire those whose deadlines have come, and wait for the next one."""
         self._timer = None
-        now = monotonic()
+        now = loop.time()
         while self._deadlines:
-            deadline, _, waiter, timeout, context = self._deadlines[0]
-            if not waiter.done() and deadline > now:
-                self._set_timer(asyncio.get_running_loop(), deadline, now)
+            due, _, waiter, timeout, context = self._deadlines[0]
+            if not waiter.done() and due > now:
+                self._set_timer(loop, due)
                 return
             heappop(self._deadlines)
             if not waiter.done():
