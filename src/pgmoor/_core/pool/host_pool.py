@@ -208,7 +208,8 @@ class HostPool:
     async def putconn(self, conn: ManagedConnection) -> None:
         """Take back a connection that its holder returns by itself; close one that is not held."""
         if conn.holder is not None:
-            warn_of_rollback(conn)
+            if conn.pgconn.transaction_status:  # not IDLE, which is 0
+                warn_of_rollback(conn)
             await self.lender.release(conn)
         else:
             conn.discard()
