@@ -20,7 +20,6 @@ from pgmoor._core.reporting.log_fields import fields
 from pgmoor._core.util import forking
 from pgmoor.errors import ConnectionAborted
 
-from . import socket_wait
 from .handshake import connecting
 
 if TYPE_CHECKING:
@@ -154,15 +153,10 @@ class AbortableConnection(AsyncConnection[Any]):
             with socket.socket() as nowhere:
                 os.dup2(nowhere.fileno(), self.pgconn.socket, inheritable=False)
 
-    async def wait(
-        self, gen: PQGen[RV], interval: float | None = None, timeout: float | None = None
-    ) -> RV:
+    async def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
         """Run one of psycopg's generators; every query of this connection passes here."""
         self._waiters += 1
         try:
-            if interval is None and timeout is None:
-                return await socket_wait.run(gen, self.pgconn.socket)
-            interval = socket_wait.INTERVAL if interval is None else interval
             return await waiting.wait_async(
                 gen, self.pgconn.socket, interval=interval, timeout=timeout
             )
