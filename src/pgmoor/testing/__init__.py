@@ -6,6 +6,8 @@ Needs `pip install "pgmoor[testing]"`, or any PostgreSQL 13 or newer on the mach
 from ._binaries import ClusterError
 from ._cluster import Cluster
 from ._faults import (
+    COMMIT_NOT_DELIVERED,
+    COMMIT_UNANSWERED,
     CRASH,
     DEMOTION,
     FAULTS,
@@ -26,6 +28,8 @@ from ._stage import Stage
 from ._survival import Outcome, Report, under_faults
 
 __all__ = [
+    "COMMIT_NOT_DELIVERED",
+    "COMMIT_UNANSWERED",
     "CRASH",
     "DEMOTION",
     "FAULTS",

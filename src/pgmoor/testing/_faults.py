@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ._stage import Stage
 
 BRIEF = 1.0  # seconds that a temporary fault lasts
+NEXT_COMMIT = 10.0  # seconds until the program commits
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,21 @@ async def _reset(stage: Stage) -> None:
     stage.proxy.reset()
 
 
+def _lose_commit(*, delivered: bool) -> Callable[[Stage], Awaitable[None]]:
+    async def strike(stage: Stage) -> None:
+        proxy = stage.proxy
+        before = proxy.commits_lost
+        proxy.lose_commits(delivered=delivered)
+        try:
+            async with asyncio.timeout(NEXT_COMMIT):
+                while proxy.commits_lost == before:  # noqa: ASYNC110  the proxy is another thread
+                    await asyncio.sleep(0.001)
+        except TimeoutError:
+            raise AssertionError(f"no COMMIT came within {NEXT_COMMIT:g} s") from None
+
+    return strike
+
+
 CRASH = Fault("the primary is killed, a standby promoted", _crash, standby=True)
 FREEZE = Fault("the primary is frozen, a standby promoted", _freeze, standby=True)
 DEMOTION = Fault("the primary turns read-only, a standby is promoted", _demote, standby=True)
@@ -91,8 +107,13 @@ OUTAGE = Fault(f"the primary is killed and back after {BRIEF:g} s", _outage)
 SESSIONS_ENDED = Fault("every session is terminated", lambda stage: stage.end_sessions())
 RESET = Fault("every connection is reset", _reset, proxy=True)
 PAUSE = Fault(f"the network is silent for {BRIEF:g} s", _pause, proxy=True)
+COMMIT_NOT_DELIVERED = Fault("a COMMIT is not delivered", _lose_commit(delivered=False), proxy=True)
+COMMIT_UNANSWERED = Fault(
+    "the answer to a COMMIT is lost", _lose_commit(delivered=True), proxy=True
+)
 
 FAULTS = (
     *(CRASH, FREEZE, DEMOTION, SWITCHOVER, SILENCE),
     *(RESTART, OUTAGE, SESSIONS_ENDED, RESET, PAUSE),
+    *(COMMIT_NOT_DELIVERED, COMMIT_UNANSWERED),
 )

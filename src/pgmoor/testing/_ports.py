@@ -23,3 +23,23 @@ def free_port() -> int:
             except OSError:
                 continue
             return port
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket for listening at this address, which does not listen yet."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setblocking(False)
+    try:
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def resolve(host: str, port: int) -> tuple[str, int]:
+    """Return the IPv4 address and the port."""
+    found = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)
+    address = found[0][4]
+    return str(address[0]), int(address[1])

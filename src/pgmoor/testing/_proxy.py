@@ -14,8 +14,9 @@ import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Self
 
-from ._ports import LOOPBACK, free_port
+from ._ports import LOOPBACK, bind, free_port, resolve
 from ._relay import Link, Poller
+from ._wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,11 +62,20 @@ class FaultProxy:
         self.port: int = free_port() if listen_port is None else listen_port
         self.accepted: int = 0
         """Number of connections accepted since the start."""
-        self._target = _resolve(host, port)
+        self.round_trips: int = 0
+        """Number of times that clients have asked since the start: queries, and pipelines' syncs.
+
+        Encrypted connections are not counted.
+        """
+        self.commits_lost: int = 0
+        """Number of COMMITs that `lose_commits()` has struck since the start."""
+        self._target = resolve(host, port)
         self._dials = Dials.SERVE
         self._silent = False
         self._delay = 0.0
         self._budget: int | None = None
+        self._commits_to_lose = 0.0
+        self._delivers_commits = False
         self._links: set[Link] = set()
         self._held: set[Link] = set()
         self._fillers: list[socket.socket] = []
@@ -98,7 +108,7 @@ class FaultProxy:
         """Start to listen; raise OSError if the port is in use."""
         if self._thread is not None:
             raise RuntimeError("the proxy is running already")
-        self._listener = _bind(self.host, self.port)
+        self._listener = bind(self.host, self.port)
         self._poller = Poller()
         self._wake_sender, self._wake_receiver = socket.socketpair()
         self._poller.watch(self._wake_receiver, selectors.EVENT_READ, self._on_command)
@@ -154,13 +164,22 @@ class FaultProxy:
         """
         self._command(lambda: self._set_budget(after, new=new))
 
+    def lose_commits(self, count: int | None = 1, *, delivered: bool) -> None:
+        """Reset each connection that commits, at its COMMIT; *count* of them, or None for all.
+
+        With `delivered=False` the COMMIT does not reach the server, which rolls back. With
+        `delivered=True` the server carries it out, and its answer is dropped. Both know the simple
+        and the extended protocol, pipelined or not; encrypted connections are not read.
+        """
+        self._command(lambda: self._set_commits(count, delivered=delivered))
+
     def heal(self) -> None:
         """End every fault; bytes and connections that were held back go on to the server."""
         self._command(self._heal)
 
     def retarget(self, host: str, port: int) -> None:
         """Send new connections to another server, like a virtual address that moved."""
-        target = _resolve(host, port)
+        target = resolve(host, port)
         self._command(lambda: setattr(self, "_target", target))
 
     def _command(self, work: Callable[[], None]) -> None:
@@ -206,6 +225,20 @@ class FaultProxy:
         else:
             link.down.budget = after
 
+    def _set_commits(self, count: int | None, *, delivered: bool) -> None:
+        self._commits_to_lose = float("inf") if count is None else count
+        self._delivers_commits = delivered
+
+    def _loses_commit(self, delivered: bool) -> bool:
+        if self._commits_to_lose < 1 or delivered is not self._delivers_commits:
+            return False
+        self._commits_to_lose -= 1
+        self.commits_lost += 1
+        return True
+
+    def _count_round_trip(self) -> None:
+        self.round_trips += 1
+
     def _silence(self, dials: Dials | None) -> None:
         for link in self._links:
             link.silent = True
@@ -216,6 +249,7 @@ class FaultProxy:
     def _heal(self) -> None:
         self._set_delay(0)
         self._set_budget(None, new=False)
+        self._set_commits(0, delivered=False)
         self._set_dials(Dials.SERVE)
         held, self._held = self._held, set()
         for link in tuple(self._links):
@@ -234,7 +268,7 @@ class FaultProxy:
             # Bound but not listening: the kernel refuses, and no other process can take the port.
             self._listener.close()
             self._filler_ports.clear()
-            self._listener = _bind(self.host, self.port)
+            self._listener = bind(self.host, self.port)
         elif dials is Dials.DROP:
             self._fill_backlog()
         else:
@@ -266,7 +300,8 @@ class FaultProxy:
             client.close()
             return
         self.accepted += 1
-        link = Link(client, self._poller, self._forget)
+        wire = Wire(self._loses_commit, self._count_round_trip)
+        link = Link(client, self._poller, self._forget, wire)
         link.delay = self._delay
         self._links.add(link)
         if self._dials is Dials.HOLD:
@@ -287,21 +322,3 @@ class FaultProxy:
         self._each(lambda link: link.end(reset=True))
         self._poller.forget(self._wake_receiver)
         self._running = False
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.setblocking(False)
-    try:
-        listener.bind((host, port))
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-def _resolve(host: str, port: int) -> tuple[str, int]:
-    found = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)
-    address = found[0][4]
-    return str(address[0]), int(address[1])

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ._wire import Wire
+
 CHUNK = 64 * 1024
 # Reading pauses while this many bytes are undelivered: enough for 1 s of delay at 16 MiB/s.
 MAX_UNDELIVERED = 16 * 1024 * 1024
@@ -51,6 +53,8 @@ class Stream:
     finished: bool = False
     budget: int | None = None
     """How many more bytes may pass before the connection is reset; None is no limit."""
+    inspect: Callable[[bytes], int | None] | None = None
+    """Returns how many of the bytes that were read may pass before a reset; None for all."""
 
     def receive(self, due: float) -> None:
         """Read what has arrived; deliver it at `due`, but never before what arrived earlier."""
@@ -61,12 +65,18 @@ class Stream:
             return
         except OSError:
             last = End.RST
-        if isinstance(last, bytes):
-            self.size += len(last)
-        else:
-            self.ended = True
         if self.pending:
             due = max(due, self.pending[-1][0])
+        if isinstance(last, bytes):
+            cut = self.inspect(last) if self.inspect is not None else None
+            last = last if cut is None else last[:cut]
+            self.size += len(last)
+            if last:
+                self.pending.append((due, last))
+            if cut is None:
+                return
+            last = End.RST
+        self.ended = True
         self.pending.append((due, last))
 
     def deliver(self, now: float) -> None:
@@ -167,7 +177,7 @@ class Link:
     """A client's connection, and the connection to the server that is made for it."""
 
     def __init__(
-        self, client: socket.socket, poller: Poller, on_end: Callable[[Link], None]
+        self, client: socket.socket, poller: Poller, on_end: Callable[[Link], None], wire: Wire
     ) -> None:
         self.client = client
         self.silent = False
@@ -180,8 +190,8 @@ class Link:
         for sock in (client, self.server):
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.up = Stream(client, self.server)
-        self.down = Stream(self.server, client)
+        self.up = Stream(client, self.server, inspect=wire.up)
+        self.down = Stream(self.server, client, inspect=wire.down)
         self._dialled = False
 
     def dial(self, address: tuple[str, int]) -> None:
