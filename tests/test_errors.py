@@ -12,15 +12,20 @@ import psycopg_pool
 import pytest
 
 from pgmoor import (
+    AlreadyDone,
     CommitOutcomeUnknown,
     ConfigError,
     ConnectionAborted,
     Holder,
     ManagerClosed,
     NoHostAvailable,
+    NotInstalled,
     PoolExhausted,
     PoolFigures,
+    RetrySafety,
     TooManyRequests,
+    TransactionTimeout,
+    retry_safety,
 )
 from pgmoor import errors as errors_module
 from pgmoor.health import HostHealth
@@ -82,6 +87,15 @@ ERRORS: dict[Exception, tuple[type[Exception], str]] = {
         "connection to db1:5432 was aborted: the host was left: it is down",
     ),
     ManagerClosed("'orders' is closed"): (psycopg_pool.PoolClosed, "'orders' is closed"),
+    TransactionTimeout(2.5, 3): (
+        psycopg.OperationalError,
+        "the transaction did not end within 2.5 s and is rolled back; this was attempt 3",
+    ),
+    AlreadyDone("7f3a"): (
+        psycopg.IntegrityError,
+        "a transaction with this idempotency key has committed before",
+    ),
+    NotInstalled("call install()"): (psycopg.ProgrammingError, "call install()"),
 }
 
 
@@ -89,19 +103,21 @@ def test_every_error_says_what_happened_and_is_caught_by_the_clause_that_a_progr
     for error, (caught_as, text) in ERRORS.items():
         assert str(error) == text
         assert isinstance(error, caught_as)
-        # All but a wrong setting are database errors.
-        assert isinstance(error, psycopg.OperationalError) is not isinstance(error, ConfigError)
+        # All but a wrong setting are database errors, and name what may be repeated.
+        assert isinstance(retry_safety(error), RetrySafety)
         assert isinstance(error, psycopg.Error) is not isinstance(error, ConfigError)
 
 
 def test_every_error_of_the_module_is_tried_here() -> None:
     public = [getattr(errors_module, name) for name in errors_module.__all__]
 
-    assert {kind for kind in public if issubclass(kind, Exception)} == set(map(type, ERRORS))
+    assert {
+        kind for kind in public if isinstance(kind, type) and issubclass(kind, Exception)
+    } == set(map(type, ERRORS))
 
 
 def test_errors_carry_what_they_say() -> None:
-    config, exhausted, _, _, no_host, _, too_many, _, aborted, _ = map(vars, ERRORS)
+    config, exhausted, _, _, no_host, _, too_many, _, aborted, *_ = map(vars, ERRORS)
 
     assert (config["setting"], config["problem"]) == ("port", "it is not a number")
     assert config["remedy"] == "give the server's port"

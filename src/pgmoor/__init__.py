@@ -6,17 +6,23 @@ from ._core.manager.manager import ConnectionManager
 from ._core.settings.tls import InsecureTransportWarning
 from ._version import __version__
 from .errors import (
+    AlreadyDone,
     CommitOutcomeUnknown,
     ConfigError,
     ConnectionAborted,
     ManagerClosed,
     NoHostAvailable,
+    NotInstalled,
     PoolExhausted,
+    RetrySafety,
     TooManyRequests,
+    TransactionTimeout,
+    retry_safety,
 )
 from .health import Health, Holder, HostHealth, PoolFigures, Role, State, Status
 
 __all__ = [
+    "AlreadyDone",
     "CommitOutcomeUnknown",
     "ConfigError",
     "ConnectionAborted",
@@ -28,12 +34,16 @@ __all__ = [
     "ManagedConnection",
     "ManagerClosed",
     "NoHostAvailable",
+    "NotInstalled",
     "PoolExhausted",
     "PoolFigures",
+    "RetrySafety",
     "Role",
     "State",
     "Status",
     "Target",
     "TooManyRequests",
+    "TransactionTimeout",
     "__version__",
+    "retry_safety",
 ]

@@ -1,9 +1,12 @@
-"""The exceptions a caller can meet; all but `ConfigError` derive from psycopg's classes.
+"""The exceptions a caller can meet, and what each says about repeating the work.
 
-Their texts carry host names, states and figures, never a password or the conninfo.
+All but `ConfigError` derive from psycopg's classes. Their texts carry host names, states and
+figures, never a password, the conninfo or an idempotency key.
 """
 
 from __future__ import annotations
+
+from enum import Enum
 
 import psycopg
 import psycopg_pool
@@ -11,16 +14,35 @@ import psycopg_pool
 from .health import Holder, HostHealth, PoolFigures
 
 __all__ = [
+    "AlreadyDone",
     "CommitOutcomeUnknown",
     "ConfigError",
     "ConnectionAborted",
     "Holder",
     "ManagerClosed",
     "NoHostAvailable",
+    "NotInstalled",
     "PoolExhausted",
     "PoolFigures",
+    "RetrySafety",
     "TooManyRequests",
+    "TransactionTimeout",
+    "retry_safety",
 ]
+
+
+class RetrySafety(Enum):
+    """What is known of the work when an error is raised; see `retry_safety()`."""
+
+    NOTHING_SENT = "nothing sent"
+    """No server was asked to do anything: you may repeat."""
+    ROLLED_BACK = "rolled back"
+    """The transaction, or the statement with autocommit, has no effect: you may repeat the whole.
+
+    It may fail in the same way again, as a violated constraint does.
+    """
+    UNKNOWN = "unknown"
+    """It may have been carried out: repeat only what may happen twice, or look first."""
 
 
 class ConfigError(ValueError):
@@ -29,6 +51,8 @@ class ConfigError(ValueError):
     Raised by the constructor, before anything is dialled. The text names the setting and the
     remedy; it never quotes the value, which may hold a secret.
     """
+
+    retry_safety = RetrySafety.NOTHING_SENT
 
     def __init__(self, setting: str, problem: str, remedy: str) -> None:
         super().__init__(f"{setting}: {problem}; {remedy}")
@@ -52,6 +76,8 @@ class PoolExhausted(psycopg_pool.PoolTimeout):
     name. `reason` is why the newest attempt to add a connection failed, in the server's words; None
     if it did not.
     """
+
+    retry_safety = RetrySafety.NOTHING_SENT
 
     def __init__(
         self,
@@ -83,6 +109,8 @@ class NoHostAvailable(psycopg_pool.PoolTimeout):
     `wait_ready()`. `hosts` holds the state and the last failure of each host.
     """
 
+    retry_safety = RetrySafety.NOTHING_SENT
+
     def __init__(self, reason: str, hosts: tuple[HostHealth, ...] = ()) -> None:
         states = "; ".join(map(str, hosts))
         super().__init__(f"{reason}: {states}" if states else reason)
@@ -99,6 +127,8 @@ class TooManyRequests(psycopg_pool.TooManyRequests):
     Raised at once, with the pool's `figures`; `manager` is the manager's name.
     """
 
+    retry_safety = RetrySafety.NOTHING_SENT
+
     def __init__(self, figures: PoolFigures, manager: str = "") -> None:
         super().__init__(f"too many callers wait for a connection{_of(manager)}: {figures}")
         self.figures = figures
@@ -112,25 +142,127 @@ class CommitOutcomeUnknown(psycopg.OperationalError):
     """The connection was lost during COMMIT: the server may have committed or not.
 
     Raised by `commit()`, by the end of a `transaction()` block and by the end of
-    `async with manager.connection()`. pgmoor never repeats such a transaction: find out by
-    reading, or make it safe to repeat. (SQLSTATE 40003 and 08007 mean the same.)
+    `async with manager.connection()`. `manager.run()` and `manager.transaction()` ask the server
+    what became of it, and raise this only when nobody can tell within their time. pgmoor never
+    repeats such a transaction: find out by reading, or make it safe to repeat. (SQLSTATE 40003 and
+    08007 mean the same.)
     """
+
+    retry_safety = RetrySafety.UNKNOWN
 
 
 class ConnectionAborted(psycopg.OperationalError):
     """pgmoor cut this connection, because its host was left or did not answer in time.
 
-    Carries `host` and `reason`. A statement under way may have been carried out.
+    Carries `host` and `reason`. A statement under way may have been carried out; `retry_safety`
+    tells whether it was in a transaction that is now rolled back.
     """
+
+    retry_safety: RetrySafety = RetrySafety.UNKNOWN
 
     def __init__(self, host: str, reason: str) -> None:
         super().__init__(f"connection to {host} was aborted: {reason}")
         self.host = host
         self.reason = reason
 
-    def __reduce__(self) -> tuple[type[ConnectionAborted], tuple[str, str]]:
-        return type(self), (self.host, self.reason)
+    def __reduce__(self) -> tuple[type[ConnectionAborted], tuple[str, str], dict[str, object]]:
+        noted = {name: value for name, value in vars(self).items() if name == "retry_safety"}
+        return type(self), (self.host, self.reason), noted
 
 
 class ManagerClosed(psycopg_pool.PoolClosed):
     """The manager is closed or not open yet, or used from another event loop or process."""
+
+    retry_safety = RetrySafety.NOTHING_SENT
+
+
+class TransactionTimeout(psycopg.OperationalError):
+    """`run()` did not finish within its `timeout`, in seconds; the transaction was rolled back.
+
+    Its cause is the error that ended the attempt before, if there was one.
+    """
+
+    retry_safety = RetrySafety.ROLLED_BACK
+
+    def __init__(self, timeout: float, attempts: int) -> None:
+        tries = f"; this was attempt {attempts}" if attempts > 1 else ""
+        super().__init__(
+            f"the transaction did not end within {timeout:g} s and is rolled back{tries}"
+        )
+        self.timeout = timeout
+        self.attempts = attempts
+
+    def __reduce__(self) -> tuple[type[TransactionTimeout], tuple[float, int]]:
+        return type(self), (self.timeout, self.attempts)
+
+
+class AlreadyDone(psycopg.IntegrityError):
+    """A transaction with this idempotency key has committed before, from another call of `run()`.
+
+    This one did nothing. `key` is the key. Answer what you answered then: read it, or store the
+    answer in the same transaction.
+    """
+
+    retry_safety = RetrySafety.ROLLED_BACK
+
+    def __init__(self, key: str) -> None:
+        super().__init__("a transaction with this idempotency key has committed before")
+        self.key = key
+
+    def __reduce__(self) -> tuple[type[AlreadyDone], tuple[str]]:
+        return type(self), (self.key,)
+
+
+class NotInstalled(psycopg.ProgrammingError):
+    """`run(key=...)` can't use the table `pgmoor.transactions`: it is missing, or not granted.
+
+    Make it once with `await manager.install()`, or let an administrator run the SQL that
+    `pgmoor install --sql` prints.
+    """
+
+    retry_safety = RetrySafety.ROLLED_BACK
+
+
+# The server, or libpq, says itself that the outcome is not known.
+_OUTCOME_UNKNOWN = frozenset({"40003", "08007"})
+# A login was refused: no statement was sent.
+_LOGIN_REFUSED = frozenset({"08001", "08004", "28000", "28P01", "3D000", "53300", "57P03"})
+# The session was ended while it was idle, in a transaction or not.
+_ENDED_IDLE = frozenset({"25P03", "57P05"})
+_SESSION_ENDED = frozenset({"57P01", "57P02", "57P04", "25P04"})
+
+
+def retry_safety(error: BaseException) -> RetrySafety:
+    """Return what is known of the work that ended with *error*: whether you may repeat it.
+
+    For errors of pgmoor and psycopg; any other is `UNKNOWN`. A lost connection is `ROLLED_BACK`
+    when a manager's connection was in a transaction that had not begun to commit, and `UNKNOWN`
+    when COMMIT was under way (as a statement, too), with autocommit, or in pipeline mode. On
+    connections that are not a manager's, it is always `UNKNOWN`.
+
+    An error that a server reports is `ROLLED_BACK`. With autocommit that is not true of a procedure
+    that commits, nor of several statements in one string.
+    """
+    noted = getattr(error, "retry_safety", None)
+    if isinstance(noted, RetrySafety):
+        return noted
+    pool_errors = (psycopg_pool.PoolTimeout, psycopg_pool.PoolClosed, psycopg_pool.TooManyRequests)
+    if isinstance(error, pool_errors):
+        return RetrySafety.NOTHING_SENT
+    if not isinstance(error, psycopg.Error):
+        return RetrySafety.UNKNOWN
+    if error.pgconn is not None or isinstance(error, psycopg.errors.ConnectionTimeout):
+        return RetrySafety.NOTHING_SENT  # the connection was never made
+    return _safety_of_sqlstate(error.sqlstate)
+
+
+def _safety_of_sqlstate(sqlstate: str | None) -> RetrySafety:
+    if sqlstate is None or sqlstate in _OUTCOME_UNKNOWN:
+        return RetrySafety.UNKNOWN
+    if sqlstate in _LOGIN_REFUSED:
+        return RetrySafety.NOTHING_SENT
+    if sqlstate in _ENDED_IDLE:
+        return RetrySafety.ROLLED_BACK
+    if sqlstate[:2] == "08" or sqlstate in _SESSION_ENDED:
+        return RetrySafety.UNKNOWN
+    return RetrySafety.ROLLED_BACK

@@ -18,7 +18,9 @@ from psycopg import AsyncConnection, errors, pq, waiting
 
 from pgmoor._core.reporting.log_fields import fields
 from pgmoor._core.util import forking
-from pgmoor.errors import ConnectionAborted
+from pgmoor.errors import ConnectionAborted, RetrySafety, retry_safety
+
+from .loss import note, safety_of_loss, statements_under_way
 
 from .handshake import connecting
 
@@ -34,6 +36,9 @@ RV = TypeVar("RV")
 logger = logging.getLogger("pgmoor.connection")
 
 ACTIVE = pq.TransactionStatus.ACTIVE
+INTRANS = pq.TransactionStatus.INTRANS
+INERROR = pq.TransactionStatus.INERROR
+UNKNOWN = pq.TransactionStatus.UNKNOWN
 BAD = pq.ConnStatus.BAD
 # What is done to the parameters that a `connect()` of the program's has left.
 completion: ContextVar[Callable[[dict[str, Any]], None] | None] = ContextVar(
@@ -52,6 +57,7 @@ class AbortableConnection(AsyncConnection[Any]):
     def __init__(self, pgconn: PGconn, *args: Any, **kwargs: Any) -> None:
         super().__init__(pgconn, *args, **kwargs)
         self.abort_reason: tuple[str, str] | None = None  # host, reason
+        self.loss: RetrySafety | None = None  # what became of the work, once the session is lost
         self._waiters = 0  # tasks that wait for its socket
         self._doomed = False  # to be closed by the last of them
         poller = select.poll()
@@ -156,6 +162,7 @@ class AbortableConnection(AsyncConnection[Any]):
     async def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
         """Run one of psycopg's generators; every query of this connection passes here."""
         self._waiters += 1
+        before = self.pgconn.transaction_status
         try:
             return await waiting.wait_async(
                 gen, self.pgconn.socket, interval=interval, timeout=timeout
@@ -163,19 +170,43 @@ class AbortableConnection(AsyncConnection[Any]):
         except asyncio.CancelledError:
             if self.pgconn.transaction_status == ACTIVE:
                 await self._cancelled(gen)
+            if self.pgconn.status == BAD and self.loss is None:
+                self.loss = RetrySafety.UNKNOWN  # it may have been a COMMIT
             raise
         except (KeyboardInterrupt, SystemExit):
             self.discard()
             raise
         except errors.Error as error:
+            if self.pgconn.status == BAD:
+                if self.loss is None:
+                    self.loss = self._safety_of_loss(error, before)
+                note(error, self.loss)
             self._met(error)
             if self.pgconn.status == BAD and self.abort_reason:
-                raise ConnectionAborted(*self.abort_reason) from error
+                raise note(ConnectionAborted(*self.abort_reason), retry_safety(error)) from error
             raise
         finally:
             self._waiters -= 1
             if self._doomed and not self._waiters:
                 self.pgconn.finish()
+
+    def _check_connection_ok(self) -> None:
+        """Raise psycopg's error when the connection is closed; it tells what became of the work."""
+        try:
+            super()._check_connection_ok()
+        except errors.Error as error:
+            note(error, self.loss or RetrySafety.ROLLED_BACK)
+            raise
+
+    def _safety_of_loss(self, error: errors.Error, before: int) -> RetrySafety:
+        """Return what a lost connection means for the work, from what was under way."""
+        return safety_of_loss(
+            in_transaction=before in (INTRANS, INERROR),
+            was_lost=before == UNKNOWN,
+            autocommit=self.autocommit,
+            pipeline=self._pipeline is not None,
+            sent=statements_under_way(error),
+        )
 
     async def _cancelled(self, gen: PQGen[Any]) -> None:  # noqa: ARG002  a subclass goes on with it
         """Deal with a query whose task is being cancelled: drop the connection."""

@@ -14,10 +14,11 @@ from weakref import ref
 from psycopg import errors, pq
 
 from pgmoor._core.hosts.failures import OUTCOME_UNKNOWN, READ_ONLY_SQL_TRANSACTION
-from pgmoor.errors import CommitOutcomeUnknown, ConnectionAborted
+from pgmoor.errors import CommitOutcomeUnknown, ConnectionAborted, RetrySafety
 
 from .abortable import BAD, AbortableConnection
 from .cancellation import finish_cancelled
+from .loss import note
 from .users_class import mixed
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class ManagedConnection(AbortableConnection):
         self.reported = 0  # the lease that was reported as held too long
         self.farewell: errors.Error | None = None  # what the server said when it ended the session
         self.add_notice_handler(_farewell_to(ref(self)))
+        self.unit: object | None = None  # the unit of work whose transaction this is
+        self.server: object | None = None  # which run of which server it leads to, once asked
 
     def is_at_rest(self) -> bool:
         """Return whether nobody uses it: no transaction, no task inside, no pipeline."""
@@ -71,6 +74,7 @@ class ManagedConnection(AbortableConnection):
 
     async def close(self) -> None:
         """Close the connection; with `close_returns`, give it back instead (psycopg_pool)."""
+        self._forbid_in_unit("close()")
         if self.owner is not None and self.holder is not None and self.owner.close_returns:
             await self.owner.putconn(self)
             return
@@ -102,6 +106,7 @@ class ManagedConnection(AbortableConnection):
 
         A session that has ended by then raises what ended it: nothing was committed.
         """
+        self._forbid_in_unit("commit()")
         pending = self.pgconn.transaction_status == INTRANS
         if pending and not self._still_there():
             raise self._lost_before_commit()
@@ -118,6 +123,8 @@ class ManagedConnection(AbortableConnection):
     ) -> AsyncIterator[AsyncTransaction]:
         """Run a transaction block; raise `CommitOutcomeUnknown` when its COMMIT is cut off."""
         outermost = self.pgconn.transaction_status == IDLE
+        if outermost:
+            self._forbid_new_transaction()
         ended_well = False
         try:
             async with super().transaction(savepoint_name, force_rollback) as transaction:
@@ -132,6 +139,31 @@ class ManagedConnection(AbortableConnection):
             if commits and self._outcome_unknown(error):
                 raise _unknown(error) from error
             raise
+
+    async def rollback(self) -> None:
+        """Roll back to the start of any pending transaction."""
+        self._forbid_in_unit("rollback()")
+        await super().rollback()
+
+    def _start_query(self) -> PQGen[None]:
+        """Start a transaction if necessary; every statement of psycopg begins here."""
+        if self.unit is not None and self.pgconn.transaction_status == IDLE:
+            self._forbid_new_transaction()
+        yield from super()._start_query()
+
+    def _forbid_in_unit(self, what: str) -> None:
+        if self.unit is not None:
+            raise errors.ProgrammingError(
+                f"{what} inside a transaction of run(), transaction() or retrying():"
+                " it commits when its block ends, and rolls back if that raises"
+            )
+
+    def _forbid_new_transaction(self) -> None:
+        if self.unit is not None and not self.closed:
+            raise errors.ProgrammingError(
+                "a statement has ended the transaction of run(), transaction() or retrying():"
+                " leave COMMIT and ROLLBACK to them, and use conn.transaction() for savepoints"
+            )
 
     def _still_there(self) -> bool:
         """Return whether the session lives, as far as is known here; read what has arrived.
@@ -157,7 +189,7 @@ class ManagedConnection(AbortableConnection):
         else:
             error = errors.OperationalError("the connection was lost before COMMIT was sent")
         self._met(error)
-        return error
+        return note(error, self.loss or RetrySafety.ROLLED_BACK)
 
     def _outcome_unknown(self, error: errors.Error) -> bool:
         return self.closed or error.sqlstate in OUTCOME_UNKNOWN
