@@ -4,6 +4,7 @@ from ._core.connection.managed import ManagedConnection
 from ._core.hosts.rules import Target
 from ._core.manager.manager import ConnectionManager
 from ._core.settings.tls import InsecureTransportWarning
+from ._core.work.retry import Retry
 from ._version import __version__
 from .errors import (
     AlreadyDone,
@@ -37,6 +38,7 @@ __all__ = [
     "NotInstalled",
     "PoolExhausted",
     "PoolFigures",
+    "Retry",
     "RetrySafety",
     "Role",
     "State",

@@ -92,7 +92,7 @@ def test_the_sizes_are_those_of_sqlalchemys_queue_pool() -> None:
 DURATIONS = (
     *("timeout", "max_lifetime", "reconnect_timeout", "hosts_interval", "health_interval"),
     *("health_timeout", "keepalive_interval", "stall_timeout", "cancel_timeout", "close_timeout"),
-    *("backoff_base", "backoff_cap"),
+    *("backoff_base", "backoff_cap", "keep_keys"),
 )
 DURATIONS_OR_ZERO = ("max_idle", "validate_after", "settle", "failback_after")
 DURATIONS_OR_NONE = ("max_time", "held_warning")

@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 
 from pgmoor import ConfigError, __version__
+from pgmoor._core.work.keys import INSTALL_SQL
 from pgmoor.testing import ClusterError
 
 from .alert_test import alert_test
@@ -26,6 +27,7 @@ from .demo.plain import Plain
 from .demo.run import Options, make_board
 from .demo.run import run as run_demo
 from .demo.screen import Screen, save_svg
+from .install import install as install_table
 
 T = TypeVar("T")
 
@@ -125,6 +127,33 @@ def check(
     """
     ready = _run(check_hosts(conninfo, target, timeout, Console(highlight=False)))
     raise typer.Exit(0 if ready else 1)
+
+
+@app.command()
+def install(
+    conninfo: Annotated[
+        str,
+        typer.Argument(
+            show_default=False, help="A libpq conninfo or URI; by default the PG* variables."
+        ),
+    ] = "",
+    sql: Annotated[
+        bool, typer.Option("--sql", help="Print the SQL instead of running it.")
+    ] = False,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait.")] = 10.0,
+) -> None:
+    """Make the table pgmoor.transactions, for idempotency keys, if it isn't there.
+
+    The role must be allowed to create a schema in the database. Programs need USAGE on the schema,
+    and SELECT, INSERT, UPDATE and DELETE on the table.
+
+    Exit status: 0 if the table is there, 1 if not, 2 if the settings can't be used.
+    """
+    if sql:
+        typer.echo(INSTALL_SQL, nl=False)
+        return
+    done = _run(install_table(conninfo, timeout, Console(highlight=False)))
+    raise typer.Exit(0 if done else 1)
 
 
 @app.command("alert-test")

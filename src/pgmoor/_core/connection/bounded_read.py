@@ -14,6 +14,7 @@ from psycopg import errors, generators, pq
 from psycopg.waiting import Wait
 
 from .abort_timer import abort_after
+from .abortable import BAD
 
 if TYPE_CHECKING:
     from psycopg.abc import PQGen
@@ -60,6 +61,26 @@ async def query(
     for result in results:
         if result.status == FATAL:
             raise errors.error_from_result(result, encoding=conn.info.encoding)
+    return results
+
+
+async def exchange(conn: AbortableConnection, statements: bytes) -> list[PGresult]:
+    """Send statements and return their results, of which the last may be an error of the server.
+
+    Raises psycopg's error when the connection is lost, and `MalformedAnswer`, with the connection
+    dropped. Bound it by a timer, or by cancelling its task.
+    """
+    try:
+        async with conn.lock:
+            conn.pgconn.send_query(statements)
+            results: list[PGresult] = await conn.wait(read_answer(conn.pgconn))
+    except MalformedAnswer:
+        conn.discard()
+        raise
+    if not results or conn.pgconn.status == BAD:  # perhaps its farewell was the answer
+        if results and results[-1].status == FATAL:
+            raise errors.error_from_result(results[-1], encoding=conn.info.encoding)
+        raise errors.OperationalError("the connection was lost")
     return results
 
 

@@ -8,7 +8,7 @@ import itertools
 import logging
 import warnings
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
 import anyio
 from psycopg import AsyncConnection
@@ -34,6 +34,7 @@ from pgmoor._core.util import forking
 from pgmoor._core.util.asynctools import spawn, value_of, wait_for_end
 from pgmoor._core.util.secrets import Hidden
 from pgmoor._core.util.weak_methods import weakly
+from pgmoor._core.work.statements import Modes
 from pgmoor.errors import ConfigError, ManagerClosed, NoHostAvailable, PoolExhausted
 from pgmoor.health import Health, State
 
@@ -53,6 +54,9 @@ if TYPE_CHECKING:
     )
     from pgmoor._core.settings.settings import Settings
     from pgmoor._core.settings.validation import Failback, WhenDown
+    from pgmoor._core.work.retry import Retry
+    from pgmoor._core.work.statements import Isolation
+    from pgmoor._core.work.work import Block, Retrying
     from pgmoor.events import Event
     from pgmoor.instruments import Instrument
 
@@ -60,6 +64,9 @@ if TYPE_CHECKING:
     from .runtime import Runtime
 
 logger = logging.getLogger("pgmoor.manager")
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _numbers = itertools.count(1)
 
@@ -128,6 +135,8 @@ class ConnectionManager:
         max_tries: After how many attempts to give up; None for never. See `reconnect()`.
         max_time: After how long to give up; None for never.
         held_warning: A connection held for longer is reported, once; None reports none.
+        keep_keys: How long the idempotency keys of `run()` are kept. Older ones are removed in the
+            background.
         on_event: A function or coroutine function that is called with each event, as by
             `subscribe()`.
         alerts: URLs of Apprise, such as `"mailtos://user:password@smtp.example.com"`, that hear of
@@ -179,6 +188,7 @@ class ConnectionManager:
         max_tries: int | None = None,
         max_time: float | None = None,
         held_warning: float | None = 300.0,
+        keep_keys: float = 86400.0,
         on_event: Callable[[Event], Any] | None = None,
         alerts: Sequence[str] | Alerts | None = None,
     ) -> None:
@@ -217,6 +227,7 @@ class ConnectionManager:
             max_tries=max_tries,
             max_time=max_time,
             held_warning=held_warning,
+            keep_keys=keep_keys,
         )
         self._given = Hidden(make)
         channels = Hidden(alerts)
@@ -480,6 +491,130 @@ class ConnectionManager:
             self._usable()  # raises: this is a forked child
         else:
             await owner.putconn(conn)
+
+    # -- transactions --------------------------------------------------------------------------
+
+    def transaction(
+        self,
+        *,
+        isolation: Isolation | None = None,
+        readonly: bool | None = None,
+        deferrable: bool | None = None,
+        timeout: float | None = None,
+    ) -> Block:
+        """Return a context manager that lends a connection for one transaction.
+
+        It begins with the modes given, in one round trip; None leaves a mode to the connection. At
+        the end of the block it commits, or rolls back if the block raises. *timeout* is the limit
+        for all of it, in seconds (default: the manager's).
+
+        A COMMIT whose answer is lost is resolved: the block ends well if the server has carried it
+        out. Raises `CommitOutcomeUnknown` if nobody can tell, `TransactionTimeout`, and what
+        `connection()` raises.
+        """
+        modes = Modes.of(isolation, readonly, deferrable)
+        return self._usable().work.transaction(modes, timeout)
+
+    async def run(
+        self,
+        fn: Callable[..., Awaitable[T]],
+        *args: Any,
+        isolation: Isolation | None = None,
+        readonly: bool | None = None,
+        deferrable: bool | None = None,
+        timeout: float | None = None,
+        retry: Retry | None = None,
+        key: str | Literal[True] | None = None,
+    ) -> T:
+        """Carry out `fn(conn, *args)` as one transaction, once, and return what it returns.
+
+        The whole of it is repeated after a serialization failure or a deadlock, when the connection
+        is lost before COMMIT was sent, and when the host has become read-only. An unanswered COMMIT
+        is resolved first. So *fn* may run several times: let it do nothing but work on its
+        connection, and leave commit and rollback to `run()`.
+
+        Args:
+            fn: A coroutine function.
+            *args: What it gets after the connection.
+            isolation: An `IsolationLevel` of psycopg, or its name, such as "serializable".
+            readonly: Whether the transaction is READ ONLY.
+            deferrable: Whether it is DEFERRABLE.
+            timeout: The limit for waiting, work and repeats, in seconds (default: the manager's).
+            retry: When to repeat, if not as `Retry()` says.
+            key: An idempotency key, such as a request's: with it the transaction happens once for
+                all callers and processes. True makes one for this call, which can resolve a COMMIT
+                even on another server. Needs `install()`.
+
+        Raises:
+            AlreadyDone: A transaction with this key has committed in another call.
+            CommitOutcomeUnknown: Nobody can tell whether it was carried out.
+            NotInstalled: The table of keys is missing.
+            TransactionTimeout: It did not end in time, and is rolled back.
+        """
+        modes = Modes.of(isolation, readonly, deferrable)
+        work = self._usable().work
+        return await work.run(fn, args, modes=modes, timeout=timeout, retry=retry, key=key)
+
+    def transactional(
+        self,
+        *,
+        isolation: Isolation | None = None,
+        readonly: bool | None = None,
+        deferrable: bool | None = None,
+        timeout: float | None = None,
+        retry: Retry | None = None,
+        key: Literal[True] | None = None,
+    ) -> Callable[[Callable[Concatenate[Any, P], Awaitable[T]]], Callable[P, Awaitable[T]]]:
+        """Return a decorator: the function is called without the connection, through `run()`.
+
+        The arguments are those of `run()`, and so is what the function raises.
+        """
+
+        def decorate(fn: Callable[Concatenate[Any, P], Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+            @functools.wraps(fn)
+            async def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+                modes = Modes.of(isolation, readonly, deferrable)
+                call = functools.partial(fn, **kwargs) if kwargs else fn
+                work = self._usable().work
+                return await work.run(
+                    call, args, modes=modes, timeout=timeout, retry=retry, key=key
+                )
+
+            return wrapper
+
+        return decorate
+
+    def retrying(
+        self,
+        *,
+        isolation: Isolation | None = None,
+        readonly: bool | None = None,
+        deferrable: bool | None = None,
+        timeout: float | None = None,
+        retry: Retry | None = None,
+    ) -> Retrying:
+        """Return the attempts of one transaction, for `async for`, until one has committed.
+
+        As `run()`, for work that is no function of its own:
+
+            async for attempt in manager.retrying():
+                async with attempt as conn:
+                    await conn.execute(...)
+
+        Let nothing follow the inner block in the loop, and no `return` or `break` leave it: then it
+        can't be repeated, and you get the error of its first attempt. The arguments are those of
+        `run()`, and so is what it raises.
+        """
+        modes = Modes.of(isolation, readonly, deferrable)
+        return self._usable().work.retrying(modes, timeout, retry)
+
+    async def install(self) -> None:
+        """Make the table for idempotency keys, `pgmoor.transactions`, if it isn't there.
+
+        The role must own the schema `pgmoor`, or be allowed to create it; else raises psycopg's
+        `InsufficientPrivilege`. `pgmoor install --sql` prints the statements.
+        """
+        await self._usable().work.install()
 
     async def drain(self) -> None:
         """Renew every connection: idle ones now, held ones when they come back."""

@@ -24,6 +24,7 @@ from pgmoor._core.reporting.log_fields import fields
 from pgmoor._core.reporting.reporter import Reporter
 from pgmoor._core.state.live import LiveState
 from pgmoor._core.util.asynctools import spawn, tasks_that_await
+from pgmoor._core.work.work import Work
 
 from .snapshot import snapshot
 
@@ -67,6 +68,7 @@ class Runtime:
         self.queue = CheckoutQueue(
             self.live, self.ledger, checks=callbacks.check is not None, unusable=unusable
         )
+        self.work = Work(self.live, self.queue.checkout)
         credentials = CredentialCache(settings) if settings.callables else None
         is_known = self.live.evidence.table.is_known
         self._connectors = Connectors(settings, credentials, is_known)
@@ -119,6 +121,7 @@ class Runtime:
         holds, the task that closes, and those of tasks that wait for this one.
         """
         self._stopping = True
+        self.work.stop()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task], timeout=max(deadline - monotonic(), 0.1))

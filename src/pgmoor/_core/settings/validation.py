@@ -30,6 +30,7 @@ _POSITIVE = (
     "stall_timeout",
     "cancel_timeout",
     "close_timeout",
+    "keep_keys",
     "backoff_base",
     "backoff_cap",
 )

@@ -1,0 +1,73 @@
+"""`Retry`: when a transaction is repeated; and the budget that all repeats of a manager share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pgmoor._core.settings.validation import is_count, is_duration
+from pgmoor.errors import ConfigError
+
+DEPOSIT = 0.1  # for each success: at most every tenth transaction is a repeat, in the long run
+RESERVE = 100
+PER_CONNECTION = 10  # a lost host costs one repeat for each connection, or a few
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retry:
+    """When `run()` and its kin repeat a transaction. Durations are in seconds.
+
+    Raises `ConfigError` for a value that can't be used.
+    """
+
+    attempts: int | None = None
+    """How often to try, the first time included; None for no limit but the timeout."""
+    idempotent: bool = False
+    """Whether the transaction may happen twice: then one with an unknown outcome is repeated."""
+    lock_not_available: bool = False
+    """Whether to repeat when a lock was not available in time (SQLSTATE 55P03), too."""
+    backoff_base: float = 0.02
+    """The pauses before repeats double from this ..."""
+    backoff_cap: float = 1.0
+    """... to this. Each is drawn at random between 0 and that value (full jitter)."""
+    budget: Literal["manager"] | None = "manager"
+    """The budget that repeats draw on: the manager's, or None for none."""
+
+    def __post_init__(self) -> None:
+        if self.attempts is not None and not is_count(self.attempts, 1):
+            raise ConfigError("attempts", "it is not a count", "give 1 or more, or None")
+        for name in ("backoff_base", "backoff_cap"):
+            if not is_duration(getattr(self, name)):
+                raise ConfigError(name, "it is not a usable duration", "give seconds, more than 0")
+        for name in ("idempotent", "lock_not_available"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(name, "it is neither True nor False", "give one of them")
+        if self.budget not in ("manager", None):
+            raise ConfigError("budget", "unknown value", "leave it out, or give None for none")
+
+
+NEVER = Retry(attempts=1)
+
+
+class Budget:
+    """A token bucket: a repeat takes a token, a success puts a tenth of one back. Pure."""
+
+    def __init__(self, connections: int) -> None:
+        self.most: float = max(RESERVE, PER_CONNECTION * connections)
+        self.tokens: float = self.most
+        self.repeats = 0  # repeats so far, those without a budget included
+        self.refused = 0  # repeats that the budget did not allow
+
+    def deposit(self) -> None:
+        """Note a success."""
+        self.tokens = min(self.tokens + DEPOSIT, self.most)
+
+    def take(self, retry: Retry) -> bool:
+        """Return whether a repeat is allowed; if so, count it."""
+        if retry.budget is not None:
+            if self.tokens < 1:
+                self.refused += 1
+                return False
+            self.tokens -= 1
+        self.repeats += 1
+        return True

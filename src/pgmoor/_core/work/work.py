@@ -1,0 +1,194 @@
+"""`Work`: what `run()`, `transaction()`, `retrying()` and `install()` of a manager do."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import uuid
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
+
+from pgmoor.errors import AlreadyDone, ConfigError
+
+from .keys import KeyKeeper, check_key, install
+from .loops import goes_on
+from .resolver import Resolver
+from .retry import NEVER, Budget, Retry
+from .transaction import ClaimedBefore
+from .unit import Circumstances, Unit
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from types import TracebackType
+
+    from pgmoor._core.connection.managed import ManagedConnection
+    from pgmoor._core.pool.checkout import Checkout
+    from pgmoor._core.state.live import LiveState
+
+    from .statements import Modes
+
+T = TypeVar("T")
+
+DEFAULT = Retry()
+
+
+class Work:
+    """Carries out the transactions of one open manager."""
+
+    def __init__(self, live: LiveState, checkout: Callable[[float | None], Checkout]) -> None:
+        settings = live.settings
+        sizes = settings.sizes
+        self.budget: Budget = Budget(sizes.max_size + sizes.max_overflow)
+        self._timeout = settings.timeout
+        self._checkout = checkout
+        self._keeper = KeyKeeper(settings.name, settings.keep_keys, checkout)
+        self._shared = Circumstances(
+            checkout,
+            Resolver(settings.name, checkout, settings.health_timeout),
+            self.budget,
+            lambda: live.evidence.wants_writes,
+        )
+
+    def stop(self) -> None:
+        """End what runs in the background."""
+        self._keeper.stop()
+
+    async def install(self) -> None:
+        """Make the table of idempotency keys, if it isn't there."""
+        async with self._checkout(None) as conn, conn.transaction():
+            await install(conn)
+
+    async def run(
+        self,
+        fn: Callable[..., Awaitable[T]],
+        args: tuple[Any, ...],
+        *,
+        modes: Modes,
+        timeout: float | None,
+        retry: Retry | None,
+        key: str | Literal[True] | None,
+    ) -> T:
+        """Carry out `fn(conn, *args)` once; see `ConnectionManager.run()`."""
+        check_function(fn)
+        name = str(uuid.uuid4()) if key is True else None if key is None else check_key(key)
+        if name is not None:
+            if modes.readonly:
+                raise ConfigError("key", "a read-only transaction can't claim one", "leave it out")
+            self._keeper.start()
+        unit = self.unit(modes, timeout, retry, name)
+        results: dict[str, T] = {}  # by attempt: of those that may have committed
+        while True:
+            try:
+                conn = await unit.enter()
+            except ClaimedBefore as claimed:
+                if claimed.attempt in results:
+                    return results[claimed.attempt]
+                raise AlreadyDone(name or "") from None
+            attempt = unit.transaction.attempt
+            failure: BaseException | None = None
+            try:
+                results[attempt] = await awaited(fn, conn, args)
+            except BaseException as error:  # noqa: BLE001  the unit decides what follows
+                failure = error
+            if not await unit.leave(failure) and failure is not None:
+                raise failure
+            if unit.done:
+                return cast("T", results.get(attempt))  # none after psycopg's Rollback
+
+    def unit(
+        self, modes: Modes, timeout: float | None, retry: Retry | None, key: str | None = None
+    ) -> Unit:
+        """Return a new unit of work, whose time begins now."""
+        limit = self._timeout if timeout is None else timeout
+        return Unit(self._shared, modes, retry or DEFAULT, limit, key)
+
+    def transaction(self, modes: Modes, timeout: float | None) -> Block:
+        """Return a context manager for one transaction, which is tried once."""
+        return Block(lambda: self.unit(modes, timeout, NEVER))
+
+    def retrying(self, modes: Modes, timeout: float | None, retry: Retry | None) -> Retrying:
+        """Return an iterator over the attempts of one transaction."""
+        return Retrying(lambda: self.unit(modes, timeout, retry))
+
+
+class Block:
+    """Lends a connection for one transaction: the block of `transaction()`."""
+
+    def __init__(self, make: Callable[[], Unit]) -> None:
+        self._make = make
+        self._unit: Unit | None = None
+
+    async def __aenter__(self) -> ManagedConnection:
+        if self._unit is not None:
+            raise RuntimeError("transaction() is for one block; call it for each")
+        self._unit = self._make()
+        return await self._unit.enter()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        assert self._unit is not None
+        return await self._unit.leave(exc) and exc is not None
+
+
+class Attempt:
+    """One attempt of `retrying()`: `async with` lends the connection for its transaction."""
+
+    def __init__(self, unit: Unit) -> None:
+        self._unit = unit
+
+    @property
+    def number(self) -> int:
+        """The number of the attempt, from 1."""
+        return self._unit.attempts
+
+    async def __aenter__(self) -> ManagedConnection:
+        return await self._unit.enter()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        frame = sys._getframe(1)  # noqa: SLF001  the block's own, which awaits this
+        self._unit.repeatable = lambda: goes_on(frame)
+        return await self._unit.leave(exc) and exc is not None
+
+
+class Retrying:
+    """The attempts of one transaction, until one has committed."""
+
+    def __init__(self, make: Callable[[], Unit]) -> None:
+        self._make = make
+        self._unit: Unit | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Attempt:
+        if self._unit is None:
+            self._unit = self._make()
+        if self._unit.done:
+            raise StopAsyncIteration
+        return Attempt(self._unit)
+
+
+def check_function(fn: Any) -> None:
+    """Raise `TypeError` for what can't be called as `fn(conn, *args)` and awaited."""
+    if inspect.iscoroutine(fn):
+        fn.close()
+        raise TypeError("run() calls the function itself: pass fn and its arguments, not fn(...)")
+    if not callable(fn) or inspect.isasyncgenfunction(fn) or inspect.isgeneratorfunction(fn):
+        raise TypeError(f"run() needs a coroutine function, not {type(fn).__name__}")
+
+
+async def awaited(fn: Callable[..., Any], conn: ManagedConnection, args: tuple[Any, ...]) -> Any:
+    """Return what `fn(conn, *args)` returns; raise `TypeError` if it is not to be awaited."""
+    awaitable = fn(conn, *args)
+    if not inspect.isawaitable(awaitable):
+        name = getattr(fn, "__qualname__", type(fn).__name__)
+        raise TypeError(f"run() needs a coroutine function, and {name} is none")
+    return await awaitable
