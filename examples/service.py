@@ -14,21 +14,21 @@ import logging
 import os
 import signal
 from contextlib import AsyncExitStack
+from typing import Any
 
 import psycopg
 
-from pgmoor import CommitOutcomeUnknown, ConnectionManager
+from pgmoor import ConnectionManager, Retry
 
 logger = logging.getLogger("service")
 
-# The second comes from a server that has just become read-only.
-LOST = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
+# The key makes it safe to write a row again of which nobody knows whether it was written.
+RETRY = Retry(idempotent=True)
 
 
-async def write(manager: ConnectionManager, number: int) -> None:
-    """Write one row. The key makes it safe to repeat."""
-    async with manager.connection(timeout=5) as conn:
-        await conn.execute("insert into ticks values (%s) on conflict do nothing", [number])
+async def write(conn: psycopg.AsyncConnection[Any], number: int) -> None:
+    """Write one row."""
+    await conn.execute("insert into ticks values (%s) on conflict do nothing", [number])
 
 
 async def work(manager: ConnectionManager) -> None:
@@ -40,11 +40,9 @@ async def work(manager: ConnectionManager) -> None:
         number += 1
         while True:
             try:
-                await write(manager, number)
+                await manager.run(write, number, timeout=5, retry=RETRY)
                 break
-            except CommitOutcomeUnknown:
-                logger.warning("row %d may have been written; writing it again", number)
-            except LOST as error:
+            except psycopg.Error as error:
                 logger.warning("row %d is not written yet: %s", number, error)
                 await asyncio.sleep(0.1)
         await asyncio.sleep(1)

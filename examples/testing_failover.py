@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import psycopg
 import pytest
 import pytest_asyncio
 
-from pgmoor import ConnectionManager
+from pgmoor import ConnectionManager, Retry
 from pgmoor.testing import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    import psycopg
+
 pytestmark = pytest.mark.asyncio
 
-# The second comes from a server that has just become read-only.
-LOST = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
+
+async def insert(conn: psycopg.AsyncConnection[Any], key: uuid.UUID) -> None:
+    await conn.execute("insert into orders values (%s) on conflict do nothing", [key])
 
 
 class Shop:
@@ -37,17 +39,8 @@ class Shop:
     async def order(self) -> None:
         """Place an order. The key, made before the first try, makes it safe to repeat."""
         key = uuid.uuid4()
-        while True:
-            try:
-                async with self.manager.connection() as conn:
-                    await conn.execute(
-                        "insert into orders values (%s) on conflict do nothing", [key]
-                    )
-            except LOST:
-                await asyncio.sleep(0.05)
-            else:
-                self.acknowledged.add(key)
-                return
+        await self.manager.run(insert, key, retry=Retry(idempotent=True))
+        self.acknowledged.add(key)
 
     async def customer(self) -> None:
         while True:

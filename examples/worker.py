@@ -10,39 +10,34 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
+from typing import TYPE_CHECKING, Any
 
-import psycopg
-
-from pgmoor import ConnectionManager
+from pgmoor import ConnectionManager, Retry
 from pgmoor.testing import Cluster
 
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection
+
 JOBS, WORKERS = 300, 4
-# The second comes from a server that has just become read-only.
-LOST = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
 TAKE = "select id from jobs where done is null order by id limit 1 for update skip locked"
+# A job that was done is not taken again, so it does no harm to repeat in doubt.
+RETRY = Retry(idempotent=True)
 
 
-async def do_one(manager: ConnectionManager) -> bool:
+async def do_one(conn: AsyncConnection[Any]) -> bool:
     """Do one job; return False if none is left."""
-    async with manager.connection(timeout=10) as conn:
-        job = await (await conn.execute(TAKE)).fetchone()
-        if job is None:
-            return False
-        await asyncio.sleep(0.01)  # the work
-        await conn.execute("update jobs set done = now() where id = %s", job)
+    job = await (await conn.execute(TAKE)).fetchone()
+    if job is None:
+        return False
+    await asyncio.sleep(0.01)  # the work
+    await conn.execute("update jobs set done = now() where id = %s", job)
     return True
 
 
-async def work(manager: ConnectionManager) -> int:
-    """Do jobs until none is left; return how many were interrupted."""
-    lost = 0
-    while True:
-        try:
-            if not await do_one(manager):
-                return lost
-        except LOST as error:
-            lost += 1
-            print(f"a job was interrupted and will be taken again: {type(error).__name__}")
+async def work(manager: ConnectionManager) -> None:
+    """Do jobs until none is left. One whose connection is lost is taken again."""
+    while await manager.run(do_one, timeout=10, retry=RETRY):
+        pass
 
 
 async def main() -> None:
@@ -60,11 +55,11 @@ async def main() -> None:
             await servers[1].sql("alter system set synchronous_standby_names = ''")
             await servers[1].sql("select pg_reload_conf()")
             print(f"the standby takes writes after {monotonic() - began:.2f} s")
-            lost = sum(await asyncio.gather(*workers))
+            await asyncio.gather(*workers)
             async with manager.connection() as conn:
                 count = "select count(*) from jobs where done is not null"
                 row = await (await conn.execute(count)).fetchone()
-    print(f"{row and row[0]} of {JOBS} jobs done, {lost} cut off and done again")
+    print(f"{row and row[0]} of {JOBS} jobs done")
 
 
 asyncio.run(main())

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
-from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import psycopg
+from pgmoor import Retry
 
 if TYPE_CHECKING:
-    from pgmoor import ConnectionManager
+    import psycopg
 
-# The second comes from a server that has just become read-only.
-LOST = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
+    from pgmoor import ConnectionManager
 
 
 class SoldOutError(Exception):
@@ -42,32 +39,24 @@ class Shop:
     async def order(self, article: str, key: uuid.UUID | None = None, patience: float = 10) -> None:
         """Sell one piece for each key, however often the connection is lost."""
         key = key or uuid.uuid4()
-        deadline = monotonic() + patience
-        while True:
-            try:
-                await self._sell(article, key)
-            except LOST:
-                if monotonic() > deadline:
-                    raise
-                await asyncio.sleep(0.05)
-            else:
-                return
-
-    async def _sell(self, article: str, key: uuid.UUID) -> None:
-        async with self.manager.connection(timeout=5) as conn:
-            new = await conn.execute(
-                "insert into orders values (%s, %s) on conflict do nothing", [key, article]
-            )
-            if not new.rowcount:
-                return  # the first try was committed, but its answer was lost
-            taken = await conn.execute(
-                "update stock set pieces = pieces - 1 where article = %s and pieces > 0", [article]
-            )
-            if not taken.rowcount:
-                raise SoldOutError(article)
+        retry = Retry(idempotent=True)  # `orders` tells what was sold
+        await self.manager.run(sell, article, key, timeout=patience, retry=retry)
 
     async def left(self, article: str) -> int:
         async with self.manager.connection() as conn:
             cursor = await conn.execute("select pieces from stock where article = %s", [article])
             row = await cursor.fetchone()
         return row[0] if row else 0
+
+
+async def sell(conn: psycopg.AsyncConnection[Any], article: str, key: uuid.UUID) -> None:
+    new = await conn.execute(
+        "insert into orders values (%s, %s) on conflict do nothing", [key, article]
+    )
+    if not new.rowcount:
+        return  # an earlier attempt was committed, but its answer was lost
+    taken = await conn.execute(
+        "update stock set pieces = pieces - 1 where article = %s and pieces > 0", [article]
+    )
+    if not taken.rowcount:
+        raise SoldOutError(article)
