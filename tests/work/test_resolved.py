@@ -20,12 +20,13 @@ from pgmoor import (
     RetrySafety,
     retry_safety,
 )
+from pgmoor.testing import Cluster
 from support import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
-    from pgmoor.testing import Cluster, FaultProxy
+    from pgmoor.testing import FaultProxy
 
 KEYS = "select count(*) from pgmoor.transactions"
 
@@ -310,6 +311,43 @@ async def test_when_no_server_comes_back_the_outcome_is_unknown(
         assert retry_safety(caught.value) is RetrySafety.UNKNOWN
         door.heal()
         await manager.wait_ready()
+
+
+# -- synchronous replication -----------------------------------------------------------------------
+
+
+@pytest.fixture
+async def synchronous() -> AsyncIterator[Cluster]:
+    async with Cluster(standbys=1, synchronous=True) as cluster:
+        await cluster[0].sql("create table work (id text)")
+        yield cluster
+
+
+WAITING = "exists (select from pg_stat_activity where wait_event = 'SyncRep' and query ~* '{}')"
+
+
+@pytest.mark.parametrize("key", [None, True])
+async def test_a_commit_that_no_standby_has_is_not_taken_for_done(
+    key: Any, synchronous: Cluster, moor: Callable[..., Any]
+) -> None:
+    """A session that is ended while it waits for a standby has committed on its server alone."""
+    primary, standby = synchronous
+    manager = await moor(primary)
+    await manager.install()
+    await standby.freeze()
+    running = asyncio.create_task(manager.run(Writer(), timeout=30, key=key))
+    local = "set synchronous_commit = local; "
+    await primary.wait_for(f"select {WAITING.format('^commit')}")
+    await primary.sql(
+        f"{local}select pg_terminate_backend(pid) from pg_stat_activity"
+        " where wait_event = 'SyncRep' and query ~* '^commit'"
+    )
+    await primary.wait_for(f"select {WAITING.format('pg_logical_emit_message')}")
+    assert await count(primary) == 1
+    assert not running.done()
+    await standby.thaw()
+    assert await running == 1
+    assert await count(primary) == 1
 
 
 # -- keys ------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from ._faults import (
     SWITCHOVER,
     Fault,
 )
+from ._history import History
 from ._node import Node
 from ._proxy import FaultProxy
 from ._server import NodeState
@@ -45,6 +46,7 @@ __all__ = [
     "ClusterError",
     "Fault",
     "FaultProxy",
+    "History",
     "Node",
     "NodeState",
     "Outcome",

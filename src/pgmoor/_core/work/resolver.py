@@ -15,7 +15,8 @@ from pgmoor._core.reporting.log_fields import fields
 from pgmoor._core.util.backoff import delays
 from pgmoor.errors import ManagerClosed
 
-from .statements import IN_THE_FUTURE, ask_fate, end_session, parse_server, row_of
+from .statements import IN_THE_FUTURE, MALFORMED, ask_fate, end_session, parse_server, row_of
+from .transaction import confirm
 from .verdict import Fate, fate_of
 
 if TYPE_CHECKING:
@@ -76,6 +77,9 @@ class Resolver:
                 if fate is Fate.RUNNING:
                     # Its server may not know yet that the client is gone, and wait for the COMMIT.
                     await exchange(conn, end_session(xid, transaction.pid))
+            if fate is Fate.COMMITTED:  # a standby may keep this waiting for longer
+                with abort_after(conn, seconds, LATE):
+                    await confirm(conn)
         return fate
 
 
@@ -85,11 +89,13 @@ async def _fate(conn: ManagedConnection, transaction: Transaction, xid: int) -> 
     if not row:
         raise errors.error_from_result(identity, encoding=conn.info.encoding)
     server, _ = parse_server(row[1:], conn.info.backend_pid)
-    (answer,) = rest
+    if not rest:
+        raise errors.OperationalError(MALFORMED)
+    answer = rest[-1]
     if answer.status == pq.ExecStatus.FATAL_ERROR:
         error = errors.error_from_result(answer, encoding=conn.info.encoding)
         if error.sqlstate != IN_THE_FUTURE:
             raise error
         return fate_of("in the future", transaction.server, server)
-    (status,) = row_of(answer)
+    (status,) = row_of(answer) or [None]
     return fate_of(status, transaction.server, server)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from psycopg import IsolationLevel, pq
 from psycopg.sql import Literal as Quoted
 
+from pgmoor._core.connection.bounded_read import MalformedAnswer
 from pgmoor.errors import ConfigError
 
 from .verdict import ServerRun
@@ -22,6 +23,8 @@ Isolation: TypeAlias = (
     | Literal["read uncommitted", "read committed", "repeatable read", "serializable"]
 )
 
+MALFORMED = "its answer about a transaction makes no sense"
+
 # All names are qualified, so that no search_path can put others in their place.
 _RECOVERS = "pg_catalog.pg_is_in_recovery()"
 _XID = f"case when {_RECOVERS} then null else pg_catalog.pg_current_xact_id()::pg_catalog.text end"
@@ -35,6 +38,10 @@ _SERVER = f"""{_RECOVERS},
  pg_catalog.pg_backend_pid()::pg_catalog.text"""  # noqa: S608  it has no parameters
 ASK_XID = f"select {_XID}".encode()
 ASK_XID_AND_SERVER = f"select {_XID}, {_SERVER}".encode()
+
+# A backend that is ended while it waits for a synchronous standby leaves a commit that all can see
+# and no standby may have. A later commit that has waited vouches for it.
+CONFIRM = b"select pg_catalog.pg_logical_emit_message(true, 'pgmoor', 'commit')"
 
 IN_THE_FUTURE = "22023"  # what pg_xact_status() raises for an id that was not given yet
 
@@ -121,10 +128,14 @@ def row_of(result: PGresult) -> list[str | None]:
 
 def parse_server(row: list[str | None], backend_pid: int) -> tuple[ServerRun, bool]:
     """Return which server has answered, and whether a pooler stands in front of it."""
-    recovers, system_id, timeline, started, reset, pid = row
+    try:
+        recovers, system_id, timeline, started, reset, pid = row
+        number = None if timeline is None else int(timeline, 16)
+    except ValueError:
+        raise MalformedAnswer(MALFORMED) from None
     server = ServerRun(
         system_id=system_id,
-        timeline=None if timeline is None else int(timeline, 16),
+        timeline=number,
         started=started,
         reset=reset,
         in_recovery=recovers != "f",

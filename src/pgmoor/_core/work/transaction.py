@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from psycopg import errors, pq
 
 from pgmoor._core.connection.abort_timer import abort_after
-from pgmoor._core.connection.bounded_read import exchange
+from pgmoor._core.connection.bounded_read import MalformedAnswer, exchange
 from pgmoor._core.connection.identity import NOT_POSTGRESQL
 from pgmoor._core.connection.loss import note
 from pgmoor.errors import AlreadyDone, NotInstalled, RetrySafety
@@ -16,6 +16,8 @@ from pgmoor.errors import AlreadyDone, NotInstalled, RetrySafety
 from .statements import (
     ASK_XID,
     ASK_XID_AND_SERVER,
+    CONFIRM,
+    MALFORMED,
     insert_key,
     parse_server,
     row_of,
@@ -94,7 +96,9 @@ class Transaction:
         return True
 
     def _learn(self, conn: ManagedConnection, row: list[str | None]) -> None:
-        xid, *rest = row
+        xid, *rest = row or [None]
+        if xid is not None and not xid.isdecimal():
+            raise MalformedAnswer(MALFORMED)
         if rest:
             self.server, pooled = parse_server(rest, conn.info.backend_pid)
             if not (pooled or self.server.in_recovery):
@@ -104,10 +108,11 @@ class Transaction:
         self.xid = None if xid is None else int(xid)
 
     async def _claimed_before(self, conn: ManagedConnection, key: str) -> None:
-        (result,) = await exchange(conn, select_attempt(key, conn))
+        result = (await exchange(conn, select_attempt(key, conn)))[-1]
         if result.status == FATAL:
             raise errors.error_from_result(result, encoding=conn.info.encoding)
         row = row_of(result)
+        await confirm(conn)
         if not row or row[0] is None:
             raise AlreadyDone(key)
         raise ClaimedBefore(row[0])
@@ -140,6 +145,21 @@ class Transaction:
         conn.unit = None
         with abort_after(conn, seconds, COMMIT_LATE):
             await conn.commit()
+
+
+async def confirm(conn: ManagedConnection) -> None:
+    """Return when commits that can be seen are where synchronous replication wants them.
+
+    Ends the transaction that the connection is in, if any.
+    """
+    statements = CONFIRM
+    if conn.pgconn.transaction_status == pq.TransactionStatus.INTRANS:
+        statements += b"; COMMIT"
+    last = (await exchange(conn, statements))[-1]
+    if last.status == FATAL:
+        error = errors.error_from_result(last, encoding=conn.info.encoding)
+        if error.sqlstate not in NOT_POSTGRESQL:
+            raise error
 
 
 def _not_installed(error: errors.Error) -> errors.Error:
