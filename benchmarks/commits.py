@@ -2,7 +2,8 @@
 
 Sixteen tasks append to lists until so many transactions are done. Meanwhile a proxy loses COMMITs
 before their delivery, and after it with their answers; every second the primary is killed, and a
-standby promoted or it is started again. The history is written to a file and judged by `pgmoor.testing.check`.
+standby promoted or it is started again. The history is written to a file, and judged by
+`pgmoor.testing.check`.
 
     python benchmarks/commits.py [--transactions 10000] [--seconds-between-crashes 1] [--no-keys]
         [--history history.jsonl]

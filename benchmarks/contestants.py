@@ -9,6 +9,7 @@ a library's defaults are here.
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from operator import methodcaller
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -72,6 +73,16 @@ class Contestant:
         """Return a function that runs *statement* on a connection that was lent."""
         return methodcaller("execute", statement)
 
+    def operation(self, statement: str) -> Callable[[], Awaitable[Any]]:
+        """Return a function that runs *statement* in a transaction."""
+        execute = self.executor(statement)
+
+        async def operate() -> None:
+            async with self.acquire() as conn:
+                await execute(conn)
+
+        return operate
+
     @property
     def kwargs(self) -> dict[str, Any]:
         return {"autocommit": True} if self.autocommit else {}
@@ -109,6 +120,17 @@ class Pgmoor(Contestant):
 
     async def close(self) -> None:
         await self.manager.close()
+
+
+class PgmoorRun(Pgmoor):
+    """With `run()` and a key for each transaction, where the others lend a connection."""
+
+    async def open(self) -> None:
+        await super().open()
+        await self.manager.install()
+
+    def operation(self, statement: str) -> Callable[[], Awaitable[Any]]:
+        return partial(self.manager.run, self.executor(statement), key=True)
 
 
 class PgmoorQuick(Pgmoor):
@@ -233,6 +255,7 @@ CONTESTANTS: dict[str, type[Contestant]] = {
     "psycopg_pool+check": PsycopgPoolCheck,
     "psycopg_pool+check+tcp": PsycopgPoolTcp,
     "pgmoor": Pgmoor,
+    "pgmoor-run": PgmoorRun,
     "pgmoor-0.1": PgmoorQuick,
     "asyncpg": Asyncpg,
     "sqlalchemy": SqlAlchemy,

@@ -41,6 +41,7 @@ from scenarios import FAULTS
 
 LIBRARIES = [
     "pgmoor",
+    "pgmoor-run",
     "pgmoor-0.1",
     "psycopg_pool",
     "psycopg_pool+check",

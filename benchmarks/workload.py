@@ -56,14 +56,12 @@ class Workload:
         return len(alive)
 
     async def _work(self, number: int) -> None:
-        acquire = self._contestant.acquire
-        execute = self._contestant.executor(f"INSERT INTO written (task) VALUES ({number})")
+        operate = self._contestant.operation(f"INSERT INTO written (task) VALUES ({number})")
         while not self._stopping:
             error = None
             began = self._under_way[number] = monotonic()
             try:
-                async with acquire() as conn:
-                    await execute(conn)
+                await operate()
             except Exception as raised:  # noqa: BLE001 - the application goes on
                 error = type(raised).__name__
             self._under_way[number] = None

@@ -67,16 +67,13 @@ async def query(
 async def exchange(conn: AbortableConnection, statements: bytes) -> list[PGresult]:
     """Send statements and return their results, of which the last may be an error of the server.
 
-    Raises psycopg's error when the connection is lost, and `MalformedAnswer`, with the connection
-    dropped. Bound it by a timer, or by cancelling its task.
+    Raises psycopg's error when the connection is lost. For statements around a program's own, on
+    its connection: their size has no limit, as that of the program's has none. Bound the time by
+    a timer, or by cancelling the task.
     """
-    try:
-        async with conn.lock:
-            conn.pgconn.send_query(statements)
-            results: list[PGresult] = await conn.wait(read_answer(conn.pgconn))
-    except MalformedAnswer:
-        conn.discard()
-        raise
+    async with conn.lock:
+        conn.pgconn.send_query(statements)
+        results: list[PGresult] = await conn.wait(generators.execute(conn.pgconn))
     if not results or conn.pgconn.status == BAD:  # perhaps its farewell was the answer
         if results and results[-1].status == FATAL:
             raise errors.error_from_result(results[-1], encoding=conn.info.encoding)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 import uuid
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 
 from pgmoor.errors import AlreadyDone, ConfigError
@@ -178,6 +179,8 @@ class Retrying:
 
 def check_function(fn: Any) -> None:
     """Raise `TypeError` for what can't be called as `fn(conn, *args)` and awaited."""
+    if isinstance(fn, FunctionType) and fn.__code__.co_flags & inspect.CO_COROUTINE:
+        return  # as it should be, and quickly told
     if inspect.iscoroutine(fn):
         fn.close()
         raise TypeError("run() calls the function itself: pass fn and its arguments, not fn(...)")
