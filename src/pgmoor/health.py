@@ -15,6 +15,7 @@ __all__ = [
     "Holder",
     "HostHealth",
     "PoolFigures",
+    "RepeatFigures",
     "Role",
     "State",
     "Status",
@@ -100,6 +101,19 @@ class PoolFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class RepeatFigures:
+    """The budget for repeats of transactions: what is left of it, and what was done with it.
+
+    `left` is how many repeats it allows now, `repeats` and `refused` count those that were made and
+    those that it did not allow, since the manager was opened.
+    """
+
+    left: float = 0.0
+    repeats: int = 0
+    refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class HostHealth:
     """One host in a report; durations in seconds.
 
@@ -173,6 +187,7 @@ class Health:
     hosts: tuple[HostHealth, ...]
     name: str = ""
     at: float = field(default_factory=time.time)
+    repeats: RepeatFigures = field(default_factory=RepeatFigures)
 
     def to_dict(self, *, details: bool = True) -> dict[str, Any]:
         """Return plain values; with `details=False` without hosts, figures and error texts."""

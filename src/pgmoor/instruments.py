@@ -55,6 +55,15 @@ class Instrument:
     def searched(self) -> None:
         """Record an attempt to reconnect: all hosts were probed while none was in use."""
 
+    def repeated(self) -> None:
+        """Record that `run()`, or its like, repeats a transaction."""
+
+    def repeat_refused(self) -> None:
+        """Record that a transaction is not repeated, because the budget is used up."""
+
+    def resolved(self, outcome: str) -> None:
+        """Record what became of a COMMIT without an answer: committed, rolled_back, undecided."""
+
     def left(self, host: str, noticed: float) -> None:
         """Record that the host in use is given up, *noticed* seconds after the first trouble.
 

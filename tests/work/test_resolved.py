@@ -20,6 +20,7 @@ from pgmoor import (
     RetrySafety,
     retry_safety,
 )
+from pgmoor.instruments import Instrument
 from pgmoor.testing import Cluster
 from support import until
 
@@ -463,3 +464,43 @@ async def test_a_server_without_transaction_ids_is_not_asked_for_them(
         await alone[0].sql("grant execute on function pg_control_system() to public")
         await alone[0].sql("drop owned by plain")
         await alone[0].sql("drop role plain")
+
+
+# -- figures ---------------------------------------------------------------------------------------
+
+
+async def test_repeats_and_resolved_commits_are_counted(manager: Any, door: FaultProxy) -> None:
+    seen: list[str] = []
+
+    class Noted(Instrument):
+        def repeated(self) -> None:
+            seen.append("repeated")
+
+        def repeat_refused(self) -> None:
+            seen.append("refused")
+
+        def resolved(self, outcome: str) -> None:
+            seen.append(outcome)
+
+    manager.instrument(Noted())
+    before = manager.snapshot().repeats
+    await manager.run(
+        Writer(
+            lambda: door.lose_commits(delivered=False),
+            lambda: door.lose_commits(delivered=True),
+        )
+    )
+    assert seen == ["rolled_back", "repeated", "committed"]
+    after = manager.snapshot().repeats
+    assert (after.repeats, after.refused) == (1, 0)
+    assert 0.5 < before.left - after.left < 1
+
+    conflicts = [_conflict] * 200
+    with pytest.raises(psycopg.errors.SerializationFailure):
+        await manager.run(Writer(*conflicts), retry=Retry(backoff_base=1e-4, backoff_cap=1e-4))
+    assert manager.snapshot().repeats.refused == 1
+    assert seen[-1] == "refused"
+
+
+def _conflict() -> None:
+    raise psycopg.errors.SerializationFailure

@@ -150,6 +150,28 @@ ATTEMPTS = Metric(
     "pgmoor_reconnect_attempts_total",
     "Attempts to reconnect: probes of all hosts while none was in use",
 )
+REPEATS = Metric(
+    "pgmoor.transaction.repeats",
+    "{repeat}",
+    Kind.COUNTER,
+    "pgmoor_transaction_repeats_total",
+    "Transactions that `run()` and its like have repeated",
+)
+REPEATS_REFUSED = Metric(
+    "pgmoor.transaction.repeats_refused",
+    "{repeat}",
+    Kind.COUNTER,
+    "pgmoor_transaction_repeats_refused_total",
+    "Transactions that were not repeated, because the budget was used up",
+)
+RESOLVED = Metric(
+    "pgmoor.transaction.resolved",
+    "{transaction}",
+    Kind.COUNTER,
+    "pgmoor_transactions_resolved_total",
+    "Transactions whose `COMMIT` was not answered, by what became of them",
+    (("outcome", "pgmoor.transaction.outcome"),),
+)
 EVENTS = Metric(
     "pgmoor.events",
     "{event}",

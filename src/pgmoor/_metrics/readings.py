@@ -80,6 +80,10 @@ def _of_manager(health: Health, tally: Tally) -> Iterator[Reading]:
     yield Reading(names.DETECTION, tally.detections)
     yield Reading(names.RECOVERY, tally.recoveries)
     yield Reading(names.ATTEMPTS, tally.attempts)
+    yield Reading(names.REPEATS, tally.repeats)
+    yield Reading(names.REPEATS_REFUSED, tally.repeats_refused)
+    for outcome in ("committed", "rolled_back", "undecided"):
+        yield Reading(names.RESOLVED, tally.resolutions[outcome], {"outcome": outcome})
     for name in event_names():
         yield Reading(names.EVENTS, tally.events[name], {"event": name})
 

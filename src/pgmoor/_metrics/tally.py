@@ -44,6 +44,9 @@ class Tally(Instrument):
         self.probe_failures: Counter[tuple[str, str]] = Counter()
         self.dial_failures: Counter[tuple[str, str]] = Counter()
         self.events: Counter[str] = Counter()
+        self.repeats: int = 0
+        self.repeats_refused: int = 0
+        self.resolutions: Counter[str] = Counter()
         self._clock = clock
         self._left_at: float | None = None
         # The total of past outages, and when the present one began. Writers and readers read the
@@ -108,6 +111,18 @@ class Tally(Instrument):
     def searched(self) -> None:
         """Count an attempt to reconnect."""
         self.attempts += 1
+
+    def repeated(self) -> None:
+        """Count a repeat of a transaction."""
+        self.repeats += 1
+
+    def repeat_refused(self) -> None:
+        """Count a repeat that the budget did not allow."""
+        self.repeats_refused += 1
+
+    def resolved(self, outcome: str) -> None:
+        """Count an unanswered COMMIT."""
+        self.resolutions[outcome] += 1
 
     def left(self, host: str, noticed: float) -> None:  # noqa: ARG002  figures of the manager
         """Count the detection, and start timing the recovery."""

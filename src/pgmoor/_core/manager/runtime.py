@@ -194,6 +194,7 @@ class Runtime:
             self.live.phase,
             self.live.availability.hosts(),
             figures,
+            repeats=self.work.budget.figures(),
             live=self.alive,
             empty=str(empty) if empty else None,
             failing=str(failing) if failing else None,

@@ -19,7 +19,7 @@ from pgmoor.health import (
 if TYPE_CHECKING:
     from pgmoor._core.settings.settings import Settings
     from pgmoor._core.state.phase import Phase
-    from pgmoor.health import HostHealth
+    from pgmoor.health import HostHealth, RepeatFigures
 
 
 def snapshot(
@@ -28,6 +28,7 @@ def snapshot(
     hosts: tuple[HostHealth, ...],
     pool: PoolFigures,
     *,
+    repeats: RepeatFigures,
     live: bool,
     empty: str | None,
     failing: str | None,
@@ -46,6 +47,7 @@ def snapshot(
         pool=pool,
         hosts=hosts,
         name=name,
+        repeats=repeats,
     )
 
 

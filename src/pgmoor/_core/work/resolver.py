@@ -20,10 +20,11 @@ from .transaction import confirm
 from .verdict import Fate, fate_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pgmoor._core.connection.managed import ManagedConnection
     from pgmoor._core.pool.checkout import Checkout
+    from pgmoor.instruments import Instrument
 
     from .transaction import Transaction
 
@@ -37,8 +38,13 @@ class Resolver:
     """Asks the server in use, on connections of the pool, until it can tell."""
 
     def __init__(
-        self, name: str, checkout: Callable[[float], Checkout], answer_timeout: float
+        self,
+        name: str,
+        checkout: Callable[[float], Checkout],
+        answer_timeout: float,
+        instruments: Sequence[Instrument],
     ) -> None:
+        self._instruments = instruments
         self._name = name
         self._answer_timeout = answer_timeout  # for one question; then another connection is asked
         self._checkout = checkout
@@ -66,6 +72,8 @@ class Resolver:
         if fate is Fate.RUNNING:
             fate = Fate.UNDECIDED
         outcome = fate.name.lower().replace("_", " ")
+        for instrument in self._instruments:
+            instrument.resolved(fate.name.lower())
         extra = fields("CommitResolved", self._name, outcome=outcome)
         logger.info("a transaction whose COMMIT was not answered: %s", outcome, extra=extra)
         return fate

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pgmoor._core.settings.validation import is_count, is_duration
 from pgmoor.errors import ConfigError
+from pgmoor.health import RepeatFigures
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pgmoor.instruments import Instrument
 
 DEPOSIT = 0.1  # for each success: at most every tenth transaction is a repeat, in the long run
 RESERVE = 100
@@ -50,13 +56,18 @@ NEVER = Retry(attempts=1)
 
 
 class Budget:
-    """A token bucket: a repeat takes a token, a success puts a tenth of one back. Pure."""
+    """A token bucket: a repeat takes a token, a success puts a tenth of one back."""
 
-    def __init__(self, connections: int) -> None:
+    def __init__(self, connections: int, instruments: Sequence[Instrument] = ()) -> None:
+        self._instruments = instruments
         self.most: float = max(RESERVE, PER_CONNECTION * connections)
         self.tokens: float = self.most
         self.repeats = 0  # repeats so far, those without a budget included
         self.refused = 0  # repeats that the budget did not allow
+
+    def figures(self) -> RepeatFigures:
+        """Return what is left, and what was done, for the health report."""
+        return RepeatFigures(round(self.tokens, 1), self.repeats, self.refused)
 
     def deposit(self) -> None:
         """Note a success."""
@@ -67,7 +78,11 @@ class Budget:
         if retry.budget is not None:
             if self.tokens < 1:
                 self.refused += 1
+                for instrument in self._instruments:
+                    instrument.repeat_refused()
                 return False
             self.tokens -= 1
         self.repeats += 1
+        for instrument in self._instruments:
+            instrument.repeated()
         return True

@@ -38,13 +38,13 @@ class Work:
     def __init__(self, live: LiveState, checkout: Callable[[float | None], Checkout]) -> None:
         settings = live.settings
         sizes = settings.sizes
-        self.budget: Budget = Budget(sizes.max_size + sizes.max_overflow)
+        self.budget: Budget = Budget(sizes.max_size + sizes.max_overflow, live.instruments)
         self._timeout = settings.timeout
         self._checkout = checkout
         self._keeper = KeyKeeper(settings.name, settings.keep_keys, checkout)
         self._shared = Circumstances(
             checkout,
-            Resolver(settings.name, checkout, settings.health_timeout),
+            Resolver(settings.name, checkout, settings.health_timeout, live.instruments),
             self.budget,
             lambda: live.evidence.wants_writes,
         )
