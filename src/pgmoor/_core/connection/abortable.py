@@ -20,9 +20,8 @@ from pgmoor._core.reporting.log_fields import fields
 from pgmoor._core.util import forking
 from pgmoor.errors import ConnectionAborted, RetrySafety, retry_safety
 
-from .loss import note, safety_of_loss, statements_under_way
-
 from .handshake import connecting
+from .loss import note, safety_of_loss, statements_under_way
 
 if TYPE_CHECKING:
     from collections.abc import Callable

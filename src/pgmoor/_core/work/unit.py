@@ -88,7 +88,7 @@ class Unit:
             try:
                 conn = await self._begin()
             except Exception as error:  # noqa: BLE001  what it is decides what follows
-                lost = self._conn is not None and self._conn.closed
+                lost = self._conn is not None and is_lost(self._conn)
                 await self._survive(error, lost=lost, committing=False)
                 continue
             if self._key is not None:
@@ -142,7 +142,7 @@ class Unit:
             self.done = True
         elif isinstance(outcome, Exception):
             try:
-                await self._survive(outcome, lost=conn.closed, committing=committing)
+                await self._survive(outcome, lost=is_lost(conn), committing=committing)
             except Exception as final:
                 if final is error:
                     return False
@@ -241,3 +241,8 @@ def _rolled_back(error: Exception) -> errors.OperationalError:
     )
     found.__cause__ = error
     return note(found, RetrySafety.ROLLED_BACK)
+
+
+def is_lost(conn: ManagedConnection) -> bool:
+    """Return whether a connection is closed, or was cut and does not know yet."""
+    return conn.closed or conn.abort_reason is not None
