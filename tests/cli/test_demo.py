@@ -45,6 +45,18 @@ def test_the_demo_survives_its_faults_and_reports_them(pgmoor: Start, tmp_path: 
     ET.parse(picture)
 
 
+def test_with_run_no_operation_of_the_demo_fails(pgmoor: Start, tmp_path: Path) -> None:
+    results = tmp_path / "results.json"
+    demo = pgmoor("demo", "--plain", "--quick", "--run", "--json", str(results), "--writers", "8")
+
+    _, err = demo.communicate(timeout=45)
+
+    assert (demo.returncode, err) == (0, "")
+    found = json.loads(results.read_text())
+    assert (found["lost"], found["twice"]) == (0, 0)
+    assert [fault["failed"] for fault in found["faults"]] == [0, 0]
+
+
 def test_the_demo_ends_when_its_output_is_closed(pgmoor: Start) -> None:
     demo = pgmoor("demo", "--plain", "--quick")
     assert demo.stdout is not None

@@ -83,6 +83,9 @@ def demo(  # noqa: PLR0917 - typer makes them options
     log_file: Annotated[
         Path | None, typer.Option("--log", help="Write pgmoor's log to this file.")
     ] = None,
+    by_run: Annotated[
+        bool, typer.Option("--run", help="Write with run(), which repeats what was rolled back.")
+    ] = False,
     quick: Annotated[bool, typer.Option("--quick", hidden=True)] = False,
 ) -> None:
     """Break real PostgreSQL servers under a program that keeps writing.
@@ -99,7 +102,7 @@ def demo(  # noqa: PLR0917 - typer makes them options
     lines = plain or not console.is_terminal or console.is_dumb_terminal
     display = Plain(board) if lines else Screen(board, console)
     with _logging_to(log_file):
-        _run(run_demo(board, display))
+        _run(run_demo(board, display, by_run=by_run))
     display.finish()
     if json_file is not None:
         json_file.write_text(json.dumps(board.to_dict(), indent=2) + "\n")

@@ -69,7 +69,7 @@ def make_board(options: Options) -> Board:
     )
 
 
-async def run(board: Board, display: Display) -> None:
+async def run(board: Board, display: Display, *, by_run: bool = False) -> None:
     """Run the whole demo; however it ends, no server is left when it returns."""
     story = board.story
     cluster = Cluster(standbys=2, version=board.pg_version, synchronous=True)
@@ -78,11 +78,11 @@ async def run(board: Board, display: Display) -> None:
             stack.push_async_callback(_end, _start_refresh(display))
             story.say(Source.DEMO, "starting a primary and two standbys, synchronous replication")
             await stack.enter_async_context(cluster)
-            await _perform(board, cluster)
+            await _perform(board, cluster, by_run=by_run)
     board.duration = story.elapsed
 
 
-async def _perform(board: Board, cluster: Cluster) -> None:
+async def _perform(board: Board, cluster: Cluster, *, by_run: bool) -> None:
     story = board.story
     story.names = {f"{node.host}:{node.port}": node.name for node in cluster}
     stage = Stage(cluster)
@@ -91,7 +91,9 @@ async def _perform(board: Board, cluster: Cluster) -> None:
     manager = ConnectionManager(cluster.conninfo(), max_size=8, on_event=story.add_event)
     async with manager, _health_on(board, manager):
         await manager.wait(CONNECT_TIMEOUT)
-        async with Writers(manager, board.ledger, board.writers) as writers:
+        if by_run:
+            await manager.install()
+        async with Writers(manager, board.ledger, board.writers, by_run=by_run) as writers:
             try:
                 await _play_all(board, stage)
             except BaseException:

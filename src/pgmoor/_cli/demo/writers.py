@@ -9,11 +9,13 @@ import asyncio
 import random
 from itertools import count
 from time import monotonic
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
 
 if TYPE_CHECKING:
+    from psycopg import AsyncConnection
+
     from pgmoor import ConnectionManager
 
     from .ledger import Ledger
@@ -25,10 +27,17 @@ INSERT = "INSERT INTO pgmoor_demo (id, writer, sequence) VALUES (%s, %s, %s)"
 LOOK_UP = "SELECT EXISTS (SELECT FROM pgmoor_demo WHERE id = %s)"
 
 
+async def _execute(conn: AsyncConnection[Any], values: tuple[int, ...]) -> None:
+    await conn.execute(INSERT, values)
+
+
 class Writers:
     """Tasks that write through one manager; `async with` runs them."""
 
-    def __init__(self, manager: ConnectionManager, ledger: Ledger, number: int) -> None:
+    def __init__(
+        self, manager: ConnectionManager, ledger: Ledger, number: int, *, by_run: bool = False
+    ) -> None:
+        self._by_run = by_run
         self._manager = manager
         self._ledger = ledger
         self._number = number
@@ -67,8 +76,7 @@ class Writers:
         while not self._stopping:
             begun = monotonic()
             try:
-                async with self._manager.connection() as conn:
-                    await conn.execute(INSERT, (row, writer, sequence))
+                await self._insert(row, writer, sequence)
             except psycopg.Error as error:
                 self._ledger.fail(writer, error)
                 await self._pause()
@@ -76,6 +84,13 @@ class Writers:
                     continue
             self._ledger.acknowledge(row, writer, begun)
             return
+
+    async def _insert(self, *values: int) -> None:
+        if self._by_run:
+            await self._manager.run(_execute, values, key=True)
+            return
+        async with self._manager.connection() as conn:
+            await _execute(conn, values)
 
     async def _is_written(self, writer: int, row: int) -> bool:
         while not self._stopping:
