@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from pgmoor.testing import COMMIT_NOT_DELIVERED, COMMIT_UNANSWERED, FaultProxy, under_faults
-from pgmoor.testing._wire import Wire
+from pgmoor.testing._wire import CommitFault, Wire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -130,13 +130,19 @@ async def test_round_trips_are_counted(door: FaultProxy) -> None:
         assert door.round_trips - before == 3
 
 
+def fault(*, delivered: bool) -> CommitFault:
+    made = CommitFault()
+    made.arm(None, delivered=delivered)
+    return made
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 def test_messages_are_found_however_the_bytes_are_cut(size: int) -> None:
     startup = (8).to_bytes(4) + (196608).to_bytes(4)
     insert = b"Q" + (10).to_bytes(4) + b"insert"
     commit = b"Q" + (11).to_bytes(4) + b"COMMIT\0"
     data = startup + insert + commit
-    wire = Wire(lambda delivered: not delivered, lambda: None)
+    wire = Wire(fault(delivered=False))
     passed = b""
     for at in range(0, len(data), size):
         part = data[at : at + size]
@@ -149,11 +155,11 @@ def test_messages_are_found_however_the_bytes_are_cut(size: int) -> None:
 
 
 def test_bytes_that_are_not_postgresqls_or_are_encrypted_pass() -> None:
-    wire = Wire(lambda _: True, lambda: None)
+    wire = Wire(fault(delivered=False))
     assert wire.up(b"GET / HTTP/1.1\r\n") is None
     assert wire.up(b"Q" + (11).to_bytes(4) + b"COMMIT\0") is None
 
-    wire = Wire(lambda _: True, lambda: None)
+    wire = Wire(fault(delivered=False))
     assert wire.up((8).to_bytes(4) + (80877103).to_bytes(4)) is None
     assert wire.down(b"S") is None
     assert wire.up(b"Q" + (11).to_bytes(4) + b"COMMIT\0") is None

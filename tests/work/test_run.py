@@ -239,6 +239,20 @@ async def test_the_timeout_covers_work_and_rolls_back(manager: Any, alone: Clust
     await manager.run(insert)  # the connection has survived
 
 
+async def test_a_block_of_transaction_has_no_limit_unless_one_is_given(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*alone, timeout=0.2)
+    async with manager.transaction() as conn:
+        await insert(conn, "a")
+        await conn.execute("select pg_sleep(0.4)")
+    with pytest.raises(TransactionTimeout):
+        async with manager.transaction(timeout=0.2) as conn:
+            await insert(conn, "b")
+            await conn.execute("select pg_sleep(60)")
+    assert await rows(alone) == ["a"]
+
+
 async def test_the_timeout_covers_waiting_for_a_host(manager: Any, alone: Cluster) -> None:
     await alone[0].kill()
     with pytest.raises((NoHostAvailable, psycopg.OperationalError)):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from ._ports import LOOPBACK, bind, free_port, resolve
 from ._relay import Link, Poller
-from ._wire import Wire
+from ._wire import CommitFault, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,20 +62,12 @@ class FaultProxy:
         self.port: int = free_port() if listen_port is None else listen_port
         self.accepted: int = 0
         """Number of connections accepted since the start."""
-        self.round_trips: int = 0
-        """Number of times that clients have asked since the start: queries, and pipelines' syncs.
-
-        Encrypted connections are not counted.
-        """
-        self.commits_lost: int = 0
-        """Number of COMMITs that `lose_commits()` has struck since the start."""
         self._target = resolve(host, port)
         self._dials = Dials.SERVE
         self._silent = False
         self._delay = 0.0
         self._budget: int | None = None
-        self._commits_to_lose = 0.0
-        self._delivers_commits = False
+        self._commits = CommitFault()
         self._links: set[Link] = set()
         self._held: set[Link] = set()
         self._fillers: list[socket.socket] = []
@@ -103,6 +95,16 @@ class FaultProxy:
     def connections(self) -> int:
         """Number of clients connected now, as far as the proxy has noticed."""
         return len(self._links)
+
+    @property
+    def round_trips(self) -> int:
+        """Number of queries and pipelines' syncs since the start; encrypted ones don't count."""
+        return self._commits.round_trips
+
+    @property
+    def commits_lost(self) -> int:
+        """Number of COMMITs that `lose_commits()` has struck since the start."""
+        return self._commits.lost
 
     def start(self) -> None:
         """Start to listen; raise OSError if the port is in use."""
@@ -171,7 +173,7 @@ class FaultProxy:
         `delivered=True` the server carries it out, and its answer is dropped. Both know the simple
         and the extended protocol, pipelined or not; encrypted connections are not read.
         """
-        self._command(lambda: self._set_commits(count, delivered=delivered))
+        self._command(lambda: self._commits.arm(count, delivered=delivered))
 
     def heal(self) -> None:
         """End every fault; bytes and connections that were held back go on to the server."""
@@ -225,20 +227,6 @@ class FaultProxy:
         else:
             link.down.budget = after
 
-    def _set_commits(self, count: int | None, *, delivered: bool) -> None:
-        self._commits_to_lose = float("inf") if count is None else count
-        self._delivers_commits = delivered
-
-    def _loses_commit(self, delivered: bool) -> bool:
-        if self._commits_to_lose < 1 or delivered is not self._delivers_commits:
-            return False
-        self._commits_to_lose -= 1
-        self.commits_lost += 1
-        return True
-
-    def _count_round_trip(self) -> None:
-        self.round_trips += 1
-
     def _silence(self, dials: Dials | None) -> None:
         for link in self._links:
             link.silent = True
@@ -249,7 +237,7 @@ class FaultProxy:
     def _heal(self) -> None:
         self._set_delay(0)
         self._set_budget(None, new=False)
-        self._set_commits(0, delivered=False)
+        self._commits.arm(0, delivered=False)
         self._set_dials(Dials.SERVE)
         held, self._held = self._held, set()
         for link in tuple(self._links):
@@ -300,8 +288,7 @@ class FaultProxy:
             client.close()
             return
         self.accepted += 1
-        wire = Wire(self._loses_commit, self._count_round_trip)
-        link = Link(client, self._poller, self._forget, wire)
+        link = Link(client, self._poller, self._forget, Wire(self._commits))
         link.delay = self._delay
         self._links.add(link)
         if self._dials is Dials.HOLD:

@@ -18,6 +18,29 @@ ENCRYPTION = (80877103, 80877104)  # the codes of SSLRequest and GSSENCRequest
 COMMITS = re.compile(rb"(?:^|;)\s*(?:commit|end)\b", re.IGNORECASE)
 
 
+class CommitFault:
+    """Which COMMITs of a proxy's clients are lost, and how many have been."""
+
+    def __init__(self) -> None:
+        self.round_trips = 0
+        self.lost = 0
+        self._left = 0.0
+        self._delivered = False
+
+    def arm(self, count: int | None, *, delivered: bool) -> None:
+        """Lose the next *count* COMMITs, or all; if *delivered*, their answers only."""
+        self._left = float("inf") if count is None else count
+        self._delivered = delivered
+
+    def strikes(self, *, answer: bool) -> bool:
+        """Return whether a COMMIT that has come, or its *answer*, is to be lost; count it."""
+        if self._left < 1 or answer is not self._delivered:
+            return False
+        self._left -= 1
+        self.lost += 1
+        return True
+
+
 class Messages:
     """Splits the bytes of one direction into messages, as they arrive."""
 
@@ -59,10 +82,8 @@ class Messages:
 class Wire:
     """Both directions of one client's connection."""
 
-    def __init__(self, lose: Callable[[bool], bool], asked: Callable[[], None]) -> None:
-        """Make one; *lose* says whether to lose a COMMIT, or its answer (True)."""
-        self._lose = lose
-        self._asked = asked
+    def __init__(self, fault: CommitFault) -> None:
+        self._fault = fault
         self._up = Messages(self._from_client, typed=False)
         self._down = Messages(self._from_server, typed=True)
         self._answers = 0  # single bytes to come, about encryption
@@ -92,15 +113,17 @@ class Wire:
             return False
         kind, body = message[:1], message[5:]
         if kind in (b"Q", b"S"):
-            self._asked()
+            self._fault.round_trips += 1
         if kind == b"P":
             name, _, query = body.partition(b"\0")
             (self._commits.add if COMMITS.search(query) else self._commits.discard)(name)
         elif kind == b"Q":
-            return bool(COMMITS.search(body)) and self._lose(False)
+            return bool(COMMITS.search(body)) and self._fault.strikes(answer=False)
         elif kind == b"B":
-            return body.split(b"\0", 2)[1] in self._commits and self._lose(False)
+            return body.split(b"\0", 2)[1] in self._commits and self._fault.strikes(answer=False)
         return False
 
     def _from_server(self, message: bytes) -> bool:
-        return message[:1] == b"C" and message[5:] == b"COMMIT\0" and self._lose(True)
+        return (
+            message[:1] == b"C" and message[5:] == b"COMMIT\0" and self._fault.strikes(answer=True)
+        )

@@ -506,7 +506,8 @@ class ConnectionManager:
 
         It begins with the modes given, in one round trip; None leaves a mode to the connection. At
         the end of the block it commits, or rolls back if the block raises. *timeout* is the limit
-        for all of it, in seconds (default: the manager's).
+        for all of it, in seconds. Without it the block may take as long as it likes; waiting for a
+        connection has the manager's `timeout`.
 
         A COMMIT whose answer is lost is resolved: the block ends well if the server has carried it
         out. Raises `CommitOutcomeUnknown` if nobody can tell, `TransactionTimeout`, and what

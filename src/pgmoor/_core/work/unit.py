@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .statements import Modes
 
 Task = asyncio.Task[object]
+LONGEST = 1e9  # seconds
 
 
 class Circumstances:
@@ -36,11 +37,13 @@ class Circumstances:
         checkout: Callable[[float], Checkout],
         resolver: Resolver,
         budget: Budget,
+        patience: float,
         writes: Callable[[], bool],
     ) -> None:
         self.checkout = checkout
         self.resolver = resolver
         self.budget = budget
+        self.patience = patience  # seconds to wait for a server, for work without a limit
         self.writes = writes  # whether the manager looks for hosts that can write
         self.units: dict[Task | None, Unit] = {}  # by the task that is inside
 
@@ -53,7 +56,7 @@ class Unit:
         shared: Circumstances,
         modes: Modes,
         retry: Retry,
-        timeout: float,
+        timeout: float | None,
         key: str | None = None,
     ) -> None:
         self.done = False
@@ -63,9 +66,9 @@ class Unit:
         self._shared = shared
         self._modes = modes
         self._retry = retry
-        self._timeout = timeout
+        self._timeout = LONGEST if timeout is None else timeout
         self._key = key
-        self._deadline = monotonic() + timeout
+        self._deadline = monotonic() + self._timeout
         self._waits = delays(retry.backoff_base, retry.backoff_cap)
         self._conn: ManagedConnection | None = None
         self._task: Task | None = None
@@ -98,7 +101,7 @@ class Unit:
 
     async def _begin(self) -> ManagedConnection:
         self._conn = None
-        self._checkout = self._shared.checkout(max(self._left(), 0.001))
+        self._checkout = self._shared.checkout(self._left_to_wait())
         self._conn = conn = await self._checkout.__aenter__()
         try:
             self._timer = asyncio.timeout(max(self._left(), 0))
@@ -180,6 +183,11 @@ class Unit:
     def _left(self) -> float:
         return self._deadline - monotonic()
 
+    def _left_to_wait(self) -> float:
+        """Return how long to wait for a server, in seconds: work may be without a limit."""
+        limited = self._timeout < LONGEST
+        return max(self._left(), 0.001) if limited else self._shared.patience
+
     # -- what follows --------------------------------------------------------------------------
 
     async def _survive(self, error: Exception, *, lost: bool, committing: bool) -> None:
@@ -208,7 +216,8 @@ class Unit:
     async def _resolve(self) -> Fate:
         if self.transaction.read_only:
             return Fate.ROLLED_BACK  # there was nothing to commit
-        return await self._shared.resolver.resolve(self.transaction, self._deadline)
+        deadline = monotonic() + self._left_to_wait()
+        return await self._shared.resolver.resolve(self.transaction, deadline)
 
     async def _pause(self, error: Exception) -> None:
         """Wait before the next attempt; raise *error* if there must not be one."""

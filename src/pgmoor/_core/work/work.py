@@ -46,6 +46,7 @@ class Work:
             checkout,
             Resolver(settings.name, checkout, settings.health_timeout, live.instruments),
             self.budget,
+            settings.timeout,
             lambda: live.evidence.wants_writes,
         )
 
@@ -104,7 +105,7 @@ class Work:
 
     def transaction(self, modes: Modes, timeout: float | None) -> Block:
         """Return a context manager for one transaction, which is tried once."""
-        return Block(lambda: self.unit(modes, timeout, NEVER))
+        return Block(lambda: Unit(self._shared, modes, NEVER, timeout))
 
     def retrying(self, modes: Modes, timeout: float | None, retry: Retry | None) -> Retrying:
         """Return an iterator over the attempts of one transaction."""
