@@ -12,6 +12,7 @@ from soak import actors, audit, operators
 from soak.faults import FaultInjector
 from soak.journal import table
 from soak.ledger import Ledger
+from soak.lists import Lists
 from soak.orchestrator import Orchestrator
 from soak.play import Play, Stuck
 from soak.promotions import Promotions
@@ -21,6 +22,7 @@ from soak.watch import SLACK, Bounds, Watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
+    from pathlib import Path
 
     from pgmoor.testing import Cluster, FaultProxy, Node
     from soak.journal import Journal
@@ -33,7 +35,12 @@ class Run:
     """One run; `go()` opens and closes everything."""
 
     def __init__(
-        self, seed: int, cluster: Cluster, doors: dict[Node, FaultProxy], journal: Journal
+        self,
+        seed: int,
+        cluster: Cluster,
+        doors: dict[Node, FaultProxy],
+        journal: Journal,
+        history: Path,
     ) -> None:
         self._seed = seed
         self._cluster = cluster
@@ -65,6 +72,7 @@ class Run:
             self._promotions,
             self._settings["close_returns"],
         )
+        self._lists = Lists(self._users, history)
         injector = FaultInjector(self._orchestrator, doors, self._watch, journal)
         self._play = Play(injector, self._users, flow_limit(self._settings))
 
@@ -82,12 +90,14 @@ class Run:
             await self._close()
         await asyncio.wait([events], timeout=1)
         await audit.sessions_left(self._cluster, self._journal)
+        await self._lists.judge(self._orchestrator.primary.sql)
         await audit.rows(self._cluster, self._orchestrator.primary, self._ledger, self._journal)
         await baseline.compare(self._journal)
 
     async def _work(self, seconds: float) -> None:
         actors.start_all(self._users)
         operators.start_all(self._users)
+        self._lists.start_all()
         try:
             await self._play.run(episodes(self._seed), seconds)
             await self._play.quiet_audit()

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pgmoor._core.work.keys import INSTALL_SQL
 from pgmoor.testing import Cluster, FaultProxy
+from soak import lists
 from soak.journal import Journal
 from soak.ledger import SCHEMA
 from soak.run import Run
@@ -30,6 +32,10 @@ async def prepare(cluster: Cluster) -> None:
         "create role soak login",
         "create role hog login",
         "grant all on soak to soak",
+        *lists.SCHEMA.split(";"),
+        *INSTALL_SQL.split(";\n\n"),
+        "grant usage on schema pgmoor to soak",
+        "grant all on soak_lists, pgmoor.transactions to soak",
     ):
         await cluster[0].sql(statement)
 
@@ -47,7 +53,7 @@ async def test_soak(
                 node: stack.enter_context(FaultProxy(node.host, node.port))
                 for node in cluster.nodes
             }
-            run = Run(seed, cluster, doors, journal)
+            run = Run(seed, cluster, doors, journal, tmp_path / "history.jsonl")
             try:
                 await run.go(pytestconfig.getoption("--soak-seconds"))
             finally:
