@@ -12,7 +12,7 @@ from pgmoor import ConnectionManager, ManagedConnection
 from pgmoor._core.dialling.dialler import HostLeft
 from pgmoor._core.failover.host_pools import HostPools
 from pgmoor._core.pool.callbacks import Callbacks
-from pgmoor._core.pool.checkout import CheckoutQueue
+from pgmoor._core.pool.checkout_queue import CheckoutQueue
 from pgmoor._core.pool.ledger import Ledger
 from pgmoor._core.reporting.counters import DialCounter
 from pgmoor._core.reporting.reporter import Reporter

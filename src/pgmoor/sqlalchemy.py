@@ -29,7 +29,7 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.util import await_
 from sqlalchemy.util.concurrency import in_greenlet
 
-from ._core.pool.checkout import pool_of
+from ._core.pool.host_pool import pool_of
 from .errors import ConfigError
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from pgmoor._core.connection.managed import ManagedConnection
-    from pgmoor._core.pool.checkout import CheckoutQueue
+    from pgmoor._core.pool.checkout_queue import CheckoutQueue
     from pgmoor._core.state.live import LiveState
 
     from .controller import FailoverController

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pgmoor._core.hosts.host import Host, HostState, Observation
-    from pgmoor._core.pool.checkout import CheckoutQueue
+    from pgmoor._core.pool.checkout_queue import CheckoutQueue
     from pgmoor._core.pool.host_pool import HostPool
     from pgmoor._core.state.live import LiveState
 

@@ -11,7 +11,7 @@ from pgmoor._core.hosts.filling import LONGEST, STUCK_AFTER, Filling, Postponeme
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pgmoor._core.pool.checkout import CheckoutQueue
+    from pgmoor._core.pool.checkout_queue import CheckoutQueue
     from pgmoor._core.pool.host_pool import HostPool
     from pgmoor._core.state.live import LiveState
 

@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from pgmoor._core.hosts.host import Host
-    from pgmoor._core.pool.checkout import Checkout, CheckoutQueue
+    from pgmoor._core.pool.checkout import Checkout
+    from pgmoor._core.pool.checkout_queue import CheckoutQueue
     from pgmoor._core.settings.callables import (
         ConninfoParam,
         HostsParam,

@@ -17,7 +17,7 @@ from pgmoor._core.failover.background import Background
 from pgmoor._core.failover.controller import FailoverController
 from pgmoor._core.failover.host_pools import HostPools
 from pgmoor._core.failover.probing import Probing
-from pgmoor._core.pool.checkout import CheckoutQueue
+from pgmoor._core.pool.checkout_queue import CheckoutQueue
 from pgmoor._core.pool.ledger import Ledger
 from pgmoor._core.reporting.counters import Counters, DialCounter
 from pgmoor._core.reporting.log_fields import fields

@@ -10,7 +10,7 @@ import random
 from bisect import insort
 from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pgmoor._core.connection.abortable import BAD
 from pgmoor._core.connection.managed import ManagedConnection, managed
@@ -291,3 +291,8 @@ class HostPool:
 
 def _idle_since(conn: ManagedConnection) -> float:
     return conn.idle_since
+
+
+def pool_of(conn: ManagedConnection) -> HostPool:
+    """Return the pool of a connection that this package has lent."""
+    return cast("HostPool", conn.owner)

@@ -6,7 +6,10 @@ back.
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING
+
+from pgmoor.health import Holder, PoolFigures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +50,30 @@ class Ledger:
     def holders(self) -> Iterator[ManagedConnection]:
         """Yield the connections that are held, on every host."""
         return (conn for conn in tuple(self.connections) if conn.holder is not None)
+
+    def longest_holders(self, most: int = 3) -> tuple[Holder, ...]:
+        """Return who has held connections longest."""
+        now = monotonic()
+        held = sorted(self.holders(), key=lambda conn: conn.held_since)
+        return tuple(
+            Holder(conn.holder.get_name() if conn.holder else "no task", now - conn.held_since)
+            for conn in held[:most]
+        )
+
+    def figures(self, waiting: int) -> PoolFigures:
+        """Return the figures as they are now, with so many callers *waiting*."""
+        sizes, used = self.sizes, self.held
+        size = max(len(self.connections), used)
+        return PoolFigures(
+            size=size,
+            used=used,
+            idle=size - used,
+            waiting=waiting,
+            min_size=sizes.min_size,
+            max_size=sizes.max_size,
+            max_overflow=sizes.max_overflow,
+            kept=sizes.kept,
+        )
 
     def left(self, pool: object) -> None:
         """Note that the host of *pool* was left: what is held there is the rest of its use."""

@@ -26,5 +26,8 @@ class Lender(Protocol):
     def lost(self, count: int) -> None:
         """Count idle connections that turned out to be broken."""
 
+    async def acquire(self, timeout: float | None) -> ManagedConnection:
+        """Return a connection that works, within *timeout* seconds."""
+
     async def release(self, conn: ManagedConnection) -> None:
         """Take a connection back from its holder."""
