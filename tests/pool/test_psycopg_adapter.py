@@ -100,6 +100,24 @@ async def test_an_admission_that_is_cancelled_closes_its_connection(
     await until(lambda: inner.size == 0)
 
 
+async def test_a_worker_that_something_else_has_cancelled_is_started_again(
+    inner: InnerPool, dial: Callable[[], Any]
+) -> None:
+    for _ in range(2):
+        for task in asyncio.all_tasks():
+            if task.get_name().startswith("adapted-"):
+                task.cancel()
+        conn = await dial()
+        assert await asyncio.wait_for(inner.admit(conn), 10) is conn
+    admitting = asyncio.create_task(inner.admit(await dial()))
+    await asyncio.sleep(0)  # it waits for the worker
+    for task in asyncio.all_tasks():
+        if "-worker-" in task.get_name():
+            task.cancel()
+    assert not (await asyncio.wait_for(admitting, 10)).closed
+    await until(lambda: inner.size == 3)
+
+
 async def test_a_closed_pool_admits_nothing_and_takes_back_what_it_lent(
     inner: InnerPool, dial: Callable[[], Any]
 ) -> None:

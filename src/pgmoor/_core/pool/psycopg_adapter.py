@@ -13,13 +13,14 @@ from collections import deque
 from contextlib import suppress
 from typing import Any, Protocol, cast
 
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from pgmoor._core.connection.managed import ManagedConnection
 from pgmoor._core.reporting.psycopg_logs import WarningsAbout
 from pgmoor._core.settings.sizes import LIMIT
 
 FOREVER = 1e9  # seconds: what psycopg_pool gets where the decision is made here
+LOOK_AGAIN = 1.0  # seconds; it takes a few turns of the event loop to lend one
 
 
 class PoolName(str):
@@ -103,13 +104,24 @@ class InnerPool:
         """
         self._dialled.append(conn)
         try:
-            lent: ManagedConnection = await self._pool.getconn(FOREVER)
+            lent = await self._lend()
         except BaseException:
             if conn in self._dialled:
                 self._dialled.remove(conn)
             conn.discard()
             raise
         return lent
+
+    async def _lend(self) -> ManagedConnection:
+        """Have psycopg_pool lend the next connection, also if something has ended its worker."""
+        while True:
+            workers = self._pool._workers  # noqa: SLF001  nobody else watches them
+            if workers and all(worker.done() for worker in workers):
+                workers.clear()
+                self._pool._start_workers()  # noqa: SLF001  the same
+            with suppress(PoolTimeout):
+                lent: ManagedConnection = await self._pool.getconn(LOOK_AGAIN)
+                return lent
 
     async def dismiss(self, conn: ManagedConnection, timeout: float) -> None:
         """Give back a dropped connection, when the task that uses it has met the error.
