@@ -66,8 +66,8 @@ class Availability:
     def why_empty(self, made: int) -> Failure | None:
         """Return why the host in use gives us no connection at all, or None if it does."""
         current = self._phase.current
-        if current is None or made:
-            return None
+        if current is None or made or self._evidence.table[current].dials is None:
+            return None  # no dial has failed since it last accepted a session
         return self._evidence.dial_failures.get(current)
 
     def why_not_growing(self) -> Failure | None:

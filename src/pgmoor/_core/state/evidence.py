@@ -52,7 +52,6 @@ class Evidence:
             known = self.table[seen.host].started
             if None not in (known, seen.info.started) and known != seen.info.started:
                 self.requests.redial(seen.host)  # the address leads to another server by now
-        if seen.info and (seen.dialled or seen.new_session):
             self.dial_failures.pop(seen.host, None)
         before, after = self.table.apply(seen)
         self._weigh(seen, before, after)
