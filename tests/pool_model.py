@@ -175,7 +175,8 @@ class PoolAccount(RuleBasedStateMachine):
         """What is wanted is being made."""
         size, most = self.size_of(pool), self.sizes.most
         serving = pool is self.world.queue.pool
-        elsewhere = {c.conn for c in self.holders if c.conn and c.conn.owner is not pool}
+        held = {c.conn for c in self.holders if c.conn} | self.world.resetting
+        elsewhere = {conn for conn in held if conn.owner is not pool}
         room = most - size - (len(elsewhere - self.cut) if serving else 0)
         waiting = len(self.world.queue.waiting) if serving else 0
         wanted = min(max(self.sizes.min_size - size, waiting - len(pool.ready)), room, AT_ONCE)
