@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import pytest
 
 from pgmoor import CommitOutcomeUnknown, ConnectionAborted
+from pgmoor.instruments import Instrument
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,6 +76,16 @@ class Recorder:
                     if where(event):
                         return event
                 await self._new.wait()
+
+
+class Dials(Instrument):
+    """Counts the dials for a manager's pools."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def dialling(self, host: str) -> None:
+        self.count += 1
 
 
 def recorder(manager: ConnectionManager) -> Recorder:

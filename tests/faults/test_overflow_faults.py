@@ -12,24 +12,13 @@ import pytest
 
 from pgmoor import PoolExhausted
 from pgmoor.events import DialFailed, Failover, HostDown
-from pgmoor.instruments import Instrument
 from servers import Watched
-from support import both_loops, hold, recorder, until
+from support import Dials, both_loops, hold, recorder, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pgmoor.testing import Cluster
-
-
-class Dials(Instrument):
-    """Counts the dials for the pool."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def dialling(self, host: str) -> None:
-        self.count += 1
 
 
 def pool_of(manager: Any) -> Any:

@@ -5,23 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from pgmoor.instruments import Instrument
-from support import fill
+from support import Dials, fill
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pgmoor.testing import Cluster
-
-
-class Dials(Instrument):
-    """Counts the dials for the pool."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def dialling(self, host: str) -> None:
-        self.count += 1
 
 
 async def test_idle_connections_cut_silently_are_each_replaced_once(

@@ -9,23 +9,12 @@ import pytest
 
 from pgmoor import PoolExhausted
 from pgmoor.events import DialFailed
-from pgmoor.instruments import Instrument
-from support import hold, recorder, until
+from support import Dials, hold, recorder, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from pgmoor.testing import Cluster
-
-
-class Dials(Instrument):
-    """Counts the dials for the pool."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def dialling(self, host: str) -> None:
-        self.count += 1
 
 
 @pytest.fixture

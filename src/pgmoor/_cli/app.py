@@ -53,6 +53,14 @@ def _print_version(asked: bool) -> None:
         raise typer.Exit
 
 
+Conninfo = Annotated[
+    str,
+    typer.Argument(
+        show_default=False, help="A libpq conninfo or URI; by default the PG* variables."
+    ),
+]
+
+
 @app.callback()
 def pgmoor(
     version: Annotated[
@@ -113,12 +121,7 @@ def demo(  # noqa: PLR0917 - typer makes them options
 
 @app.command()
 def check(
-    conninfo: Annotated[
-        str,
-        typer.Argument(
-            show_default=False, help="A libpq conninfo or URI; by default the PG* variables."
-        ),
-    ] = "",
+    conninfo: Conninfo = "",
     target: Annotated[
         str | None, typer.Option(help="Which hosts qualify, as in target_session_attrs.")
     ] = None,
@@ -134,12 +137,7 @@ def check(
 
 @app.command()
 def install(
-    conninfo: Annotated[
-        str,
-        typer.Argument(
-            show_default=False, help="A libpq conninfo or URI; by default the PG* variables."
-        ),
-    ] = "",
+    conninfo: Conninfo = "",
     sql: Annotated[
         bool, typer.Option("--sql", help="Print the SQL instead of running it.")
     ] = False,
