@@ -6,6 +6,7 @@ import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 import pytest_asyncio
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("soak")
+    group = parser.getgroup("pgmoor's own tests")
     group.addoption("--soak-seconds", type=float, default=60.0, help="how long the soak runs")
     group.addoption("--soak-seed", type=int, default=None, help="a seed, to repeat a schedule")
     group.addoption(
@@ -29,12 +30,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the event loop instead of the seed's; eager: asyncio's with an eager task factory",
     )
 
+    group.addoption(
+        "--thorough",
+        action="store_true",
+        help="also run the tests that take long, and try more examples of each property",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose how many examples hypothesis tries."""
+    examples = 300 if config.getoption("--thorough") else 40
+    hypothesis.settings.register_profile("pgmoor", max_examples=examples, deadline=None)
+    hypothesis.settings.load_profile("pgmoor")
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the soak unless -m names it."""
-    if "soak" in str(config.getoption("-m")):
-        return
-    left_out = [item for item in items if item.get_closest_marker("soak")]
+    """Deselect the soak, and what takes long, unless -m names them or --thorough asks for it."""
+    named = str(config.getoption("-m"))
+    wanted = {"thorough"} if config.getoption("--thorough") else set()
+    absent = {mark for mark in ("soak", "thorough") if mark not in named} - wanted
+    left_out = [item for item in items if any(item.get_closest_marker(mark) for mark in absent)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]

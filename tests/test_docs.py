@@ -27,7 +27,12 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BLOCKS = [
-    pytest.param(page, code, id=f"{page.stem}-{number}")
+    pytest.param(
+        page,
+        code,
+        id=f"{page.stem}-{number}",
+        marks=[pytest.mark.thorough] if "def test_" in code else [],
+    )
     for page in PAGES
     for number, code in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")), start=1)
     if "--8<--" not in code

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "alerts.py"
 
 
+@pytest.mark.thorough
 def test_the_example_prints_four_mails() -> None:
     done = subprocess.run(
         [sys.executable, str(EXAMPLE)], check=False, capture_output=True, text=True, timeout=60

@@ -4,6 +4,8 @@ import json
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
+import pytest
+
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
@@ -45,6 +47,7 @@ def test_the_demo_survives_its_faults_and_reports_them(pgmoor: Start, tmp_path: 
     ET.parse(picture)
 
 
+@pytest.mark.thorough
 def test_with_run_no_operation_of_the_demo_fails(pgmoor: Start, tmp_path: Path) -> None:
     results = tmp_path / "results.json"
     demo = pgmoor("demo", "--plain", "--quick", "--run", "--json", str(results), "--writers", "8")

@@ -37,6 +37,7 @@ def test_ctrl_c_ends_a_command_that_was_started_with_sigint_ignored(
     assert (process.returncode, out, err) == (130, "", "interrupted\n")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("moment", "number", "sigint_ignored", "status"),
     [

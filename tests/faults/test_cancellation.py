@@ -117,6 +117,7 @@ async def limited_by_anyio(seconds: float, work: Awaitable[Any]) -> None:
         await work
 
 
+@pytest.mark.thorough
 @both_loops
 async def test_ten_thousand_cancellations_lose_and_close_no_connection(
     alone: Cluster, moor: Callable[..., Any]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from pgmoor.events import ClusterRebuilt, Failover, ForeignHost
 from pgmoor.testing import Cluster
 from support import recorder, until
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+@pytest.mark.thorough
 async def test_a_rebuilt_primary_is_used_while_its_standby_is_still_off(
     pair: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
 ) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from server_log import ServerLog
 from support import LOOPS
 
@@ -71,6 +73,7 @@ async def program(loop: str, *lists: list[Node]) -> AsyncIterator[Program]:
         await process.wait()
 
 
+@pytest.mark.thorough
 async def test_a_program_that_was_stopped_raises_no_false_alarm_and_finds_real_faults(
     trio: Cluster, pair: Cluster, alone: Cluster
 ) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from decision_cases import (
@@ -167,9 +167,6 @@ def worlds(draw: st.DrawFn, *, in_use: bool | None = None) -> World:
     )
 
 
-many = settings(max_examples=300, deadline=None)
-
-
 def satisfies(target: Target, state: HostState) -> bool:
     is_standby = state.role is Role.STANDBY
     if target in (Target.ANY, Target.PREFER_STANDBY):
@@ -193,7 +190,6 @@ def qualifies(world: World, state: HostState, *, since: float = float("-inf")) -
     )
 
 
-@many
 @given(worlds(), st.floats(allow_nan=False, allow_infinity=False))
 def test_any_evidence_at_any_time_leads_to_a_decision(world: World, now: float) -> None:
     decision = world.decide(now)
@@ -203,7 +199,6 @@ def test_any_evidence_at_any_time_leads_to_a_decision(world: World, now: float) 
     assert (decision.host is None) == (decision.action is WAIT)
 
 
-@many
 @given(worlds())
 def test_the_same_evidence_gives_the_same_decision_and_a_recheck_lies_ahead(world: World) -> None:
     decision = world.decide()
@@ -212,7 +207,6 @@ def test_the_same_evidence_gives_the_same_decision_and_a_recheck_lies_ahead(worl
     assert decision.recheck_at is None or decision.recheck_at > NOW
 
 
-@many
 @given(worlds())
 def test_no_primary_is_chosen_or_kept_once_a_newer_timeline_was_seen(world: World) -> None:
     decision = world.decide()
@@ -224,7 +218,6 @@ def test_no_primary_is_chosen_or_kept_once_a_newer_timeline_was_seen(world: Worl
             assert state.timeline >= world.newest_timeline(state.system_id)
 
 
-@many
 @given(worlds())
 def test_a_host_that_is_switched_to_has_answered_recently_and_fits(world: World) -> None:
     decision = world.decide()
@@ -235,7 +228,6 @@ def test_a_host_that_is_switched_to_has_answered_recently_and_fits(world: World)
         assert qualifies(world, world.table[decision.host])
 
 
-@many
 @given(worlds(in_use=True))
 def test_an_unknown_or_silent_host_without_alternative_is_not_left(world: World) -> None:
     decision = world.decide()
@@ -257,7 +249,6 @@ def test_an_unknown_or_silent_host_without_alternative_is_not_left(world: World)
         assert decision.action is STAY
 
 
-@many
 @given(worlds())
 def test_decisions_at_one_instant_come_to_an_end_and_return_to_no_host(world: World) -> None:
     visited = [] if world.current is None else [world.current]
@@ -270,7 +261,6 @@ def test_decisions_at_one_instant_come_to_an_end_and_return_to_no_host(world: Wo
         world = world.after(decision)
 
 
-@many
 @given(worlds(in_use=False))
 def test_a_search_ends_when_a_host_that_fits_has_answered_and_settle_is_over(
     world: World,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pgmoor._core.hosts.failures import Failure, FailureKind
@@ -432,7 +432,6 @@ outcomes = infos | infos | st.sampled_from(FailureKind)
 histories = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 20), outcomes), max_size=20)
 
 
-@settings(max_examples=300, deadline=None)
 @given(histories)
 def test_after_any_history_a_table_is_consistent(history: list[tuple[int, int, Outcome]]) -> None:
     table = HostTable(hosts("a", "b", "c", "d"))

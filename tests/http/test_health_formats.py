@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
@@ -37,7 +37,6 @@ SCHEMAS: dict[Format, dict[str, Any]] = {
     "spring": SPRING,
     "microprofile": MICROPROFILE,
 }
-many = settings(max_examples=100, deadline=None)
 
 
 def test_health_json_of_a_healthy_manager() -> None:
@@ -248,7 +247,6 @@ def test_json_is_the_whole_report() -> None:
     assert shown(OUTAGE, "json", "live") == {"live": True, "name": "orders"}
 
 
-@many
 @given(reports, st.sampled_from(sorted(SCHEMAS)), checks, st.booleans())
 def test_every_response_matches_the_schema_of_its_format(
     health: Health, form: Format, check: Check, details: bool
@@ -262,7 +260,6 @@ def test_every_response_matches_the_schema_of_its_format(
     assert errors == []
 
 
-@many
 @given(reports)
 def test_the_overall_status_is_that_of_its_only_part(health: Health) -> None:
     spring = shown(health, "spring")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from health_reports import (
@@ -94,7 +94,6 @@ def test_without_details_a_response_has_the_status_only(
     )
 
 
-@settings(max_examples=100, deadline=None)
 @given(reports, forms, checks)
 def test_without_details_no_response_depends_on_hosts_figures_names_or_errors(
     health: Health, form: Format, check: Check
@@ -108,7 +107,6 @@ def test_without_details_no_response_depends_on_hosts_figures_names_or_errors(
     )
 
 
-@settings(max_examples=100, deadline=None)
 @given(reports, forms, checks, st.booleans())
 def test_the_status_in_the_body_agrees_with_the_status_code(
     health: Health, form: Format, check: Check, details: bool

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from health_reports import FORMATS, WELL
@@ -59,7 +59,6 @@ def test_a_named_format_overrides_the_header() -> None:
     assert response.content_type == "application/json"
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.text(st.sampled_from("application/json,;q=0.1*/text plain\x00ü"), max_size=60))
 def test_any_header_selects_some_format(accept: str) -> None:
     assert negotiate(accept) in FORMATS

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import log_calls
@@ -227,7 +227,6 @@ def test_the_line_of_an_event_has_the_events_values_as_plain_fields() -> None:
 values = st.none() | st.text() | st.floats() | st.integers()
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([*sorted(TAKEN), *ADDED]), values))
 def test_no_name_of_a_field_clashes_with_an_attribute_of_a_record(extra: dict[str, Any]) -> None:
     given = {key: value for key, value in extra.items() if key not in ("event", "manager")}

@@ -75,6 +75,7 @@ def scraped() -> Iterator[Callable[[Any], Prometheus]]:
     thread.join()
 
 
+@pytest.mark.thorough
 async def test_every_expression_has_data_after_a_failover_and_a_split_brain(
     pair: Cluster, moor: Callable[..., Any], scraped: Callable[[Any], Prometheus]
 ) -> None:

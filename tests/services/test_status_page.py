@@ -130,6 +130,7 @@ async def test_markup_from_a_hostile_server_is_shown_as_text(browser: Chromium) 
             assert browser.console == []
 
 
+@pytest.mark.thorough
 async def test_the_page_reconnects_when_the_server_is_back(browser: Chromium) -> None:
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]

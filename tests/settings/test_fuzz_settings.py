@@ -1,6 +1,6 @@
 """Whatever is given, the constructor makes working settings or raises `ConfigError`.
 
-`PGMOOR_FUZZ_EXAMPLES` says how many examples each test tries.
+With `--thorough` each test tries more examples.
 """
 
 from __future__ import annotations
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from pgmoor._core.settings.settings import Settings
 
 fuzz = hypothesis_settings(
-    max_examples=int(os.environ.get("PGMOOR_FUZZ_EXAMPLES", "100")),
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
@@ -159,7 +157,7 @@ def check_working(manager: ConnectionManager) -> None:
 # -- each argument ------------------------------------------------------------------------------
 
 
-@hypothesis_settings(fuzz, max_examples=fuzz.max_examples * len(ARGUMENTS) // 4)
+@hypothesis_settings(fuzz, max_examples=fuzz.max_examples * len(ARGUMENTS) // 8)
 @given(st.sampled_from(ARGUMENTS), anything)
 def test_any_value_of_any_argument_is_accepted_or_refused(name: str, value: Any) -> None:
     attempt(**{name: value})

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "sqlalchemy_orm.py"
 
 
+@pytest.mark.thorough
 def test_the_sqlalchemy_example_loses_no_order() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", str(EXAMPLE)],

@@ -251,6 +251,7 @@ async def test_a_synchronous_primary_waits_until_a_standby_follows_it() -> None:
         await cluster.wait_streaming()
 
 
+@pytest.mark.thorough
 async def test_version_16_with_passwords_fails_over_and_rejoins() -> None:
     async with Cluster(1, version=16, auth="scram-sha-256") as cluster:
         old, new = cluster.nodes
@@ -316,6 +317,7 @@ def private_wheel() -> Iterator[Path]:
         yield package / prefix.name / "bin"
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs servers as somebody else")
 async def test_binaries_that_only_root_can_read_are_copied_for_the_servers_user(
     private_wheel: Path, monkeypatch: pytest.MonkeyPatch

@@ -121,6 +121,7 @@ def test_asyncio_anyio_and_plain_tests_share_servers_and_find_them_empty(tmp_pat
     assert "9 passed" in printed, printed
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("setting", "options"), [(0, []), (2, ["--postgres-standbys=0"])], ids=["setting", "option"]
 )
@@ -133,6 +134,7 @@ def test_the_number_of_standbys_is_a_setting_and_an_option_that_takes_precedence
     assert "1 passed" in printed, printed
 
 
+@pytest.mark.thorough
 def test_without_postgresql_only_tests_with_a_cluster_fail(tmp_path: Path) -> None:
     suite = """
 import pytest
@@ -153,6 +155,7 @@ def test_does_not(): ...
     assert re.search("ClusterError: no PostgreSQL was found .*pgmoor.testing", printed), printed
 
 
+@pytest.mark.thorough
 def test_a_suite_without_the_fixtures_does_not_import_pgmoor(tmp_path: Path) -> None:
     suite = """
 import json, sys

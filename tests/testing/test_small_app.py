@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.thorough
 def test_the_tests_of_the_example_pass() -> None:
     command = [sys.executable, "-m", "pytest", "-p", "pytest_pgmoor", "-p", "no:cacheprovider"]
     done = subprocess.run(

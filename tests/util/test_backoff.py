@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import pgmoor
@@ -16,7 +16,6 @@ from pgmoor._core.util import backoff
 from pgmoor._core.util.backoff import delays, spread
 
 
-@settings(deadline=None)
 @given(st.floats(0.001, 10), st.floats(0.001, 60))
 def test_a_delay_is_between_0_and_the_doubled_base_and_never_above_the_cap(
     base: float, cap: float
@@ -44,7 +43,6 @@ def test_the_jitter_comes_after_the_cap() -> None:
     assert sum(at_the_cap) / 500 == pytest.approx(0.5, abs=0.1)
 
 
-@settings(deadline=None)
 @given(st.floats(0.001, 3600))
 def test_a_period_is_shortened_by_up_to_a_fifth_at_random(period: float) -> None:
     spreads = {spread(period) for _ in range(20)}

@@ -7,7 +7,6 @@ import pickle
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pgmoor._core.util.redaction import (
@@ -91,7 +90,6 @@ def test_secrets_that_were_replaced_long_ago_are_forgotten() -> None:
     assert secrets.redact("<99-password-99>") == f"<{MASK}>"
 
 
-@hypothesis_settings(max_examples=200, deadline=None)
 @given(st.text(), st.text(min_size=PIECE).filter(lambda text: "*" not in text), st.text())
 def test_no_piece_of_a_secret_remains(before: str, secret: str, after: str) -> None:
     shown = redacted(before + secret + after, secret)
@@ -100,7 +98,6 @@ def test_no_piece_of_a_secret_remains(before: str, secret: str, after: str) -> N
     assert not pieces & pieces_of(secret)
 
 
-@hypothesis_settings(max_examples=200, deadline=None)
 @given(st.text())
 def test_a_shown_line_is_short_and_holds_no_control_character(text: str) -> None:
     line = first_line(text * 50)
