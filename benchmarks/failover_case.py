@@ -58,7 +58,7 @@ def summary(work: Workload, instants: Instants, recovered: float | None) -> dict
 
 async def play(args: argparse.Namespace, scene: Scene, contestant: Contestant) -> dict[str, Any]:
     await contestant.open()
-    work = Workload(contestant)
+    work = Workload(contestant.operation)
     scene.flows = work.flow
     work.start()
     try:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
-from operator import methodcaller
 from time import monotonic
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from workload import TABLE, Workload
@@ -21,8 +19,6 @@ from pgmoor.events import Failback, Failover
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
-
-    from contestants import Contestant
 
     from pgmoor.events import Event
     from pgmoor.testing import Cluster, FaultProxy
@@ -63,8 +59,15 @@ class Stage:
 
     async def work(self, manager: ConnectionManager, statement: str | None = None) -> Workload:
         """Start sixteen tasks, which insert by default, and wait until all of them work."""
-        # A `Worker` is all that a workload uses.
-        workload = Workload(cast("Contestant", Worker(manager, statement)))
+
+        def operation(default: str) -> Callable[[], Awaitable[object]]:
+            async def operate() -> None:
+                async with manager.connection() as conn:
+                    await conn.execute((statement or default).encode())
+
+            return operate
+
+        workload = Workload(operation)
         workload.start()
         self._stack.push_async_callback(workload.stop)
         if not await workload.flow(10):
@@ -73,20 +76,6 @@ class Stage:
 
     def count(self, kind: type[Event]) -> int:
         return sum(isinstance(event, kind) for event in self.events)
-
-
-@dataclass
-class Worker:
-    """The part of a `Contestant` that a workload uses."""
-
-    manager: ConnectionManager
-    statement: str | None
-
-    def acquire(self) -> Any:
-        return self.manager.connection()
-
-    def executor(self, statement: str) -> Callable[[Any], Awaitable[Any]]:
-        return methodcaller("execute", self.statement or statement)
 
 
 async def _recovered(

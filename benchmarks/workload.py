@@ -14,7 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from contestants import Contestant
+    from collections.abc import Awaitable, Callable
 
 TASKS = 16
 PAUSE = 0.02  # seconds, on average
@@ -35,10 +35,13 @@ class Done:
 
 
 class Workload:
-    """The tasks, and the result of each of their operations."""
+    """The tasks, and the result of each of their operations.
 
-    def __init__(self, contestant: Contestant) -> None:
-        self._contestant = contestant
+    *operation* returns a function that runs a statement in a transaction.
+    """
+
+    def __init__(self, operation: Callable[[str], Callable[[], Awaitable[object]]]) -> None:
+        self._operation = operation
         self.done: list[list[Done]] = [[] for _ in range(TASKS)]
         self._under_way: list[float | None] = [None] * TASKS
         self._tasks: list[asyncio.Task[None]] = []
@@ -56,7 +59,7 @@ class Workload:
         return len(alive)
 
     async def _work(self, number: int) -> None:
-        operate = self._contestant.operation(f"INSERT INTO written (task) VALUES ({number})")
+        operate = self._operation(f"INSERT INTO written (task) VALUES ({number})")
         while not self._stopping:
             error = None
             began = self._under_way[number] = monotonic()
