@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 
 from pgmoor.testing import ClusterError, NodeState
-from soak.orchestrator import bring_up
 from soak.schedule import NETWORK, SERVER, Fault, Kind, Where
+from soak.sessions import MANAGERS, SessionFaults, nothing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -21,31 +20,10 @@ if TYPE_CHECKING:
     from pgmoor.testing import FaultProxy, Node
     from soak.journal import Journal
     from soak.orchestrator import Orchestrator
+    from soak.tolerance import Tolerance
     from soak.watch import Watch
 
-MANAGERS = "application_name like 'soak%'"
-TERMINATE = f"select pg_terminate_backend(pid) from pg_stat_activity where {MANAGERS}"
-LET_IN = "alter role soak login"
-# What is done to the role on the primary, and what undoes it. Local commits: there may be no
-# standby to wait for.
-LOCALLY = "set synchronous_commit = local; "
-TO_THE_ROLE = {
-    Kind.LOCKED_OUT: ("alter role soak nologin", LET_IN),
-    Kind.REVOKED: (
-        "revoke execute on function pg_walfile_name(pg_lsn) from public",
-        "grant execute on function pg_walfile_name(pg_lsn) to public",
-    ),
-    Kind.DEFAULTS: (
-        """alter role soak set default_transaction_isolation = 'repeatable read';
-        alter role soak set timezone = 'Asia/Tokyo'""",
-        "alter role soak reset all",
-    ),
-}
 BACKENDS = f"select pid from pg_stat_activity where {MANAGERS} limit 1"
-
-
-async def nothing() -> None:
-    """Undo a fault that ends by itself."""
 
 
 class FaultInjector:
@@ -56,13 +34,14 @@ class FaultInjector:
         orchestrator: Orchestrator,
         doors: dict[Node, FaultProxy],
         watch: Watch,
+        tolerance: Tolerance,
         journal: Journal,
     ) -> None:
         self.orchestrator = orchestrator
         self.doors = doors
         self.watch = watch
         self.journal = journal
-        self.to_undo: set[str] = set()  # what may still stand against the role on a server
+        self.sessions = SessionFaults(orchestrator, watch, tolerance, journal)
 
     async def apply(self, fault: Fault) -> Callable[[], Awaitable[Any]]:
         """Bring a fault about, if it is possible now; return what undoes it."""
@@ -77,7 +56,7 @@ class FaultInjector:
             if fault.kind in SERVER:
                 async with self.orchestrator.lock:
                     return await self.server(node, fault.kind)
-            return await self._sessions(node, fault.kind, fault.amount)
+            return await self.sessions.apply(node, fault.kind, fault.amount)
         except (ClusterError, psycopg.Error) as error:
             # The server is down or frozen by another fault.
             self.journal.note(f"not possible now: {type(error).__name__}: {error}")
@@ -106,6 +85,7 @@ class FaultInjector:
             Kind.REFUSE: door.refuse,
             Kind.DEAF: door.deaf,
             Kind.DELAY: lambda: door.delay(0.02 + amount * 0.6),
+            Kind.SLOW: lambda: door.delay(0.02 + amount * 0.13),
             Kind.CUT: lambda: door.cut(1 + int(amount * 400), new=amount > 0.7),
             Kind.RESET: door.reset,
         }
@@ -129,54 +109,6 @@ class FaultInjector:
             await flapping
         await self.heal(door)
 
-    # -- sessions ------------------------------------------------------------------------------
-
-    async def _sessions(
-        self, node: Node, kind: Kind, amount: float
-    ) -> Callable[[], Awaitable[Any]]:
-        if kind is Kind.FULL:
-            return await self._fill(node)
-        if kind in TO_THE_ROLE:
-            harm, remedy = TO_THE_ROLE[kind]
-            self.to_undo.add(remedy)
-            await self.orchestrator.primary.sql(LOCALLY + harm)
-            return nothing  # undone by `let_in` once the servers are back
-        if kind is Kind.BLOCKED:
-            time.sleep(0.1 + 2 * amount)  # noqa: ASYNC251  blocking is the fault
-            return nothing
-        limit = " limit 1" if kind is Kind.TERMINATE_ONE else ""
-        await node.sql(TERMINATE + limit)
-        return nothing
-
-    async def let_in(self) -> bool:
-        """Undo what was done to the role; return whether it was locked out."""
-        remedies, self.to_undo = self.to_undo, set()
-        for remedy in sorted(remedies):
-            await self.orchestrator.primary.sql(remedy)
-        return LET_IN in remedies
-
-    async def _fill(self, node: Node) -> Callable[[], Awaitable[Any]]:
-        """Take every connection slot that is not reserved for superusers."""
-        taken: list[psycopg.AsyncConnection[Any]] = []
-
-        async def free() -> None:
-            for conn in taken:
-                await conn.close()
-
-        try:
-            while True:
-                taken.append(
-                    await psycopg.AsyncConnection.connect(
-                        node.conninfo(user="hog"), connect_timeout=5
-                    )
-                )
-        except psycopg.OperationalError as error:
-            self.journal.note(f"{len(taken)} slots taken: {str(error).splitlines()[-1]}")
-        except BaseException:
-            await free()
-            raise
-        return free
-
     # -- servers -------------------------------------------------------------------------------
 
     async def server(self, node: Node, kind: Kind) -> Callable[[], Awaitable[Any]]:
@@ -192,7 +124,7 @@ class FaultInjector:
                 os.kill(pid, signal.SIGKILL)
             return nothing
         await (node.kill() if kind is Kind.KILL else node.stop("fast"))
-        return lambda: self._locked(lambda: bring_up(node))
+        return lambda: self._locked(lambda: self.orchestrator.bring_back(node))
 
     async def _locked(self, work: Callable[[], Awaitable[None]]) -> None:
         async with self.orchestrator.lock:

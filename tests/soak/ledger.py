@@ -8,6 +8,8 @@ from enum import Enum
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from soak.tolerance import Tolerance
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -51,7 +53,8 @@ class Row:
 class Ledger:
     """All rows that writers tried to write."""
 
-    def __init__(self) -> None:
+    def __init__(self, tolerance: Tolerance | None = None) -> None:
+        self._tolerance = tolerance or Tolerance()
         self.rows: dict[str, Row] = {}
         self.newest: dict[str, str] = {}  # the newest acknowledged row of each writer
 
@@ -62,7 +65,9 @@ class Ledger:
         return row
 
     def acknowledged(self, row: Row) -> None:
-        """Record that the commit of a row was confirmed."""
+        """Record that the commit of a row was confirmed, unless that means nothing."""
+        if self._tolerance.doubts(row.sent_at):
+            return
         row.fate = Fate.ACKNOWLEDGED
         row.acknowledged_at = monotonic()
         self.newest[row.key.partition(":")[0]] = row.key

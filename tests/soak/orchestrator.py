@@ -16,6 +16,7 @@ import psycopg
 
 from pgmoor.testing import ClusterError, NodeState
 from pgmoor.testing._member import RECEIVED
+from soak.deaths import Deaths, died_by_itself
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -30,6 +31,10 @@ STREAMS = "select coalesce(bool_or(state = 'streaming'), false) from pg_stat_rep
 TIMELINE = "select ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int"
 
 
+class NobodyLeft(Exception):  # noqa: N818  not an error of the soak itself
+    """The server died that alone was sure to have all that the primary acknowledged."""
+
+
 class Orchestrator:
     """Three servers, of which one is the primary."""
 
@@ -42,6 +47,7 @@ class Orchestrator:
         self.lock = asyncio.Lock()  # held while the servers are changed
         self._watch = watch
         self._journal = journal
+        self._deaths = Deaths(journal)
 
     def standbys(self) -> list[Node]:
         """Return all but the primary."""
@@ -55,18 +61,18 @@ class Orchestrator:
         *,
         meanwhile: Callable[[Node], Awaitable[None]] | None = None,
     ) -> Node:
-        """Promote the most advanced of *candidates*, and make the others follow it."""
+        """Promote the most advanced of *candidates*, and make the others follow it.
+
+        One that dies is replaced. Raise `NobodyLeft` if no other can take its place.
+        """
         with self._watch.excused("no standby confirms"):
             for node in candidates:
-                await bring_up(node)
-            for node in candidates:
+                await self.bring_back(node)
+            dead = [node for node in candidates if self._deaths.found(node)]
+            alive = self._without(dead, candidates) if dead else candidates
+            for node in alive:
                 await _detach(node)
-            positions = {node: await _position(node) for node in candidates}
-            best = max(candidates, key=lambda node: positions[node])
-            held = ", ".join(f"{node.name} {positions[node]:X}" for node in candidates)
-            self._journal.note(f"promoting {best.name}; held: {held}")
-            began = monotonic()
-            await best.promote()
+            best, began = await self._promote_best(alive)
             self.primary = best
             ((timeline,),) = await best.sql(TIMELINE)
             self.promotions.add(began, timeline)
@@ -79,8 +85,34 @@ class Orchestrator:
                     await self.attach(node)
         return best
 
+    async def _promote_best(self, candidates: Sequence[Node]) -> tuple[Node, float]:
+        """Promote the most advanced server that survives it; return it, and when that began."""
+        while True:
+            positions = {node: await _position(node) for node in candidates}
+            best = max(candidates, key=lambda node: positions[node])
+            held = ", ".join(f"{node.name} {positions[node]:X}" for node in candidates)
+            self._journal.note(f"promoting {best.name}; held: {held}")
+            began = monotonic()
+            try:
+                await best.promote()
+            except ClusterError:
+                if not self._deaths.found(best):
+                    raise
+                candidates = self._without([best], candidates)
+            else:
+                return best, began
+
+    def _without(self, dead: Sequence[Node], candidates: Sequence[Node]) -> Sequence[Node]:
+        """Return the candidates that are left; the last primary has all that it acknowledged."""
+        left = [node for node in candidates if node not in dead]
+        if self.primary not in left:
+            raise NobodyLeft(", ".join(node.name for node in dead))
+        return left
+
     async def attach(self, node: Node) -> None:
         """Make a server stream from the primary, whatever its state and timeline."""
+        if self._deaths.found(node):  # made again, from a base backup
+            await asyncio.to_thread(node.member.server.wipe)
         try:
             if await is_in_recovery(node):
                 await node.follow(self.primary, timeout=5)
@@ -108,7 +140,9 @@ class Orchestrator:
     async def serve(self) -> None:
         """Make the primary run, and a standby confirm its commits."""
         with self._watch.excused("the servers are brought back"):
-            await bring_up(self.primary)
+            await self.bring_back(self.primary)
+            if self._deaths.found(self.primary):
+                await self.promote(self.standbys())
             # A standby that has just been thawed or started connects by itself.
             try:
                 await self.primary.wait_for(STREAMS, timeout=2)
@@ -121,6 +155,15 @@ class Orchestrator:
             if node not in leave and not await self._streams(node):
                 self._journal.note(f"{node.name} joins {self.primary.name}")
                 await self.attach(node)
+
+    async def bring_back(self, node: Node) -> None:
+        """Thaw or start a server, in the role it has; one that dies of it is left as it is."""
+        self._deaths.found(node)
+        try:
+            await bring_up(node)
+        except ClusterError:
+            if not died_by_itself(node):
+                raise
 
     def _easiest(self) -> Node:
         standbys = self.standbys()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from soak import audit
 from soak.ledger import SELECT, strays
-from soak.orchestrator import bring_up, is_in_recovery, relax
+from soak.orchestrator import NobodyLeft, bring_up, is_in_recovery, relax
 from soak.schedule import NETWORK, Episode, Fault, Kind, Second, Takeover
 
 if TYPE_CHECKING:
@@ -19,7 +20,16 @@ if TYPE_CHECKING:
     from soak.users import Users
 
 LEARN = 5.0  # seconds that the manager has to learn of a new primary
-REJECTED = 5.0  # seconds between two logins at a host that rejected one
+# Seconds that a manager may take longer, once the fault is over: the time between two logins at a
+# host that rejected one, between two dials at a full one, and the age of a probe's connection.
+LONGER = {
+    Kind.LOCKED_OUT: 5.0,
+    Kind.REJECTED: 5.0,
+    Kind.FULL: 0.5,
+    Kind.ROLE_LIMIT: 0.5,
+    Kind.ROLE_READ_ONLY: 1.0,
+}
+ALARMS = ("HostDown", "Failover", "OutageStarted", "SplitBrain", "ForeignHost", "ClusterRebuilt")
 AUDIT_EVERY = 3  # episodes
 STUCK = 30.0  # seconds after which the run ends without traffic
 
@@ -53,6 +63,7 @@ class Play:
     async def play(self, episode: Episode) -> None:
         """Play one episode; all is well before and after it."""
         self._journal.note(f"episode {episode.number}: {episode}")
+        alarms = self._alarms()
         async with asyncio.TaskGroup() as group:
             for fault in episode.faults:
                 group.create_task(self._fault(fault))
@@ -61,14 +72,21 @@ class Play:
         for door in self._injector.doors.values():
             await self._injector.heal(door)
         await self._orchestrator.serve()
-        locked_out = await self._injector.let_in()
-        limit = self._flow_limit + (REJECTED if locked_out else 0.0)
-        await self._flow(limit, str(episode))
+        await self._injector.sessions.undo_on_the_primary()
+        longer = max((LONGER.get(fault.kind, 0.0) for fault in episode.faults), default=0.0)
+        await self._flow(self._flow_limit + longer, str(episode))
+        if episode.harmless and (false := self._alarms() - alarms):
+            self._journal.violated("false alarm", f"{dict(false)} after {episode}")
         old = [n for n in self._orchestrator.standbys() if await is_in_recovery(n) is False]
         if old and episode.takeover:
             await asyncio.sleep(episode.takeover.dwell)
         await self._look_for_strays(old)
         await self._orchestrator.restore()
+        await self._injector.sessions.undo_on_standbys()
+
+    def _alarms(self) -> Counter[str]:
+        """Return how many events there have been that say a host was lost."""
+        return Counter({name: self._journal.counts[name] for name in ALARMS})
 
     async def quiet_audit(self) -> None:
         """Check connections while nobody uses the manager."""
@@ -96,11 +114,19 @@ class Play:
         async with orchestrator.lock:
             bring_back = await self._lose(old, takeover)
             await asyncio.sleep(takeover.promote_after)
-            if takeover.kind is Kind.ALL_STANDBY:
-                await orchestrator.promote(orchestrator.cluster.nodes)
+            try:
+                if takeover.kind is Kind.ALL_STANDBY:
+                    await orchestrator.promote(orchestrator.cluster.nodes)
+                else:
+                    await self._promote(orchestrator.standbys(), takeover.second)
+            except NobodyLeft as error:
+                self._journal.note(f"{orchestrator.primary.name} stays primary: {error} died")
+                stays = orchestrator.primary is old
             else:
-                await self._promote(orchestrator.standbys(), takeover.second)
-        if not takeover.comes_back:
+                stays = False
+        if stays:
+            await bring_back()
+        if stays or not takeover.comes_back:
             return
         if await self._orchestrator.promotions.wait(LEARN):
             await relax(old)

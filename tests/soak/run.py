@@ -17,6 +17,7 @@ from soak.orchestrator import Orchestrator
 from soak.play import Play, Stuck
 from soak.promotions import Promotions
 from soak.schedule import episodes, manager_settings
+from soak.tolerance import Tolerance
 from soak.users import Users
 from soak.watch import SLACK, Bounds, Watch
 
@@ -57,7 +58,8 @@ class Run:
             target="prefer-standby",
             **{**self._settings, "min_size": 1, "max_size": 2},
         )
-        self._watch, self._ledger = Watch(journal.violated), Ledger()
+        tolerance = Tolerance()
+        self._watch, self._ledger = Watch(journal.violated), Ledger(tolerance)
         self._promotions = Promotions(manager)
         self._orchestrator = Orchestrator(cluster, self._promotions, self._watch, journal)
         self._users = Users(
@@ -70,10 +72,11 @@ class Run:
             self._watch,
             journal,
             self._promotions,
+            tolerance,
             self._settings["close_returns"],
         )
         self._lists = Lists(self._users, history)
-        injector = FaultInjector(self._orchestrator, doors, self._watch, journal)
+        injector = FaultInjector(self._orchestrator, doors, self._watch, tolerance, journal)
         self._play = Play(injector, self._users, flow_limit(self._settings))
 
     async def go(self, seconds: float) -> None:
@@ -89,6 +92,7 @@ class Run:
         finally:
             await self._close()
         await asyncio.wait([events], timeout=1)
+        await self._orchestrator.restore()
         await audit.sessions_left(self._cluster, self._journal)
         await self._lists.judge(self._orchestrator.primary.sql)
         await audit.rows(self._cluster, self._orchestrator.primary, self._ledger, self._journal)

@@ -25,6 +25,7 @@ class Kind(Enum):
     REFUSE = "refuse"
     DEAF = "deaf"
     DELAY = "delay"
+    SLOW = "slow path"  # a round trip of up to 0.3 s
     FORGET = "forget"  # established connections go silent, new ones work
     CUT = "cut"  # in mid-message
     RESET = "reset"
@@ -34,8 +35,14 @@ class Kind(Enum):
     TERMINATE_ALL = "terminate all"
     FULL = "full"  # no connection slot is left
     LOCKED_OUT = "locked out"  # the program's role may not log in
+    REJECTED = "rejected"  # the program's role, by one server's pg_hba.conf
+    ROLE_LIMIT = "connection limit"  # of the program's role
     REVOKED = "right revoked"  # to ask a server for its timeline
     DEFAULTS = "session defaults"  # of the program's role: isolation, time zone
+    SERIALIZABLE = "serializable"  # and deferrable, by default; a standby refuses it
+    STATEMENT_TIMEOUT = "statement timeout"  # a short one, of the program's role
+    ROLE_READ_ONLY = "read-only role"  # by default
+    LOCKED = "tables locked"  # against writes
     # of the program
     BLOCKED = "loop blocked"  # its event loop stands still, as in a stopped process
     # of one server; it is brought back
@@ -70,6 +77,7 @@ NETWORK = frozenset(
         Kind.REFUSE,
         Kind.DEAF,
         Kind.DELAY,
+        Kind.SLOW,
         Kind.FORGET,
         Kind.CUT,
         Kind.RESET,
@@ -82,8 +90,14 @@ SESSIONS = frozenset(
         Kind.TERMINATE_ALL,
         Kind.FULL,
         Kind.LOCKED_OUT,
+        Kind.REJECTED,
+        Kind.ROLE_LIMIT,
         Kind.REVOKED,
         Kind.DEFAULTS,
+        Kind.SERIALIZABLE,
+        Kind.STATEMENT_TIMEOUT,
+        Kind.ROLE_READ_ONLY,
+        Kind.LOCKED,
         Kind.BLOCKED,
     }
 )
@@ -98,6 +112,25 @@ LOSSES = (  # after which a standby is promoted
     Kind.STOP,
     Kind.ALL_STANDBY,
 )
+# No host is lost by any of these, nor by several at a time.
+HARMLESS = frozenset(
+    {
+        Kind.SLOW,
+        Kind.RESET,
+        Kind.TERMINATE_ONE,
+        Kind.TERMINATE_ALL,
+        Kind.FULL,
+        Kind.ROLE_LIMIT,
+        Kind.REVOKED,
+        Kind.DEFAULTS,
+        Kind.SERIALIZABLE,
+        Kind.STATEMENT_TIMEOUT,
+        Kind.LOCKED,
+        Kind.BLOCKED,
+    }
+)
+# Nor by one of these alone: new sessions are refused, and the probe's own lives.
+HARMLESS_ALONE = frozenset({Kind.REFUSE, Kind.DEAF})
 MOMENTARY = frozenset({Kind.RESET, Kind.TERMINATE_ONE, Kind.TERMINATE_ALL, Kind.CRASH})
 
 
@@ -139,6 +172,13 @@ class Episode:
     number: int
     takeover: Takeover | None
     faults: tuple[Fault, ...]
+
+    @property
+    def harmless(self) -> bool:
+        """Whether no host is lost: then the manager stays where it is."""
+        kinds = {fault.kind for fault in self.faults}
+        alone = len(self.faults) == 1 and kinds <= HARMLESS_ALONE
+        return self.takeover is None and (alone or kinds <= HARMLESS)
 
     def __str__(self) -> str:
         what = [str(self.takeover)] if self.takeover else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from itertools import islice
+from time import monotonic
 
 import psycopg
 import psycopg_pool
@@ -15,7 +16,8 @@ from pgmoor.health import PoolFigures
 from soak import loops
 from soak.ledger import Fate, Ledger, compare, strays
 from soak.promotions import TURN, Promotion
-from soak.schedule import SERVER, Kind, episodes, manager_settings
+from soak.schedule import SERVER, Episode, Fault, Kind, Where, episodes, manager_settings
+from soak.tolerance import Tolerance
 from soak.users import allowed
 from soak.watch import SLACK, Bounds, Watch
 
@@ -56,6 +58,45 @@ def test_the_ledger_finds_lost_duplicate_and_uncommitted_rows() -> None:
     assert (bad.lost, bad.twice) == ([lost.key], [kept.key])
     assert bad.uncommitted == [denied.key, "nobody's"]
     assert ledger.count() == {Fate.ACKNOWLEDGED: 2, Fate.UNKNOWN: 1, Fate.DENIED: 1}
+
+
+def test_a_commit_that_no_standby_confirmed_is_not_taken_for_acknowledged() -> None:
+    tolerance = Tolerance()
+    ledger = Ledger(tolerance)
+    tolerance.begin(QueryCanceled, unconfirmed=True)
+    during = ledger.begin("writer-0")
+    tolerance.end()
+    after = ledger.begin("writer-0")
+    for row in (during, after):
+        row.committing(port=1)
+        ledger.acknowledged(row)
+
+    assert (during.fate, after.fate) == (Fate.UNKNOWN, Fate.ACKNOWLEDGED)
+    assert ledger.newest == {"writer-0": after.key}
+
+
+def test_an_error_is_allowed_to_what_began_while_its_fault_stood() -> None:
+    tolerance = Tolerance()
+    tolerance.begin(QueryCanceled)
+    during = monotonic()
+    tolerance.end()
+
+    assert tolerance.covers(QueryCanceled(), during)
+    assert not tolerance.covers(QueryCanceled(), monotonic() + 1)
+    assert not tolerance.covers(RuntimeError(), during)
+
+
+def test_an_episode_is_harmless_if_all_its_faults_are() -> None:
+    def fault(kind: Kind) -> Fault:
+        return Fault(kind, Where.PRIMARY, 0.0, 1.0, 0.5)
+
+    def harmless(*kinds: Kind) -> bool:
+        return Episode(1, None, tuple(map(fault, kinds))).harmless
+
+    assert harmless(Kind.SLOW, Kind.FULL)
+    assert harmless(Kind.REFUSE)
+    assert not harmless(Kind.REFUSE, Kind.TERMINATE_ALL)  # the probe's session ends
+    assert not harmless(Kind.SLOW, Kind.KILL)
 
 
 def test_rows_that_a_stale_server_got_too_late_are_strays() -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from soak.journal import Journal
     from soak.ledger import Ledger
     from soak.promotions import Promotions
+    from soak.tolerance import Tolerance
     from soak.watch import Bounds, Operation, Watch
 
 
@@ -50,6 +51,7 @@ class Users:
     watch: Watch
     journal: Journal
     promotions: Promotions
+    tolerance: Tolerance
     close_returns: bool
     wrote: dict[str, float] = field(default_factory=dict)  # when each writer's newest row began
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -89,7 +91,7 @@ class Users:
 
     def _check(self, name: str, operation: Operation, error: Exception) -> None:
         self.journal.failed(error)
-        if not allowed(error):
+        if not allowed(error) and not self.tolerance.covers(error, operation.since):
             self.journal.violated(
                 "exception", f"{name}: {operation.step}: {type(error).__name__}: {error}"
             )
