@@ -129,8 +129,6 @@ HARMLESS = frozenset(
         Kind.BLOCKED,
     }
 )
-# Nor by one of these alone: new sessions are refused, and the probe's own lives.
-HARMLESS_ALONE = frozenset({Kind.REFUSE, Kind.DEAF})
 MOMENTARY = frozenset({Kind.RESET, Kind.TERMINATE_ONE, Kind.TERMINATE_ALL, Kind.CRASH})
 
 
@@ -176,9 +174,7 @@ class Episode:
     @property
     def harmless(self) -> bool:
         """Whether no host is lost: then the manager stays where it is."""
-        kinds = {fault.kind for fault in self.faults}
-        alone = len(self.faults) == 1 and kinds <= HARMLESS_ALONE
-        return self.takeover is None and (alone or kinds <= HARMLESS)
+        return self.takeover is None and {fault.kind for fault in self.faults} <= HARMLESS
 
     def __str__(self) -> str:
         what = [str(self.takeover)] if self.takeover else []
