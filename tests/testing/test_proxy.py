@@ -126,6 +126,20 @@ def test_refuse_refuses_new_connections_and_keeps_the_old(proxy: FaultProxy, dia
     assert answers(old)
 
 
+def test_it_refuses_and_heals_while_a_child_process_holds_its_sockets(
+    proxy: FaultProxy, dial: Dial
+) -> None:
+    """A child has copies of all descriptors between its fork and the start of its program."""
+    for _ in range(2):
+        copy = proxy._listener.dup()
+        proxy.refuse()
+        with pytest.raises(ConnectionRefusedError):
+            dial()
+        proxy.heal()
+        assert answers(dial())
+        copy.close()
+
+
 def test_reset_resets_the_old_connections_once(proxy: FaultProxy, echo: Echo, dial: Dial) -> None:
     old = dial()
     assert answers(old)

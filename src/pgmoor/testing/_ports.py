@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
+import sys
 
 LOOPBACK = "127.0.0.1"
+LINUX = sys.platform == "linux"
 
 
 def free_port() -> int:
@@ -36,6 +39,20 @@ def bind(host: str, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def stop_listening(listener: socket.socket, host: str, port: int) -> socket.socket:
+    """Return a socket that is bound to the address and refuses connections: no other can take it.
+
+    Linux can do this to one socket. A new one can't be bound while a child process that has not
+    started its program yet has a copy of the old one.
+    """
+    if LINUX:
+        with contextlib.suppress(OSError):  # it isn't listening
+            listener.shutdown(socket.SHUT_RDWR)
+        return listener
+    listener.close()
+    return bind(host, port)
 
 
 def resolve(host: str, port: int) -> tuple[str, int]:

@@ -14,7 +14,7 @@ import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Self
 
-from ._ports import LOOPBACK, bind, free_port, resolve
+from ._ports import LOOPBACK, bind, free_port, resolve, stop_listening
 from ._relay import Link, Poller
 from ._wire import CommitFault, Wire
 
@@ -253,10 +253,8 @@ class FaultProxy:
         self._fillers.clear()
         self._poller.forget(self._listener)
         if dials is Dials.REFUSE:
-            # Bound but not listening: the kernel refuses, and no other process can take the port.
-            self._listener.close()
             self._filler_ports.clear()
-            self._listener = bind(self.host, self.port)
+            self._listener = stop_listening(self._listener, self.host, self.port)
         elif dials is Dials.DROP:
             self._fill_backlog()
         else:
