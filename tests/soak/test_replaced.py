@@ -48,7 +48,7 @@ async def doom(node: Node) -> None:
         file.write_bytes(bytes(file.stat().st_size))
 
 
-@pytest.mark.soak
+@pytest.mark.thorough
 async def test_a_standby_that_dies_in_its_promotion_is_replaced_and_the_primary_stays() -> None:
     async with three() as (orchestrator, journal):
         old, first, second = orchestrator.cluster.nodes
@@ -67,7 +67,7 @@ async def test_a_standby_that_dies_in_its_promotion_is_replaced_and_the_primary_
             await node.wait_for("select count(*) = 2 from work")
 
 
-@pytest.mark.soak
+@pytest.mark.thorough
 async def test_another_takes_its_place_where_the_last_primary_is_one_of_them() -> None:
     async with three() as (orchestrator, journal):
         old, first, second = orchestrator.cluster.nodes
@@ -83,7 +83,7 @@ async def test_another_takes_its_place_where_the_last_primary_is_one_of_them() -
             await node.wait_for("select count(*) = 1 from work")
 
 
-@pytest.mark.soak
+@pytest.mark.thorough
 async def test_a_death_is_told_from_what_the_harness_does() -> None:
     journal = Journal()
     deaths = Deaths(journal)
