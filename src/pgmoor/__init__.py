@@ -21,6 +21,7 @@ from .errors import (
     retry_safety,
 )
 from .health import Health, Holder, HostHealth, PoolFigures, Role, State, Status
+from .tokens import Host, Token
 
 __all__ = [
     "AlreadyDone",
@@ -30,6 +31,7 @@ __all__ = [
     "ConnectionManager",
     "Health",
     "Holder",
+    "Host",
     "HostHealth",
     "InsecureTransportWarning",
     "ManagedConnection",
@@ -44,6 +46,7 @@ __all__ = [
     "State",
     "Status",
     "Target",
+    "Token",
     "TooManyRequests",
     "TransactionTimeout",
     "__version__",

@@ -221,7 +221,9 @@ async def test_a_callable_that_returns_no_password_is_named_and_its_error_not_qu
     assert "the callable for password raised ConnectionError" in failing
     assert "sealed" not in failing
     assert "the callable for password returned nothing within 0.2 s" in hanging
-    assert all("its callable returned something else" in other for other in others)
+    kinds = ("a value of type bytes", "None", "a value of type int")
+    for other, kind in zip(others, kinds, strict=True):
+        assert f"password: its callable returned {kind}; let it return a string" in other
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from pgmoor._core.connection.abortable import AbortableConnection
 from pgmoor._core.connection.users_class import UnusableConnect
 from pgmoor._core.hosts.failures import Failure, FailureKind, classify, describe_failure
 from pgmoor._core.reporting.psycopg_logs import without_dial_logs
-from pgmoor._core.settings.callables import CallableFailed
+from pgmoor._core.settings.calls import CallableFailed
 from pgmoor._core.util.asynctools import SingleFlight
 from pgmoor._core.util.awake_limit import fail_after
 from pgmoor._core.util.redaction import first_line
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pgmoor._core.settings.parameters import ConnectParams
     from pgmoor._core.settings.settings import Settings
 
-    from .credentials import CredentialCache
+    from .credentials import Credentials, HostCredentials
 
 C = TypeVar("C", bound=AbortableConnection)
 
@@ -41,11 +41,11 @@ C = TypeVar("C", bound=AbortableConnection)
 class Connector:
     """Makes connections to one host, each within its timeout."""
 
-    def __init__(self, settings: Settings, host: Host, credentials: CredentialCache | None) -> None:
+    def __init__(self, settings: Settings, host: Host, credentials: HostCredentials | None) -> None:
         self.throttle: LoginThrottle = LoginThrottle()
         self._settings = settings
         self._host = host
-        self._credentials = credentials  # None without callables; all hosts share it
+        self._credentials = credentials  # None without callables
         self._good: str | None = None  # the address that answered last
         self._opened = asyncio.Event()  # set for a moment when logins succeed again
         self._names: SingleFlight[tuple[str, ...]] | None = None
@@ -56,6 +56,8 @@ class Connector:
 
     def cancel(self) -> None:
         """Cancel what is under way."""
+        if self._credentials is not None:
+            self._credentials.cancel()
         if self._names is not None:
             self._names.cancel()
 
@@ -173,7 +175,7 @@ class Connectors:
     def __init__(
         self,
         settings: Settings,
-        credentials: CredentialCache | None,
+        credentials: Credentials | None,
         is_known: Callable[[int], bool],
     ) -> None:
         self._settings = settings
@@ -186,7 +188,8 @@ class Connectors:
         for index in [index for index in self._all if not self._is_known(index)]:
             self._all.pop(index).cancel()
         if host.index not in self._all:
-            self._all[host.index] = Connector(self._settings, host, self._credentials)
+            own = None if self._credentials is None else self._credentials.to(host)
+            self._all[host.index] = Connector(self._settings, host, own)
         return self._all[host.index]
 
     def cancel(self) -> None:

@@ -17,7 +17,7 @@ import anyio
 from pgmoor import events as ev
 from pgmoor._core.pool.idle import oldest_idle, take_idle_since
 from pgmoor._core.reporting.log_fields import fields
-from pgmoor._core.settings.callables import CallableFailed
+from pgmoor._core.settings.calls import CallableFailed
 from pgmoor._core.util.awake_limit import LATE
 from pgmoor._core.util.backoff import delays, spread
 

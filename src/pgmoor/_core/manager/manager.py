@@ -51,8 +51,8 @@ if TYPE_CHECKING:
         ConninfoParam,
         HostsParam,
         KwargsParam,
-        PasswordParam,
     )
+    from pgmoor._core.settings.password import PasswordParam
     from pgmoor._core.settings.settings import Settings
     from pgmoor._core.settings.validation import Failback, WhenDown
     from pgmoor._core.work.retry import Retry
@@ -91,7 +91,8 @@ class ConnectionManager:
             says, else primary for several hosts and any for one.
         password: The password, or a function or coroutine function that returns it. Your callable
             is called for new connections, once a second at most, and again when the server rejects
-            its password.
+            its password. It may take the `Host`, and return a `Token`, which is kept until it is
+            about to expire.
         connection_class: As in `AsyncConnectionPool`; connections are of a subclass of it, and its
             `connect()` makes them, and the probes' connections.
         kwargs: As in `AsyncConnectionPool`: parameters of libpq and of psycopg's `connect()`. It

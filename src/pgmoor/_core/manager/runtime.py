@@ -12,7 +12,7 @@ import anyio
 from pgmoor._core.connection.abortable import BAD, AbortableConnection
 from pgmoor._core.connection.users_class import mixed
 from pgmoor._core.dialling.connector import Connectors
-from pgmoor._core.dialling.credentials import CredentialCache
+from pgmoor._core.dialling.credentials import Credentials
 from pgmoor._core.failover.background import Background
 from pgmoor._core.failover.controller import FailoverController
 from pgmoor._core.failover.host_pools import HostPools
@@ -69,7 +69,7 @@ class Runtime:
             self.live, self.ledger, checks=callbacks.check is not None, unusable=unusable
         )
         self.work = Work(self.live, self.queue.checkout)
-        credentials = CredentialCache(settings) if settings.callables else None
+        credentials = Credentials(settings) if settings.callables else None
         is_known = self.live.evidence.table.is_known
         self._connectors = Connectors(settings, credentials, is_known)
         self.pools = HostPools(

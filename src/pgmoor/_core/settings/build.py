@@ -12,6 +12,7 @@ from pgmoor.errors import ConfigError
 from .callables import HostDiscovery, SettingCallables
 from .host_list import ADDRESS, distinct, hosts_from, hosts_of
 from .parameters import is_argument, keywords, read_params
+from .password import PasswordCallable
 from .settings import Settings
 from .validation import check_values
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from pgmoor._core.hosts.host import Host
     from pgmoor._core.util.secrets import Hidden
 
-    from .callables import ConninfoParam, HostsParam, KwargsParam, PasswordParam
+    from .callables import ConninfoParam, HostsParam, KwargsParam
+    from .password import PasswordParam
 
 # A manager must know these before it begins, and they stay the same for all its life.
 _FIXED = {
@@ -121,7 +123,9 @@ def _callables(
             kwargs["password"] = password
     if callable(password) or (password is not None and callable(kwargs)):
         params["password"] = password if callable(password) else lambda: password
-    return SettingCallables(conninfo, kwargs, params)
+    source = params.pop("password", None)
+    for_password = None if source is None else PasswordCallable(source)
+    return SettingCallables(conninfo, kwargs, params, for_password)
 
 
 def _target(value: object, *, many: bool) -> Target:

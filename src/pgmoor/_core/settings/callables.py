@@ -3,64 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from pgmoor._core.hosts.failures import Failure, FailureKind
-from pgmoor._core.util.asynctools import CallFailed, call_within, value_of
+from pgmoor._core.hosts.failures import FailureKind
+from pgmoor._core.util.asynctools import value_of
 from pgmoor._core.util.secrets import Hidden
 from pgmoor.errors import ConfigError
 
+from .calls import check_arguments, kind_of, within
+from .conninfo import known_names
 from .host_list import distinct, hosts_from
+from .password import PasswordCallable
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from pgmoor._core.hosts.host import Host
-
-T = TypeVar("T")
 
 ConninfoParam = str | Callable[[], str] | Callable[[], Awaitable[str]]
 KwargsParam = (
     Mapping[str, Any] | Callable[[], Mapping[str, Any]] | Callable[[], Awaitable[Mapping[str, Any]]]
 )
-PasswordParam = str | Callable[[], str] | Callable[[], Awaitable[str]]
 HostsCallable = Callable[[], Sequence[str]] | Callable[[], Awaitable[Sequence[str]]]
 HostsParam = Sequence[str] | HostsCallable
 
 
-class CallableFailed(Exception):  # noqa: N818  the fault is not the program's
-    """A callable among the settings returned nothing usable."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.text)
-        self.failure = failure
-
-
-async def _within(
-    seconds: float, call: Callable[[], Coroutine[Any, Any, T]], what: str, kind: FailureKind
-) -> T:
-    try:
-        return await call_within(seconds, call, what, show=ConfigError)
-    except CallFailed as error:
-        raise CallableFailed(Failure(kind, str(error))) from None
-
-
 class SettingCallables:
-    """The conninfo, `kwargs` and single parameters as given, the callables among them included."""
+    """The conninfo, `kwargs` and single parameters as given, the callables among them included.
 
-    __slots__ = ("_given",)
+    One for the password is apart: it may be called for each host, and its answers may expire.
+    """
+
+    __slots__ = ("_given", "password")
 
     def __init__(
         self,
         conninfo: ConninfoParam,
         kwargs: KwargsParam | None,
         params: Mapping[str, Callable[[], Any]],
+        password: PasswordCallable | None = None,
     ) -> None:
         self._given = Hidden((conninfo, kwargs, params))
+        self.password = password
+        named = {"conninfo": conninfo, "kwargs": kwargs, **params}
+        for name, source in named.items():
+            if callable(source):
+                known = name in named.keys() - params.keys() or name in known_names()
+                check_arguments(name if known else "kwargs", source)
 
     def __bool__(self) -> bool:
         """Whether any of them is a callable."""
-        return bool(self.names())
+        return self.password is not None or bool(self.names())
 
     @property
     def whole(self) -> bool:
@@ -76,16 +67,22 @@ class SettingCallables:
     async def call(self) -> Hidden[tuple[str, dict[str, Any]]]:
         """Return the conninfo and `kwargs` as they are now, with all parameters as plain values.
 
-        Raises what the callables raise.
+        A password for each host is left out. Raises what the callables raise.
         """
         try:
-            return Hidden(await self._call())
+            return Hidden(await self._call_all())
         except Exception as error:  # noqa: BLE001  it is raised again
             # Drop the frames between here and the callable: their variables hold the answers.
             trace = error.__traceback__
             while trace is not None and trace.tb_frame.f_code.co_filename in _OUR_FILES:
                 trace = trace.tb_next
             raise error.with_traceback(trace)  # noqa: B904  it is the same error
+
+    async def _call_all(self) -> tuple[str, dict[str, Any]]:
+        text, found = await self._call()
+        if self.password is not None and not self.password.takes_host:
+            found["password"] = (await self.password.call()).value.reveal()
+        return text, found
 
     async def _call(self) -> tuple[str, dict[str, Any]]:
         conninfo, kwargs, params = self._given.reveal()
@@ -97,25 +94,36 @@ class SettingCallables:
         return text, found
 
     async def call_within(self, seconds: float) -> Hidden[tuple[str, dict[str, Any]]]:
-        """Do what `call()` does, but raise only `CallableFailed`; its text quotes no answer."""
-        return await _within(seconds, self.call, " or ".join(self.names()), FailureKind.SOURCE)
+        """Do what `call()` does without the password; raise only `CallableFailed`.
+
+        Its text quotes no answer.
+        """
+
+        async def call() -> Hidden[tuple[str, dict[str, Any]]]:
+            return Hidden(await self._call())
+
+        return await within(seconds, call, " or ".join(self.names()), FailureKind.SOURCE)
 
     def names(self) -> list[str]:
-        """Return the names of the settings that are callables."""
+        """Return the names of the settings that are callables, apart from the password."""
         conninfo, kwargs, params = self._given.reveal()
         whole = {"conninfo": conninfo, "kwargs": kwargs}
         return [name for name, value in whole.items() if callable(value)] + list(params)
 
 
 # value_of() of asynctools has a frame between here and the callable, too.
-_OUR_FILES = frozenset({__file__, value_of.__code__.co_filename})
+_OUR_FILES = frozenset(
+    called.__code__.co_filename for called in (check_arguments, value_of, PasswordCallable.call)
+) | {__file__}
 
 
 async def _value_of(name: str, source: Callable[[], Any], kind: type) -> Any:
     value = await value_of(source)
     if not isinstance(value, kind):
         wanted = "a string" if kind is str else "a mapping of names to values"
-        raise ConfigError(name, "its callable returned something else", f"let it return {wanted}")
+        raise ConfigError(
+            name, f"its callable returned {kind_of(value)}", f"let it return {wanted}"
+        )
     return value
 
 
@@ -123,6 +131,7 @@ class HostDiscovery:
     """The callable that was given as `hosts`."""
 
     def __init__(self, source: HostsCallable, default_port: str = "") -> None:
+        check_arguments("hosts", source)
         self._source = source
         self._default_port = default_port
 
@@ -135,4 +144,4 @@ class HostDiscovery:
 
     async def call_within(self, seconds: float) -> tuple[Host, ...]:
         """Do what `call()` does, but raise only `CallableFailed`."""
-        return await _within(seconds, self.call, "hosts", FailureKind.CONFIGURATION)
+        return await within(seconds, self.call, "hosts", FailureKind.CONFIGURATION)

@@ -25,6 +25,11 @@ class ConnectParams:
     arguments: dict[str, Any] = field(repr=False)  # of `connect()`
     in_kwargs: frozenset[str]  # which parameters of libpq were given in `kwargs`
 
+    def with_password(self, password: str) -> ConnectParams:
+        """Return the same with another password, as if it were in `kwargs`."""
+        libpq = {**self.libpq, "password": password}
+        return ConnectParams(libpq, self.arguments, self.in_kwargs | {"password"})
+
 
 def is_argument(name: str, *, own_connect: bool) -> bool:
     """Return whether *name* in `kwargs` is an argument of `connect()` and no parameter of libpq.

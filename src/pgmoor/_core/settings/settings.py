@@ -12,7 +12,7 @@ from pgmoor._core.hosts.rules import FailoverRules
 from pgmoor._core.util.secrets import Hidden
 from pgmoor.errors import ConfigError
 
-from .callables import CallableFailed
+from .calls import CallableFailed
 from .host_list import ADDRESS
 from .parameters import ConnectParams, read_params
 from .sizes import Sizes
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pgmoor._core.util.secrets import Secrets
 
     from .callables import HostDiscovery, SettingCallables
+    from .password import Password
     from .validation import Failback, WhenDown
 
 # A peer that vanished is noticed in 10 s even by a query that waits for its answer. Keepalives
@@ -133,7 +134,7 @@ class Settings:
         return make_conninfo("", **params), {**named, **given.arguments}
 
     async def fresh_params(self) -> Hidden[ConnectParams]:
-        """Call the callables; return what they say now.
+        """Call the callables, but not the password's; return what they say now.
 
         Raises `CallableFailed`. Secret values among them are redacted from then on.
         """
@@ -146,3 +147,18 @@ class Settings:
             given.libpq.pop(name, None)
         self.secrets.learn(given.libpq, given.arguments)
         return Hidden(given)
+
+    async def fresh_password(self, host: Host | None) -> Password:
+        """Call the password's callable, for *host* if it takes one.
+
+        Raises `CallableFailed`. The password is redacted from then on.
+        """
+        assert self.callables.password is not None
+        found = await self.callables.password.call_within(self.connect_timeout, host)
+        given = {"password": found.value.reveal()}
+        try:
+            read_params("", given, with_hosts=False)
+        except ConfigError as error:
+            raise CallableFailed(Failure(FailureKind.SOURCE, str(error))) from None
+        self.secrets.learn(given)
+        return found
