@@ -1,5 +1,12 @@
 """pgmoor keeps an asyncio program connected to PostgreSQL."""
 
+try:
+    import psycopg as _psycopg  # noqa: F401
+except ImportError as _error:
+    raise ImportError(
+        'psycopg can\'t load libpq: run pip install "pgmoor[binary]", or install libpq (libpq5)'
+    ) from _error
+
 from ._core.connection.managed import ManagedConnection
 from ._core.hosts.rules import Target
 from ._core.manager.manager import ConnectionManager

@@ -13,8 +13,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiohttp import web
+try:
+    from aiohttp import web
+except ImportError as _error:
+    raise ImportError('pgmoor.aiohttp needs aiohttp: pip install "pgmoor[aiohttp]"') from _error
 
+from ._core.manager.given import require_manager
 from ._core.manager.manager import ConnectionManager
 from .http import health_response, unavailable_cause, unavailable_response
 from .http._permission import is_allowed
@@ -58,7 +62,9 @@ def setup(
 
     Raises:
         ValueError: The application already has a manager with this key, or routes with these paths.
+        TypeError: *manager* is none.
     """
+    require_manager(manager, "setup()")
     if key in app:
         raise ValueError("the application already has a manager; give this one its own key")
     paths = {resource.canonical for resource in app.router.resources()}

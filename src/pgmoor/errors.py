@@ -49,7 +49,7 @@ class ConfigError(ValueError):
     """A setting is not usable.
 
     Raised by the constructor, before anything is dialled. The text names the setting and the
-    remedy; it never quotes the value, which may hold a secret.
+    remedy. Of the value it shows a number, or the type: a text may be a secret.
     """
 
     retry_safety = RetrySafety.NOTHING_SENT

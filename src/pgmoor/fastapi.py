@@ -16,8 +16,11 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends
-from starlette.requests import HTTPConnection  # noqa: TC002  FastAPI reads the annotations
+try:
+    from fastapi import APIRouter, Depends
+    from starlette.requests import HTTPConnection  # noqa: TC002  FastAPI reads the annotations
+except ImportError as _error:
+    raise ImportError('pgmoor.fastapi needs fastapi: pip install "pgmoor[fastapi]"') from _error
 
 from ._core.connection.managed import ManagedConnection
 from ._core.manager.manager import ConnectionManager

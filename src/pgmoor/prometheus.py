@@ -16,7 +16,9 @@ try:
     )
     from prometheus_client.registry import Collector as _Collector
 except ImportError as _error:
-    raise ImportError("pgmoor.prometheus needs prometheus-client: pgmoor[prometheus]") from _error
+    raise ImportError(
+        'pgmoor.prometheus needs prometheus-client: pip install "pgmoor[prometheus]"'
+    ) from _error
 
 from ._metrics.buckets import Buckets
 from ._metrics.catalogue import METRICS, Kind, Metric

@@ -21,15 +21,23 @@ from psycopg.rows import tuple_row
 from psycopg.types.hstore import register_hstore
 from psycopg.types.json import set_json_dumps, set_json_loads
 from psycopg.types.string import TextLoader
-from sqlalchemy import event
-from sqlalchemy.dialects import registry
-from sqlalchemy.dialects.postgresql.psycopg import PGDialectAsync_psycopg
-from sqlalchemy.ext import asyncio
-from sqlalchemy.pool import NullPool
-from sqlalchemy.util import await_
-from sqlalchemy.util.concurrency import in_greenlet
 
+try:
+    from sqlalchemy import event
+    from sqlalchemy.dialects import registry
+    from sqlalchemy.dialects.postgresql.psycopg import PGDialectAsync_psycopg
+    from sqlalchemy.ext import asyncio
+    from sqlalchemy.pool import NullPool
+    from sqlalchemy.util import await_only as await_
+    from sqlalchemy.util.concurrency import in_greenlet
+except ImportError as _error:
+    raise ImportError(
+        'pgmoor.sqlalchemy needs SQLAlchemy: pip install "pgmoor[sqlalchemy]"'
+    ) from _error
+
+from ._core.manager.given import require_manager
 from ._core.pool.host_pool import pool_of
+from ._core.settings.mistakes import in_our_words
 from .errors import ConfigError
 
 if TYPE_CHECKING:
@@ -204,11 +212,15 @@ def create_async_engine(manager: ConnectionManager, **kwargs: Any) -> AsyncEngin
 
     Raises:
         ConfigError: An argument belongs to the manager.
+        TypeError: *manager* is none.
     """
+    require_manager(manager, "create_async_engine()")
     for name in kwargs:
         if name in MANAGERS_OWN or name.startswith("pool_") or name == "max_overflow":
             raise ConfigError(
-                name, "the manager owns the pool and its connections", "set it on the manager"
+                name,
+                "the manager owns the pool and its connections",
+                in_our_words(name) or "set it on the manager",
             )
 
     async def borrow() -> Any:

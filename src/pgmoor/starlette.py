@@ -12,11 +12,15 @@ from __future__ import annotations
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from starlette.requests import Request  # noqa: TC002  FastAPI reads the annotations
-from starlette.responses import Response
-from starlette.routing import Route
-from starlette.websockets import WebSocket, WebSocketState
+try:
+    from starlette.requests import Request  # noqa: TC002  FastAPI reads the annotations
+    from starlette.responses import Response
+    from starlette.routing import Route
+    from starlette.websockets import WebSocket, WebSocketState
+except ImportError as _error:
+    raise ImportError('pgmoor.starlette needs starlette: pip install "pgmoor[fastapi]"') from _error
 
+from ._core.manager.given import require_manager
 from ._core.manager.manager import ConnectionManager
 from .health import State
 from .http import health_response, unavailable_cause, unavailable_response
@@ -67,7 +71,11 @@ def lifespan(
     Raises:
         ValueError: At the app's start: two managers have the same name.
         RuntimeError: At the app's start: a manager is closed, because the app has run before.
+        TypeError: What was given is no manager, or the function returns none.
     """
+    for given in (manager, *others):
+        if not callable(given):
+            require_manager(given, "lifespan()")
 
     @asynccontextmanager
     async def run(app: Any) -> AsyncIterator[dict[str, Any]]:
@@ -75,6 +83,7 @@ def lifespan(
         async with AsyncExitStack() as stack:
             for given in (manager, *others):
                 each = given if isinstance(given, ConnectionManager) else given()
+                require_manager(each, "lifespan()")
                 if each.name in managers:
                     raise ValueError(f"two managers are named {each.name!r}; name them apart")
                 _check_new(each)

@@ -102,7 +102,8 @@ BAD_DURATIONS: tuple[object, ...] = (-1, -0.001, INFINITE, NAN, "5", b"5", True,
 def refuse(name: str, value: object, remedy: str) -> None:
     with pytest.raises(ConfigError) as caught:
         settings(**{name: value})
-    assert (caught.value.setting, caught.value.remedy) == (name, remedy)
+    assert caught.value.setting == name
+    assert caught.value.remedy.startswith(remedy)  # test_mistakes.py is about the rest
 
 
 def test_every_duration_is_tried_here() -> None:
@@ -147,13 +148,15 @@ def test_a_size_is_a_whole_number(name: str) -> None:
 def test_a_setting_that_can_t_be_used_is_named_with_a_remedy() -> None:
     targets = "give one of any, read-write, read-only, primary, standby, prefer-standby"
     uri = 'give "postgresql://user@host/db"'
+    unset = f"{uri}, or look whether the environment variable that you read is set"
+    more = "give as many or more, or a lower min_size"
     tries = "give 1 or more, or None for no limit"
     refused: list[tuple[dict[str, Any], str, str]] = [
-        ({"min_size": 4, "max_size": 3}, "max_size", "give min_size or more"),
+        ({"min_size": 4, "max_size": 3}, "max_size", more),
         ({"min_size": 0}, "max_size", "give 1 or more"),
         ({"min_size": 0, "max_size": 0}, "max_size", "give 1 or more"),
         ({"min_size": None}, "min_size", "give a whole number, 0 or more"),
-        ({"max_size": LIMIT + 1}, "max_size", "give a lower one"),
+        ({"max_size": LIMIT + 1}, "max_size", f"give {LIMIT} or less"),
         ({"num_workers": 0}, "num_workers", "give a whole number, 1 or more"),
         ({"max_tries": 0}, "max_tries", tries),
         ({"max_tries": 1.5}, "max_tries", tries),
@@ -161,13 +164,13 @@ def test_a_setting_that_can_t_be_used_is_named_with_a_remedy() -> None:
         ({"when_down": "panic"}, "when_down", "give 'wait' or 'fail'"),
         ({"when_down": None}, "when_down", "give 'wait' or 'fail'"),
         ({"failback": ["auto"]}, "failback", "give 'auto' or 'manual'"),
-        ({"target": "master"}, "target", targets),
+        ({"target": "master"}, "target", f"{targets}; did you mean primary?"),
         ({"close_returns": 1}, "close_returns", "give one of them"),
         ({"kwargs": {"connect_timeout": "soon"}}, "connect_timeout", "give seconds, such as 5"),
         ({"kwargs": {"connect_timeout": "inf"}}, "connect_timeout", "give seconds, such as 5"),
         ({"kwargs": {"load_balance_hosts": "random"}}, "load_balance_hosts", "remove it"),
         ({"kwargs": {"nonsense": 1}}, "kwargs", "correct its spelling, or remove it"),
-        ({"conninfo": None}, "conninfo", uri),
+        ({"conninfo": None}, "conninfo", unset),
         ({"conninfo": b"host=db1"}, "conninfo", uri),
         ({"conninfo": "", "hosts": ["db1", "db1:5432"]}, "hosts", "name each server once"),
         ({"conninfo": "host=db1,db1"}, "hosts", "name each server once"),

@@ -14,7 +14,8 @@ from pgmoor._core.settings.tls import warn_of_weak_tls
 def warned(conninfo: str = "", **settings: Any) -> list[str]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        warn_of_weak_tls(ConnectionManager(conninfo, **settings)._settings)
+        manager = ConnectionManager(conninfo, **settings)
+        warn_of_weak_tls(manager._settings, manager._made_at)
     assert all(item.category is InsecureTransportWarning for item in caught)
     return [str(item.message) for item in caught]
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, cast, get_args
 
-from pgmoor._core.settings.validation import is_count, is_duration
+from pgmoor._core.settings.mistakes import meant_among, shown
+from pgmoor._core.settings.validation import check_duration, is_count
 from pgmoor.errors import ConfigError
 
 from ._channels import make_channels
@@ -60,12 +61,12 @@ class Alerts:
         retry_for: float = 3600.0,
         max_queue: int = 100,
     ) -> None:
-        _check_duration("after", after, may_be_zero=True)
+        check_duration("after", after, may_be_zero=True)
         if remind is not None:
-            _check_duration("remind", remind)
-        _check_duration("digest", digest)
-        _check_duration("send_timeout", send_timeout)
-        _check_duration("retry_for", retry_for, may_be_zero=True)
+            check_duration("remind", remind)
+        check_duration("digest", digest)
+        check_duration("send_timeout", send_timeout)
+        check_duration("retry_for", retry_for, may_be_zero=True)
         _check_count("burst", burst)
         _check_count("max_queue", max_queue)
         self._rules = AlertRules(after, remind, digest, burst, _all_severities(severities))
@@ -106,12 +107,12 @@ def make_alerts(given: Hidden[Alerts | Sequence[str] | None]) -> Alerts:
 def _checked_urls(channels: object) -> tuple[str, ...]:
     remedy = 'give a list: ["mailtos://user:password@smtp.example.com"]'
     if isinstance(channels, str) or not isinstance(channels, Sequence):
-        raise ConfigError("alerts", "it is not a list of URLs", remedy)
+        raise ConfigError("alerts", f"{shown(channels)} is not a list of URLs", remedy)
     if not channels:
         raise ConfigError("alerts", "the list is empty", f"{remedy}, or None for no alerts")
     for number, channel in enumerate(channels, start=1):
         if not isinstance(channel, str):
-            raise ConfigError("alerts", f"channel {number} is not a string", remedy)
+            raise ConfigError("alerts", f"channel {number} is {shown(channel)}", remedy)
     return tuple(channels)
 
 
@@ -120,22 +121,24 @@ def _all_severities(changes: object) -> Mapping[Kind, Severity | None]:
         return SEVERITIES
     if not isinstance(changes, Mapping):
         raise ConfigError(
-            "severities", "it is not a mapping", 'give one, such as {"failback": None}'
+            "severities",
+            f"{shown(changes)} is not a mapping",
+            'give one, such as {"failback": None}',
         )
-    if not set(changes) <= set(get_args(Kind)):
-        raise ConfigError("severities", "unknown kind", f"use {', '.join(get_args(Kind))}")
-    if not all(value is None or value in get_args(Severity) for value in changes.values()):
-        words = ", ".join(get_args(Severity))
-        raise ConfigError("severities", "unknown severity", f"give {words} or None")
+    for kind, value in changes.items():
+        if kind not in get_args(Kind):
+            hint = meant_among(kind, get_args(Kind))
+            raise ConfigError(
+                "severities", "unknown kind", f"use {', '.join(get_args(Kind))}{hint}"
+            )
+        if not (value is None or value in get_args(Severity)):
+            hint = meant_among(value, get_args(Severity))
+            words = ", ".join(get_args(Severity))
+            raise ConfigError("severities", "unknown severity", f"give {words} or None{hint}")
     return MappingProxyType({**SEVERITIES, **cast("Mapping[Kind, Severity | None]", changes)})
-
-
-def _check_duration(name: str, value: object, *, may_be_zero: bool = False) -> None:
-    if not is_duration(value, may_be_zero=may_be_zero):
-        least = "0 or more" if may_be_zero else "more than 0"
-        raise ConfigError(name, "it is not a usable duration", f"give seconds, {least}")
 
 
 def _check_count(name: str, value: object) -> None:
     if not is_count(value, 1):
-        raise ConfigError(name, "it is not a count", "give a whole number, 1 or more")
+        what = f"{shown(value)} is not a usable count"
+        raise ConfigError(name, what, "give a whole number, 1 or more")

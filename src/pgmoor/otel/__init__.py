@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 try:
     from opentelemetry.trace import get_tracer
 except ImportError as _error:
-    raise ImportError("pgmoor.otel needs opentelemetry-api: pgmoor[otel]") from _error
+    raise ImportError('pgmoor.otel needs opentelemetry-api: pip install "pgmoor[otel]"') from _error
 
 from pgmoor._version import __version__
 

@@ -10,7 +10,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
-import psycopg
 from psycopg_pool import PoolClosed
 
 from pgmoor._core.connection.identity import IdentityQuery
@@ -20,6 +19,7 @@ from pgmoor._core.hosts.host import Observation
 from pgmoor._core.reporting.instrument_list import ended
 from pgmoor._core.util.asynctools import being_cancelled
 from pgmoor._core.util.backoff import delays
+from pgmoor._core.util.hooks import NotAwaitableError, call_hook, how_it_failed
 
 from .connector import failure_of
 from .login_throttle import REJECTIONS, RETRY_INTERVAL
@@ -165,16 +165,16 @@ class Dialler(Generic[C]):
                 return rejection
             if info.pooled and "prepare_threshold" not in self._settings.connect_args:
                 conn.prepare_threshold = None  # the next transaction may be on another server
-            await self._run_configure(conn)
-            if self._retired:
-                return Failure(FailureKind.OTHER, "the host was left")
-            kept = True
-        except Exception as error:  # noqa: BLE001  `configure` is the user's and may raise anything
+            failure = await self._run_configure(conn)
+            if failure is None and self._retired:
+                failure = Failure(FailureKind.OTHER, "the host was left")
+            kept = failure is None
+        except Exception as error:  # noqa: BLE001  the server's answer may be anything
             return failure_of(error, self._settings, limit)
         finally:
             if not kept:
                 conn.discard()
-        return conn
+        return conn if failure is None else failure
 
     async def _back_off(self, failure: Failure, delay: float) -> None:
         if failure.kind in REJECTIONS:
@@ -183,13 +183,27 @@ class Dialler(Generic[C]):
         else:
             await asyncio.sleep(delay)
 
-    async def _run_configure(self, conn: C) -> None:
+    async def _run_configure(self, conn: C) -> Failure | None:
+        """Run the user's `configure`; return why the connection can't be used then, if so."""
         if self._configure is None:
-            return
-        with anyio.fail_after(self._settings.connect_timeout):
-            await self._configure(conn)
-        status = conn.info.transaction_status
-        if status.name != "IDLE":
-            raise psycopg.ProgrammingError(
-                f"configure left the connection in status {status.name}; let it commit"
+            return None
+        limit = self._settings.connect_timeout
+        try:
+            with anyio.fail_after(limit) as scope:
+                await call_hook("configure", self._configure, conn)
+        except Exception as error:  # noqa: BLE001  it may raise anything
+            if scope.cancelled_caught:
+                return Failure(FailureKind.TIMEOUT, f"`configure` took longer than {limit:g} s")
+            failure = failure_of(error, self._settings, limit)
+            said = (
+                f": {failure.text}"
+                if str(error) and not isinstance(error, NotAwaitableError)
+                else ""
             )
+            return Failure(failure.kind, how_it_failed("configure", error) + said)
+        status = conn.info.transaction_status.name
+        if status == "IDLE":
+            return None
+        return Failure(
+            FailureKind.OTHER, f"`configure` left the connection in status {status}; let it commit"
+        )

@@ -8,7 +8,7 @@ import itertools
 import logging
 import warnings
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, Never, ParamSpec, Self, TypeVar
 
 import anyio
 from psycopg import AsyncConnection
@@ -21,8 +21,9 @@ from pgmoor._core.reporting.instrument_list import Guarded
 from pgmoor._core.reporting.listeners import EventStream, Listeners
 from pgmoor._core.reporting.log_fields import fields
 from pgmoor._core.settings.build import make_settings
-from pgmoor._core.settings.sizes import Sizes
-from pgmoor._core.settings.tls import warn_of_weak_tls
+from pgmoor._core.settings.parameters import refuse_unknown
+from pgmoor._core.settings.sizes import MIN_SIZE, Sizes
+from pgmoor._core.settings.tls import calling_place, warn_of_weak_tls
 from pgmoor._core.settings.validation import (
     check_hooks,
     check_name,
@@ -104,7 +105,8 @@ class ConnectionManager:
             not work. You need none: every checkout is tested, mostly without a round trip.
         reset: A coroutine function that is called with each connection that comes back.
         name: The name in logs, events and metrics.
-        min_size: The minimum number of connections that the pool keeps.
+        min_size: The minimum number of connections that the pool keeps; default 4, or `max_size`
+            if that is less.
         max_size: The maximum number of connections that the pool makes; default `min_size`.
         max_overflow: How many more are made when all of these are busy. Such a connection is closed
             when it comes back and nobody waits.
@@ -143,9 +145,10 @@ class ConnectionManager:
             `subscribe()`.
         alerts: URLs of Apprise, such as `"mailtos://user:password@smtp.example.com"`, that hear of
             outages and failovers. Or an `Alerts`, for more settings.
+        unknown: None. A name from another pool raises `ConfigError`, which says ours.
 
     Raises:
-        ConfigError: A setting is not usable; the text names the setting and the remedy.
+        ConfigError: A setting is not usable, or does not exist; the text names it and the remedy.
     """
 
     def __init__(
@@ -163,7 +166,7 @@ class ConnectionManager:
         check: Callable[[Any], Awaitable[None]] | None = None,
         reset: Callable[[Any], Awaitable[None]] | None = None,
         name: str | None = None,
-        min_size: int = 4,
+        min_size: int = MIN_SIZE,
         max_size: int | None = None,
         max_overflow: int = 0,
         timeout: float = 30.0,
@@ -193,6 +196,7 @@ class ConnectionManager:
         keep_keys: float = 86400.0,
         on_event: Callable[[Event], Any] | None = None,
         alerts: Sequence[str] | Alerts | None = None,
+        **unknown: Never,
     ) -> None:
         make = functools.partial(
             make_settings,
@@ -234,7 +238,10 @@ class ConnectionManager:
         self._given = Hidden(make)
         channels = Hidden(alerts)
         # A traceback that shows variables would show those of this frame.
-        del make, conninfo, hosts, kwargs, password, alerts
+        names = tuple(unknown)
+        del make, conninfo, hosts, kwargs, password, alerts, unknown
+        refuse_unknown(names)
+        self._made_at = calling_place()
         check_name(name)
         check_open(open)
         self._connection_class = class_of(connection_class)
@@ -345,7 +352,7 @@ class ConnectionManager:
         if self._runtime is not None:
             return  # another task was faster
         self._loop = asyncio.get_running_loop()
-        warn_of_weak_tls(self._settings)
+        warn_of_weak_tls(self._settings, self._made_at)
         if self._on_event is not None:
             self._listeners.subscribe(self._on_event)
         if self._reconnect_failed is not None:

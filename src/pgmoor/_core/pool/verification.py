@@ -14,6 +14,7 @@ from pgmoor._core.connection.bounded_read import ping
 from pgmoor._core.connection.managed import IDLE, ManagedConnection
 from pgmoor._core.hosts.failures import Failure, FailureKind
 from pgmoor._core.reporting.log_fields import fields
+from pgmoor._core.util.hooks import call_hook, how_it_failed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -72,7 +73,7 @@ class Verifier:
         with abort_after(conn, limit, f"`check` took longer than {limit:g} s") as timer:
             try:
                 async with asyncio.timeout(limit + CHECK_GRACE):  # it may wait for something else
-                    await check(conn)
+                    await call_hook("check", check, conn)
                     if conn.pgconn.transaction_status != IDLE:
                         await conn.rollback()
             except Exception as error:  # noqa: BLE001  `check` is the user's
@@ -82,7 +83,7 @@ class Verifier:
 
     def _check_failed(self, conn: ManagedConnection, error: Exception) -> None:
         """Drop a connection that failed the user's `check`; report it if it was a new one."""
-        reason = f"`check` raised {type(error).__name__}"
+        reason = how_it_failed("check", error)
         logger.info(
             "a connection to %s: %s",
             self._host,
@@ -106,7 +107,7 @@ class Verifier:
                     with abort_after(conn, limit, f"no answer to a rollback within {limit:g} s"):
                         await self._bring_to_rest(conn)
         except Exception as error:  # noqa: BLE001  `reset` is the user's and may raise anything
-            problem = type(error).__name__
+            problem = how_it_failed("reset", error)
         if problem is None and conn.pgconn.status != BAD and not conn.is_at_rest():
             problem = "`reset` left a transaction open"
         if problem is not None:
@@ -133,7 +134,7 @@ class Verifier:
         if status in IN_TRANSACTION:
             await conn.rollback()
         if self._reset is not None and conn.pgconn.transaction_status == IDLE:
-            await self._reset(conn)
+            await call_hook("reset", self._reset, conn)
 
 
 def warn_of_rollback(conn: ManagedConnection) -> None:

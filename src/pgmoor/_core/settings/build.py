@@ -11,10 +11,12 @@ from pgmoor.errors import ConfigError
 
 from .callables import HostDiscovery, SettingCallables
 from .host_list import ADDRESS, distinct, hosts_from, hosts_of
+from .mistakes import shown
 from .parameters import is_argument, keywords, read_params
 from .password import PasswordCallable
 from .settings import Settings
-from .validation import check_values
+from .sizes import Sizes
+from .validation import check_values, unknown_word
 
 if TYPE_CHECKING:
     from pgmoor._core.hosts.host import Host
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from .callables import ConninfoParam, HostsParam, KwargsParam
     from .password import PasswordParam
 
+SIZES = ("min_size", "max_size", "max_overflow", "max_idle")
 # A manager must know these before it begins, and they stay the same for all its life.
 _FIXED = {
     *ADDRESS,
@@ -65,8 +68,8 @@ def make_settings(
     wanted = params.pop("target_session_attrs", None)
     connect_timeout = _connect_timeout(params.pop("connect_timeout", None))
     check_values(values)
-    if values["max_size"] is None:
-        values["max_size"] = values["min_size"]
+    sizes = Sizes.of(*(values[name] for name in SIZES))
+    values.update(min_size=sizes.min_size, max_size=sizes.max_size)
     return Settings(
         name=name,
         hosts=distinct(found),
@@ -103,7 +106,7 @@ def _callables(
 ) -> SettingCallables:
     """Separate callables from values; a *password* replaces any other."""
     if not (password is None or isinstance(password, str) or callable(password)):
-        raise ConfigError("password", "it is neither text nor callable", "give a str or a function")
+        raise ConfigError("password", f"it is {shown(password)}", "give a str or a function")
     params: dict[str, Any] = {}
     if not callable(kwargs):
         kwargs = keywords(kwargs)
@@ -134,8 +137,8 @@ def _target(value: object, *, many: bool) -> Target:
     try:
         return Target(value if isinstance(value, str) else "")
     except ValueError:
-        words = ", ".join(target.value for target in Target)
-        raise ConfigError("target", "unknown value", f"give one of {words}") from None
+        words = [target.value for target in Target]
+        raise unknown_word("target", value, f"one of {', '.join(words)}", words) from None
 
 
 DEFAULT_CONNECT_TIMEOUT = 5.0

@@ -15,10 +15,17 @@ from psycopg.conninfo import make_conninfo
 from pgmoor.errors import ConfigError
 
 from .host_list import ADDRESS, exact
+from .mistakes import remedy_for_parameter, shown, unreadable
 from .service_file import read_service
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+# What psycopg's connect() takes itself; everything else in `kwargs` is a parameter of libpq.
+CONNECT_ARGUMENTS = frozenset(
+    {"autocommit", "prepare_threshold", "context", "row_factory", "cursor_factory"}
+)
 
 
 def parse(
@@ -81,9 +88,7 @@ _ENVIRONMENT = {
 def _parameter(setting: str, name: str, value: object) -> str:
     """Return *value* as libpq takes it."""
     if isinstance(value, bool) or not isinstance(value, str | int | float | os.PathLike):
-        raise ConfigError(
-            setting, f"{_quoted(name)} has a value of the wrong type", "give a str or a number"
-        )
+        raise ConfigError(setting, f"{_quoted(name)} is {shown(value)}", "give a str or a number")
     try:
         if isinstance(value, os.PathLike):
             value = os.fspath(value)
@@ -117,6 +122,8 @@ def _options(conninfo: str) -> dict[str, str]:
             }
     except (Error, UnicodeError):
         pass  # their texts may quote the password
+    if found := unreadable(conninfo, known_names()):
+        raise ConfigError("conninfo", *found)
     raise ConfigError(
         "conninfo",
         "libpq can't read it",
@@ -129,10 +136,11 @@ def _check_names(setting: str, params: Mapping[str, str]) -> None:
     known = known_names()
     for name in params:
         if name not in known:
+            remedy = remedy_for_parameter(name, known | CONNECT_ARGUMENTS)
             raise ConfigError(
                 setting,
                 f"{_quoted(name)} is not a connection parameter of this libpq",
-                "correct its spelling, or remove it",
+                remedy or "correct its spelling, or remove it",
             )
 
 

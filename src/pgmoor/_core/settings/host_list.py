@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from pgmoor._core.hosts.host import Host
 from pgmoor.errors import ConfigError
 
+from .mistakes import shown
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -50,11 +52,16 @@ def hosts_of(params: dict[str, str]) -> tuple[Host, ...]:
 def hosts_from(addresses: Sequence[str], default_port: str = "") -> tuple[Host, ...]:
     """Return the hosts of `hosts=["db1", "db2:5433", "[::1]:5432", "/run/postgresql"]`."""
     if not isinstance(addresses, list | tuple) or not addresses:
-        raise ConfigError("hosts", "it is not a list of addresses", 'give hosts=["db1", "db2"]')
+        what = "an empty list" if isinstance(addresses, list | tuple) else shown(addresses)
+        raise ConfigError(
+            "hosts", f"{what} is not a list of addresses", 'give hosts=["db1", "db2:5433"]'
+        )
     found = []
     for index, given in enumerate(addresses):
         if not isinstance(given, str):
-            raise ConfigError("hosts", "an address is not a string", 'give hosts=["db1:5432"]')
+            raise ConfigError(
+                "hosts", f"address {index + 1} is {shown(given)}", 'give hosts=["db1:5432"]'
+            )
         address = exact(given)
         name, port = address, ""
         if address.startswith("["):

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pgmoor.errors import ConfigError
 
-from .conninfo import check_by_libpq, known_names, parse
+from .conninfo import CONNECT_ARGUMENTS, check_by_libpq, known_names, parse
+from .mistakes import refuse_arguments, shown, without_driver
 from .validation import check_connect_arguments
 
-# What psycopg's connect() takes itself; everything else in `kwargs` is a parameter of libpq.
-CONNECT_ARGUMENTS = frozenset(
-    {"autocommit", "prepare_threshold", "context", "row_factory", "cursor_factory"}
-)
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +38,11 @@ def is_argument(name: str, *, own_connect: bool) -> bool:
     if name in CONNECT_ARGUMENTS:
         return True
     return own_connect and name not in known_names() and name != "conninfo"
+
+
+def refuse_unknown(names: Iterable[str]) -> None:
+    """Raise `ConfigError` for the first of *names*, which are no arguments of the manager."""
+    refuse_arguments(names, known_names() | CONNECT_ARGUMENTS)
 
 
 def read_params(
@@ -72,10 +76,14 @@ def keywords(kwargs: object) -> dict[str, Any]:
             given = {None: None}
         if all(isinstance(key, str) for key in given):
             return given
-    raise ConfigError("kwargs", "it is not a mapping of names to values", "give a dict, or None")
+    what = "a name in it is no str" if isinstance(kwargs, Mapping) else f"it is {shown(kwargs)}"
+    raise ConfigError("kwargs", what, "give a dict of names to values, or None")
 
 
 def _text(conninfo: object) -> str:
     if isinstance(conninfo, str):
-        return conninfo
-    raise ConfigError("conninfo", "it is not a string", 'give "postgresql://user@host/db"')
+        return without_driver(conninfo)
+    remedy = 'give "postgresql://user@host/db"'
+    if conninfo is None:
+        remedy += ", or look whether the environment variable that you read is set"
+    raise ConfigError("conninfo", f"it is {shown(conninfo)}", remedy)

@@ -6,7 +6,16 @@ from dataclasses import dataclass
 
 from pgmoor.errors import ConfigError
 
+from .mistakes import shown
+
 LIMIT = 262_143  # of max_connections in PostgreSQL
+
+
+class Unless(int):
+    """A `min_size` that was not given: less if a lower `max_size` was."""
+
+
+MIN_SIZE = Unless(4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +39,12 @@ class Sizes:
     ) -> Sizes:
         """Return the limits; raise `ConfigError` when a pool can't have them.
 
-        Without *max_size* a pool is as large as *min_size*.
+        Without *max_size* a pool is as large as *min_size*; a *min_size* that was not given is no
+        larger than *max_size*.
         """
+        if isinstance(min_size, Unless):
+            given = max_size if isinstance(max_size, int) and max_size >= 0 else min_size
+            min_size = int(min(min_size, given))
         most = min_size if max_size is None else max_size
         for name, value in (
             ("min_size", min_size),
@@ -39,14 +52,22 @@ class Sizes:
             ("max_overflow", max_overflow),
         ):
             if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-                raise ConfigError(name, "it is not a count", "give a whole number, 0 or more")
+                raise ConfigError(
+                    name, f"{shown(value)} is not a usable count", "give a whole number, 0 or more"
+                )
             if value > LIMIT:
-                raise ConfigError(name, "no server takes so many connections", "give a lower one")
+                raise ConfigError(
+                    name, "no server takes so many connections", f"give {LIMIT} or less"
+                )
         assert isinstance(min_size, int)
         assert isinstance(most, int)
         assert isinstance(max_overflow, int)
         if most < min_size:
-            raise ConfigError("max_size", "it is less than min_size", "give min_size or more")
+            raise ConfigError(
+                "max_size",
+                f"{shown(most)} is less than min_size, which is {shown(min_size)}",
+                "give as many or more, or a lower min_size",
+            )
         if most + max_overflow == 0:
             raise ConfigError("max_size", "no connection could ever be made", "give 1 or more")
         return cls(min_size, most, max_overflow, closes_idle=max_idle == 0)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import sys
 import warnings
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pgmoor._core.hosts.host import Host
@@ -33,19 +36,48 @@ def is_local(host: Host) -> bool:
         return False
 
 
-def warn_of_weak_tls(settings: Settings) -> None:
-    """Warn, once a manager, when a host over the network need not prove its identity."""
+_OURS = f"{Path(__file__).parents[2]}{os.sep}"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A line of a program, for a warning about what it has made."""
+
+    filename: str
+    line: int
+    module: str
+    registry: dict[Any, Any] = field(repr=False)  # the module's, of warnings already shown
+
+
+def calling_place() -> Place:
+    """Return the line that calls pgmoor."""
+    frame = sys._getframe(1)  # noqa: SLF001  it is documented
+    while frame.f_code.co_filename.startswith(_OURS) and frame.f_back is not None:
+        frame = frame.f_back
+    registry = frame.f_globals.setdefault("__warningregistry__", {})
+    module = str(frame.f_globals.get("__name__"))
+    return Place(frame.f_code.co_filename, frame.f_lineno, module, registry)
+
+
+def warn_of_weak_tls(settings: Settings, made_at: Place) -> None:
+    """Warn, once a manager, when a host over the network need not prove its identity.
+
+    The warning is about the line that has made the manager: whoever opens it can't mend that.
+    """
     params = settings.secrets.reveal()
     # With the system's certificates libpq allows nothing weaker (its documentation, 32.19).
     proven = "verify-full" if _given(params, "sslrootcert", "PGSSLROOTCERT") == "system" else ""
     mode = _given(params, "sslmode", "PGSSLMODE") or proven or "prefer"
     exposed = [host.label for host in settings.hosts if not is_local(host)]
     if exposed and mode != "verify-full":
-        warnings.warn(
+        warnings.warn_explicit(
             f"sslmode={mode} does not prove that {', '.join(exposed)} is the server that is meant:"
             " give sslmode=verify-full and sslrootcert, or ignore this category of warnings",
             InsecureTransportWarning,
-            stacklevel=4,  # the caller of the constructor, or of open()
+            made_at.filename,
+            made_at.line,
+            made_at.module,
+            made_at.registry,
         )
 
 

@@ -1,20 +1,23 @@
 """Checks values of settings; raises `ConfigError` with a remedy.
 
-No value is quoted, and none of a class of the user's is asked to show or compare itself.
+No text is quoted, and no value of a class of the user's is asked to show or compare itself.
 """
 
 from __future__ import annotations
 
+import inspect
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from psycopg import AsyncConnection
 
 from pgmoor.errors import ConfigError
 
+from .mistakes import checked_types, meant_among, shown
 from .sizes import Sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 WhenDown = Literal["wait", "fail"]
 Failback = Literal["auto", "manual"]
@@ -39,39 +42,79 @@ _POSITIVE_OR_NONE = ("max_time", "held_warning")
 
 # Seconds. Beyond these, sums and products of durations may overflow.
 SHORTEST, LONGEST = 1e-6, 1e20
+_FOR_EVER = float("inf")
 
 
 def check_values(values: Mapping[str, Any]) -> None:
     """Check durations, counts and words."""
     for name in _POSITIVE + _NOT_NEGATIVE + _POSITIVE_OR_NONE:
         value = values[name]
-        if value is None and name in _POSITIVE_OR_NONE:
-            continue
-        may_be_zero = name in _NOT_NEGATIVE
-        if not is_duration(value, may_be_zero=may_be_zero):
-            least = "0 or more" if may_be_zero else "more than 0"
-            raise ConfigError(name, "it is not a usable duration", f"give seconds, {least}")
+        check_duration(
+            name,
+            value,
+            may_be_zero=name in _NOT_NEGATIVE,
+            may_be_none=name in _POSITIVE_OR_NONE,
+        )
     Sizes.of(values["min_size"], values["max_size"], values["max_overflow"], values["max_idle"])
     for name, lowest in (("max_waiting", 0), ("num_workers", 1)):
         if not is_count(values[name], lowest):
-            raise ConfigError(name, "it is not a count", f"give a whole number, {lowest} or more")
+            raise ConfigError(
+                name,
+                f"{shown(values[name])} is not a usable count",
+                f"give a whole number, {lowest} or more",
+            )
     tries = values["max_tries"]
     if tries is not None and not is_count(tries, 1):
-        raise ConfigError("max_tries", "it is not a count", "give 1 or more, or None for no limit")
+        raise ConfigError(
+            "max_tries",
+            f"{shown(tries)} is not a usable count",
+            "give 1 or more, or None for no limit",
+        )
     for name, kind in (("when_down", WhenDown), ("failback", Failback)):
         if not isinstance(values[name], str) or values[name] not in get_args(kind):
             words = " or ".join(repr(word) for word in get_args(kind))
-            raise ConfigError(name, "unknown value", f"give {words}")
+            raise unknown_word(name, values[name], words, get_args(kind))
     if not isinstance(values["close_returns"], bool):
-        raise ConfigError("close_returns", "it is neither True nor False", "give one of them")
+        raise ConfigError(
+            "close_returns",
+            f"{shown(values['close_returns'])} is neither True nor False",
+            "give one of them",
+        )
+
+
+def check_duration(
+    name: str, value: object, *, may_be_zero: bool = False, may_be_none: bool = False
+) -> None:
+    """Raise `ConfigError` for what is no usable number of seconds."""
+    if (may_be_none and value is None) or is_duration(value, may_be_zero=may_be_zero):
+        return
+    hint = "0 or more" if may_be_zero else "more than 0"
+    if may_be_none:
+        hint += ", or None for no limit"
+    elif value is None or (type(value) is float and value == _FOR_EVER):
+        hint += "; for no limit, a large number such as 1e9"
+    if type(value) is timedelta:
+        hint += ": its total_seconds()"
+    elif isinstance(value, str):
+        hint += ", as a number: float(...)"
+    raise ConfigError(name, f"{shown(value)} is not a usable duration", f"give seconds, {hint}")
+
+
+def unknown_word(name: str, value: object, accepted: str, words: Iterable[str]) -> ConfigError:
+    """Return the error for a word that a setting doesn't have."""
+    what = "unknown value" if isinstance(value, str) else f"{shown(value)} is not one of its words"
+    return ConfigError(name, what, f"give {accepted}{meant_among(value, words)}")
 
 
 def class_of(connection_class: object) -> type[AsyncConnection[Any]]:
     """Return the connection class; `AsyncConnection[DictRow]` is one, too."""
     found = get_origin(connection_class) or connection_class
     if not (isinstance(found, type) and issubclass(found, AsyncConnection)):
+        what = "a class of another kind" if isinstance(found, type) else shown(found)
         raise ConfigError(
-            "connection_class", "it is not a connection class", "derive it from AsyncConnection"
+            "connection_class",
+            f"{what} is not a connection class for asyncio",
+            "derive it from AsyncConnection",
         )
     return found
 
@@ -79,14 +122,36 @@ def class_of(connection_class: object) -> type[AsyncConnection[Any]]:
 def check_hooks(hooks: Mapping[str, object]) -> None:
     """Check the callables that the program gives to be called."""
     for name, hook in hooks.items():
-        if not (hook is None or callable(hook)):
-            raise ConfigError(name, "it is not callable", "give a function, or None")
+        if hook is None:
+            continue
+        if not callable(hook):
+            raise ConfigError(name, f"{shown(hook)} is not callable", "give a function, or None")
+        if problem := _wrong_shape(hook):
+            given = {"reconnect_failed": "the manager", "on_event": "the event"}
+            what = given.get(name, "the connection")
+            raise ConfigError(name, problem, f"give a function without yield that takes {what}")
+
+
+def _wrong_shape(hook: Callable[..., Any]) -> str | None:
+    """Return why *hook* can't be called with one argument and awaited, as far as can be told."""
+    try:
+        if inspect.isasyncgenfunction(hook) or inspect.isgeneratorfunction(hook):
+            return "it is a generator function"
+        signature = inspect.signature(hook)
+    except Exception:  # noqa: BLE001  an object may answer anything
+        return None
+    try:
+        signature.bind(None)
+    except TypeError:
+        return "it can't be called with one argument"
+    return None
 
 
 def check_name(name: object) -> None:
     """Check the manager's name, which is in each line of the log."""
     if not (name is None or (isinstance(name, str) and name.isprintable())):
-        raise ConfigError("name", "it is no printable text", "give a str in one line, or None")
+        what = "it has a character that can't be shown" if isinstance(name, str) else shown(name)
+        raise ConfigError("name", what, "give a str in one line, or None")
 
 
 def name_or_number(name: Any, numbers: Iterator[int]) -> Any:
@@ -99,25 +164,35 @@ def name_or_number(name: Any, numbers: Iterator[int]) -> Any:
 def check_open(flag: object) -> None:
     """Check psycopg_pool's `open`."""
     if not (flag is None or isinstance(flag, bool)):
-        raise ConfigError("open", "it is neither True nor False", "leave it out")
+        raise ConfigError("open", f"{shown(flag)} is neither True nor False", "leave it out")
 
 
 def check_connect_arguments(given: Mapping[str, Any]) -> None:
     """Check what psycopg's `connect()` takes for itself."""
     threshold = given.get("prepare_threshold")
     context = given.get("context")
-    good = {
-        "autocommit": isinstance(given.get("autocommit", False), bool),
-        "prepare_threshold": threshold is None or is_count(threshold),
-        "context": context is None or _has_adapters(context),
-        "row_factory": _callable_or_none(given.get("row_factory")),
-        "cursor_factory": _callable_or_none(given.get("cursor_factory")),
-    }
-    for name, is_good in good.items():
-        if not is_good:
-            raise ConfigError(
-                "kwargs", f"{name} is not what psycopg's connect() takes", "see its documentation"
-            )
+    checked_types(
+        given,
+        {
+            "autocommit": (isinstance(given.get("autocommit", False), bool), "True or False"),
+            "prepare_threshold": (
+                threshold is None or is_count(threshold),
+                "a whole number, 0 or more, or None to prepare nothing",
+            ),
+            "context": (
+                context is None or _has_adapters(context),
+                "an object with adapters, such as a connection",
+            ),
+            "row_factory": (
+                _callable_or_none(given.get("row_factory")),
+                "a function, such as psycopg.rows.dict_row",
+            ),
+            "cursor_factory": (
+                _callable_or_none(given.get("cursor_factory")),
+                "a class, such as psycopg.AsyncCursor",
+            ),
+        },
+    )
 
 
 def _has_adapters(context: Any) -> bool:

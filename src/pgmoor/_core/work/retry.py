@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from pgmoor._core.settings.validation import is_count, is_duration
+from pgmoor._core.settings.mistakes import shown
+from pgmoor._core.settings.validation import check_duration, is_count
 from pgmoor.errors import ConfigError
 from pgmoor.health import RepeatFigures
 
@@ -41,13 +42,14 @@ class Retry:
 
     def __post_init__(self) -> None:
         if self.attempts is not None and not is_count(self.attempts, 1):
-            raise ConfigError("attempts", "it is not a count", "give 1 or more, or None")
+            what = f"{shown(self.attempts)} is not a usable count"
+            raise ConfigError("attempts", what, "give 1 or more, or None for no limit")
         for name in ("backoff_base", "backoff_cap"):
-            if not is_duration(getattr(self, name)):
-                raise ConfigError(name, "it is not a usable duration", "give seconds, more than 0")
+            check_duration(name, getattr(self, name))
         for name in ("idempotent", "lock_not_available"):
-            if not isinstance(getattr(self, name), bool):
-                raise ConfigError(name, "it is neither True nor False", "give one of them")
+            if not isinstance(given := getattr(self, name), bool):
+                what = f"{shown(given)} is neither True nor False"
+                raise ConfigError(name, what, "give one of them")
         if self.budget not in ("manager", None):
             raise ConfigError("budget", "unknown value", "leave it out, or give None for none")
 

@@ -1,0 +1,13 @@
+"""What the integrations are given: a manager, and not the conninfo that one is made of."""
+
+from __future__ import annotations
+
+from pgmoor._core.settings.mistakes import shown
+
+from .manager import ConnectionManager
+
+
+def require_manager(value: object, whose: str) -> None:
+    """Raise `TypeError` for anything but a manager."""
+    if not isinstance(value, ConnectionManager):
+        raise TypeError(f"{whose} needs a ConnectionManager, not {shown(value)}; make one first")
