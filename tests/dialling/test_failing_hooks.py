@@ -76,7 +76,7 @@ async def test_a_plain_function_and_a_line_are_named_for_check_and_reset_too(
         manager = await moor(*alone, min_size=1, max_size=1, check=check)
         await manager.wait()
         with pytest.raises(PoolTimeout, match=reason):
-            await manager.getconn(timeout=0.05)
+            await manager.getconn(timeout=0.5)
     for reset in (plain, raises):
         manager = await moor(*alone, min_size=1, max_size=1, reset=reset)
         async with manager.connection():

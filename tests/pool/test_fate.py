@@ -54,7 +54,7 @@ async def retired(manager: ConnectionManager, _: ManagedConnection) -> None:
     manager._runtime.queue.pool.retire("the test is over", abort=False)
 
 
-async def nothing(_: Any, __: Any) -> None:
+async def nothing(*_: Any) -> None:
     pass
 
 

@@ -169,6 +169,8 @@ class Dialler(Generic[C]):
             if failure is None and self._retired:
                 failure = Failure(FailureKind.OTHER, "the host was left")
             kept = failure is None
+            if kept:
+                self._evidence.dial_succeeded(self._host)
         except Exception as error:  # noqa: BLE001  the server's answer may be anything
             return failure_of(error, self._settings, limit)
         finally:

@@ -52,12 +52,15 @@ class Evidence:
             known = self.table[seen.host].started
             if None not in (known, seen.info.started) and known != seen.info.started:
                 self.requests.redial(seen.host)  # the address leads to another server by now
-            self.dial_failures.pop(seen.host, None)
         before, after = self.table.apply(seen)
         self._weigh(seen, before, after)
         self._reporter.observed(self.table, before, after)
         self.on_change(seen, before, after)
         self.announce()
+
+    def dial_succeeded(self, host: Host) -> None:
+        """Forget why connections for the pool could not be made: one was, `configure` included."""
+        self.dial_failures.pop(host.index, None)
 
     def dial_failed(self, host: Host, failure: Failure) -> None:
         """Record that a connection for the pool could not be made."""
