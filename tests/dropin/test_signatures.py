@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from typing import Any
 
 from psycopg_pool import AsyncConnectionPool, AsyncNullConnectionPool
 
 from pgmoor import ConnectionManager
+from pgmoor._core.manager.as_pool import ManagerPool
 
 # Not documented by psycopg_pool, and of no use outside.
 INNER = {"run_task", "schedule_task", "worker", "reconnect_failed"}
@@ -41,10 +43,8 @@ def test_the_constructor_takes_every_argument_with_the_same_default() -> None:
 
 
 def test_every_method_takes_the_same_arguments() -> None:
-    for name in METHODS:
-        ours, theirs = (
-            parameters(getattr(owner, name)) for owner in (ConnectionManager, AsyncConnectionPool)
-        )
+    for name, owner in itertools.product(METHODS, (ConnectionManager, ManagerPool)):
+        ours, theirs = (parameters(getattr(kind, name)) for kind in (owner, AsyncConnectionPool))
         for argument, parameter in theirs.items():
             assert ours[argument].kind is parameter.kind, name
             if (name, argument) != ("close", "timeout"):  # None here: `close_timeout`, 5 s as well
@@ -67,9 +67,11 @@ async def test_every_attribute_has_the_same_value() -> None:
         "close_returns": True,
         "open": False,
     }
-    theirs, ours = (
-        owner("host=db1", **settings) for owner in (AsyncConnectionPool, ConnectionManager)
-    )
+    theirs: Any = AsyncConnectionPool("host=db1", **settings)
+    ours = ConnectionManager("host=db1", **settings)
     names = {name for name in dir(theirs) if not name.startswith("_")} - SECRET - INNER
+    as_pool = ours.as_pool()
     for name in names - set(METHODS):
         assert getattr(ours, name) == getattr(theirs, name), name
+        if name != "connection_class":  # a subclass of it, which has the manager dial
+            assert getattr(as_pool, name) == getattr(theirs, name), name

@@ -74,14 +74,14 @@ class Connector:
         """
         if rejection := self.throttle.admit(monotonic()):
             raise ConnectFailed(rejection)
-        params = await self._params()
+        params = await self.params()
         try:
             try:
                 conn = await self._connect(cls, params, timeout)
             except Exception as error:
                 if self._credentials is None or classify(error) is not FailureKind.CREDENTIALS:
                     raise
-                newer = await self._params(fresh=True)
+                newer = await self.params(fresh=True)
                 if newer == params:
                     raise
                 conn = await self._connect(cls, newer, timeout)
@@ -98,7 +98,8 @@ class Connector:
         with anyio.move_on_after(longest):
             await self._opened.wait()
 
-    async def _params(self, *, fresh: bool = False) -> ConnectParams | None:
+    async def params(self, *, fresh: bool = False) -> ConnectParams | None:
+        """Return what the callables say, None without any; raise `ConnectFailed`."""
         if self._credentials is None:
             return None
         try:

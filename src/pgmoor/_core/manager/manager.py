@@ -501,6 +501,20 @@ class ConnectionManager:
         else:
             await owner.putconn(conn)
 
+    def as_pool(self) -> AsyncConnectionPool[Any]:
+        """Return the manager as an `AsyncConnectionPool`, for a library that checks for one.
+
+        All that it does is done by the manager, and it raises what the manager raises. To open or
+        close it is to open or close the manager. A connection that the library makes for itself
+        with the pool's `conninfo` and `connection_class`, such as one that listens, is made by the
+        manager, too: it is cut when its host is left, and does not count against `max_size`.
+        """
+        from .as_pool import ManagerPool  # noqa: PLC0415  as in `_build()`
+        from .beside import Beside  # noqa: PLC0415  the same
+
+        beside = Beside(self._usable, self.wait_ready, self._connection_class)
+        return ManagerPool(self, lambda: self._settings, beside)
+
     # -- transactions --------------------------------------------------------------------------
 
     def transaction(

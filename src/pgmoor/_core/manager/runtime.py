@@ -71,10 +71,10 @@ class Runtime:
         self.work = Work(self.live, self.queue.checkout)
         credentials = Credentials(settings) if settings.callables else None
         is_known = self.live.evidence.table.is_known
-        self._connectors = Connectors(settings, credentials, is_known)
+        self.connectors = Connectors(settings, credentials, is_known)
         self.pools = HostPools(
             self.live,
-            self._connectors,
+            self.connectors,
             callbacks,
             ledger=self.ledger,
             lender=self.queue,
@@ -82,7 +82,7 @@ class Runtime:
         )
         self.controller = FailoverController(self.live, self.queue, self.pools)
         self.probing = Probing(
-            self.live, self._connectors, mixed(AbortableConnection, callbacks.connection_class)
+            self.live, self.connectors, mixed(AbortableConnection, callbacks.connection_class)
         )
         self._background = Background(self.live, self.queue, self.controller, self.probing)
 
@@ -132,7 +132,7 @@ class Runtime:
             pool.retire("the manager is closed", abort=True)
         remaining = max(deadline - monotonic(), 0.1)
         await asyncio.gather(*(pool.tasks.aclose(remaining) for pool in pools))
-        self._connectors.cancel()
+        self.connectors.cancel()
 
     async def _await_returns(self, deadline: float, caller: asyncio.Task[Any] | None) -> None:
         """Wait until all connections that others hold have come back, or until *deadline*."""
@@ -158,7 +158,7 @@ class Runtime:
             pool.retire("the manager is closed", abort=True)
         for conn in tuple(self.ledger.connections):
             conn.discard()
-        self._connectors.cancel()
+        self.connectors.cancel()
 
     def resize(self, sizes: Sizes) -> None:
         """Change the limits of every pool, and of those to come."""

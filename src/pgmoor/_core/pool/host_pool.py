@@ -23,6 +23,7 @@ from . import psycopg_adapter
 from .fate import CLOSE, RESET, REUSE
 from .filler import Filler
 from .psycopg_adapter import InnerPool
+from .standalone import StandaloneConnections
 from .tasks import PoolTasks
 from .verification import Verifier, warn_of_rollback
 
@@ -90,6 +91,18 @@ class HostPool:
             configure=callbacks.configure,
             instruments=OneMore(live.instruments, dial_counter),
         )
+        self.standalone: StandaloneConnections = StandaloneConnections(
+            lambda kind: Dialler(
+                settings,
+                connector,
+                host,
+                evidence,
+                connection_class=kind,
+                configure=None,
+                instruments=live.instruments,
+            ),
+            settings.cancel_timeout,
+        )
         self.inner: InnerPool = InnerPool(f"{settings.name}-{host.label}")
         self.filler: Filler = Filler()
 
@@ -123,6 +136,7 @@ class HostPool:
             self.serving = False
             self.ledger.left(self)
             self.dialler.retire()
+            self.standalone.retire(reason)
             self._close_ready()
             self.tasks.spawn(self.inner.aclose(self.settings.close_timeout), "close")
         if abort:
@@ -133,6 +147,7 @@ class HostPool:
         for conn in self.connections:
             conn.abort(reason)
             self.ledger.cut(conn)
+        self.standalone.cut(reason)
         self.lender.feed()  # what was cut makes room
 
     def resized(self) -> None:
