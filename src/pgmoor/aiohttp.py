@@ -11,7 +11,7 @@ async def order(request):
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 try:
     from aiohttp import web
@@ -28,22 +28,23 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler
 
+    from ._core.connection.managed import ManagedConnection
     from ._core.pool.checkout import Checkout
     from .http import Check, Response
     from .http._permission import Permission
 
 __all__ = ["MANAGER", "add_status_page", "connection", "setup"]
 
-MANAGER = web.AppKey("pgmoor", ConnectionManager)
+MANAGER: web.AppKey[ConnectionManager[Any]] = web.AppKey("pgmoor", ConnectionManager)
 """The key of the application's manager: `app[MANAGER]`, or `request.config_dict[MANAGER]` in
 sub-applications."""
 
 
 def setup(
     app: web.Application,
-    manager: ConnectionManager,
+    manager: ConnectionManager[Any],
     *,
-    key: web.AppKey[ConnectionManager] = MANAGER,
+    key: web.AppKey[ConnectionManager[Any]] = MANAGER,
     health: bool = True,
     prefix: str = "",
     details: Permission[web.Request] = False,
@@ -88,13 +89,13 @@ def connection(
     request: web.Request,
     timeout: float | None = None,
     *,
-    key: web.AppKey[ConnectionManager] = MANAGER,
-) -> Checkout:
+    key: web.AppKey[ConnectionManager[Any]] = MANAGER,
+) -> Checkout[ManagedConnection]:
     """Check out a connection for an `async with` block; see `ConnectionManager.connection()`.
 
     End the block before the response is sent, or a slow client holds the connection.
     """
-    manager: ConnectionManager = request.config_dict[key]
+    manager: ConnectionManager[Any] = request.config_dict[key]
     return manager.connection(timeout)
 
 
@@ -114,7 +115,9 @@ def _convert(response: Response) -> web.Response:
     return web.Response(body=response.body, status=response.status_code, headers=response.headers)
 
 
-def _handler(manager: ConnectionManager, check: Check, details: Permission[web.Request]) -> Handler:
+def _handler(
+    manager: ConnectionManager[Any], check: Check, details: Permission[web.Request]
+) -> Handler:
     async def endpoint(request: web.Request) -> web.StreamResponse:
         allowed = await is_allowed(details, request)
         response = health_response(
@@ -130,7 +133,7 @@ def _handler(manager: ConnectionManager, check: Check, details: Permission[web.R
 
 def add_status_page(
     app: web.Application,
-    manager: ConnectionManager,
+    manager: ConnectionManager[Any],
     *,
     allow: Permission[web.Request],
     path: str = "/status",

@@ -6,7 +6,7 @@ figures, never a password, the conninfo or an idempotency key.
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 import psycopg
 import psycopg_pool
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 
-class RetrySafety(Enum):
+class RetrySafety(StrEnum):
     """What is known of the work when an error is raised; see `retry_safety()`."""
 
     NOTHING_SENT = "nothing sent"

@@ -56,7 +56,7 @@ __all__ = [
 ]
 
 
-async def get_manager(request: HTTPConnection) -> ConnectionManager:
+async def get_manager(request: HTTPConnection) -> ConnectionManager[Any]:
     """Return the app's first manager. The dependency behind `Manager`."""
     return manager_of(request)
 
@@ -68,7 +68,7 @@ async def get_connection(request: HTTPConnection) -> AsyncIterator[ManagedConnec
         yield conn
 
 
-Manager = Annotated[ConnectionManager, Depends(get_manager)]
+Manager = Annotated[ConnectionManager[Any], Depends(get_manager)]
 """The app's first manager."""
 
 # The scope "function" ends when the path operation returns, before the response is sent. A slow
@@ -79,7 +79,7 @@ it raises, and in both cases returned to the pool before the response is sent.""
 
 
 def lend(
-    manager: ConnectionManager | str | None = None,
+    manager: ConnectionManager[Any] | str | None = None,
     *,
     timeout: float | None = None,
     scope: Literal["function", "request"] = "function",
@@ -117,7 +117,7 @@ def _reject_generators(request: HTTPConnection) -> None:
 
 
 def health_router(
-    manager: ConnectionManager | str | None = None,
+    manager: ConnectionManager[Any] | str | None = None,
     *,
     prefix: str = "",
     details: Permission[Request] = False,
@@ -138,7 +138,7 @@ def health_router(
 
 
 def status_router(
-    manager: ConnectionManager | str | None = None,
+    manager: ConnectionManager[Any] | str | None = None,
     *,
     dependencies: Sequence[Any],
     path: str = "/status",

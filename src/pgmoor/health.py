@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Any, Literal
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 
-class Role(Enum):
+class Role(StrEnum):
     """What a server is in its cluster, in libpq's words."""
 
     UNKNOWN = "unknown"
@@ -30,7 +30,7 @@ class Role(Enum):
     STANDBY = "standby"
 
 
-class Status(Enum):
+class Status(StrEnum):
     """Whether a host can be used, by the newest evidence."""
 
     UNKNOWN = "unknown"  # not probed yet, or too long ago
@@ -41,7 +41,7 @@ class Status(Enum):
     DOWN = "down"  # connection refused or reset, or the name does not resolve
 
 
-class State(Enum):
+class State(StrEnum):
     """What the manager is doing."""
 
     NEW = "new"  # not opened

@@ -6,7 +6,7 @@ thread.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 try:
     from prometheus_client.metrics_core import (
@@ -45,12 +45,12 @@ class Collector(_Collector):
         ValueError: Two open managers have the same name.
     """
 
-    def __init__(self, *managers: ConnectionManager) -> None:
+    def __init__(self, *managers: ConnectionManager[Any]) -> None:
         self._managers = Registry()
         for manager in managers:
             self.add(manager)
 
-    def add(self, manager: ConnectionManager) -> None:
+    def add(self, manager: ConnectionManager[Any]) -> None:
         """Start reporting on *manager*, which need not be open yet.
 
         Raises:
@@ -58,7 +58,7 @@ class Collector(_Collector):
         """
         self._managers.add(manager)
 
-    def remove(self, manager: ConnectionManager) -> None:
+    def remove(self, manager: ConnectionManager[Any]) -> None:
         """Stop reporting on *manager*."""
         for registered in self._managers:
             if registered.manager is manager:

@@ -75,7 +75,7 @@ class Loan:
     cancelled task returns its connection in one.
     """
 
-    def __init__(self, manager: ConnectionManager, conn: ManagedConnection) -> None:
+    def __init__(self, manager: ConnectionManager[Any], conn: ManagedConnection) -> None:
         self.manager = manager
         self.conn = conn
         self.healthy = False  # even if SQLAlchemy invalidates it
@@ -140,9 +140,9 @@ class Dialect(PGDialectAsync_psycopg):
         """Return the class itself, which is for asyncio only."""
         return cls
 
-    async def lend(self, manager: ConnectionManager) -> ManagedConnection:
+    async def lend(self, manager: ConnectionManager[Any]) -> ManagedConnection:
         """Check out a connection for SQLAlchemy."""
-        conn = await manager.getconn()
+        conn: ManagedConnection = await manager.getconn()
         loan = self._loans[conn] = Loan(manager, conn)
         loan.prepare()
         self._register(conn)
@@ -199,7 +199,7 @@ class Dialect(PGDialectAsync_psycopg):
 registry.register("postgresql.pgmoor", __name__, "Dialect")
 
 
-def create_async_engine(manager: ConnectionManager, **kwargs: Any) -> AsyncEngine:
+def create_async_engine(manager: ConnectionManager[Any], **kwargs: Any) -> AsyncEngine:
     """Return an engine that uses *manager*'s connections.
 
     *kwargs* are those of `sqlalchemy.ext.asyncio.create_async_engine`, except the pool's arguments,

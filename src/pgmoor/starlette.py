@@ -34,13 +34,14 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.requests import HTTPConnection
 
+    from ._core.connection.managed import ManagedConnection
     from ._core.pool.checkout import Checkout
     from .http import Check
     from .http import Response as HttpResponse
     from .http._permission import Permission
 
     Lifespan = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]]
-    Given = ConnectionManager | Callable[[], ConnectionManager]
+    Given = ConnectionManager[Any] | Callable[[], ConnectionManager[Any]]
     Endpoint = Callable[[Request], Awaitable[Response]]
 
 __all__ = [
@@ -79,7 +80,7 @@ def lifespan(
 
     @asynccontextmanager
     async def run(app: Any) -> AsyncIterator[dict[str, Any]]:
-        managers: dict[str, ConnectionManager] = {}
+        managers: dict[str, ConnectionManager[Any]] = {}
         async with AsyncExitStack() as stack:
             for given in (manager, *others):
                 each = given if isinstance(given, ConnectionManager) else given()
@@ -96,7 +97,7 @@ def lifespan(
     return run
 
 
-def _check_new(manager: ConnectionManager) -> None:
+def _check_new(manager: ConnectionManager[Any]) -> None:
     if manager.snapshot().state == State.CLOSED.value:
         raise RuntimeError(
             f"{manager.name!r} was closed when the app stopped, and can't be opened again; pass"
@@ -104,14 +105,14 @@ def _check_new(manager: ConnectionManager) -> None:
         )
 
 
-def manager_of(request: HTTPConnection, name: str | None = None) -> ConnectionManager:
+def manager_of(request: HTTPConnection, name: str | None = None) -> ConnectionManager[Any]:
     """Return a manager of the app's lifespan: the one named *name*, or the first.
 
     Raises:
         RuntimeError: The lifespan has not run.
         LookupError: The lifespan has no manager of that name.
     """
-    managers: dict[str, ConnectionManager] | None = getattr(request.state, STATE, None)
+    managers: dict[str, ConnectionManager[Any]] | None = getattr(request.state, STATE, None)
     if managers is None:
         raise RuntimeError("the app has no lifespan=lifespan(manager), or has not started")
     if name is None:
@@ -121,14 +122,16 @@ def manager_of(request: HTTPConnection, name: str | None = None) -> ConnectionMa
     return managers[name]
 
 
-def find(request: HTTPConnection, which: ConnectionManager | str | None) -> ConnectionManager:
+def find(
+    request: HTTPConnection, which: ConnectionManager[Any] | str | None
+) -> ConnectionManager[Any]:
     """Return *which* if it is a manager, else the app's manager of that name, or its first."""
     return which if isinstance(which, ConnectionManager) else manager_of(request, which)
 
 
 def connection(
     request: HTTPConnection, timeout: float | None = None, *, name: str | None = None
-) -> Checkout:
+) -> Checkout[ManagedConnection]:
     """Check out a connection for an `async with` block; see `ConnectionManager.connection()`."""
     return manager_of(request, name).connection(timeout)
 
@@ -171,7 +174,7 @@ async def _reject(websocket: WebSocket, response: Response) -> None:
 
 
 def health_routes(
-    manager: ConnectionManager | str | None = None, *, details: Permission[Request] = False
+    manager: ConnectionManager[Any] | str | None = None, *, details: Permission[Request] = False
 ) -> list[Route]:
     """Return the routes `/livez` and `/readyz`.
 
@@ -189,7 +192,7 @@ def health_routes(
 
 
 def health_endpoint(
-    manager: ConnectionManager | str | None, check: Check, details: Permission[Request]
+    manager: ConnectionManager[Any] | str | None, check: Check, details: Permission[Request]
 ) -> Endpoint:
     """Return the handler of one health check."""
 
@@ -207,7 +210,7 @@ def health_endpoint(
 
 
 def status_routes(
-    manager: ConnectionManager | str | None = None,
+    manager: ConnectionManager[Any] | str | None = None,
     *,
     allow: Permission[Request],
     path: str = "/status",
@@ -229,7 +232,7 @@ def status_routes(
 
 
 def status_endpoints(
-    manager: ConnectionManager | str | None, allow: Permission[Request]
+    manager: ConnectionManager[Any] | str | None, allow: Permission[Request]
 ) -> tuple[Endpoint, Endpoint]:
     """Return the handlers of the status page and of its stream."""
     from ._statuspage import asgi  # noqa: PLC0415  only apps with a page need it

@@ -76,9 +76,9 @@ def test_a_connection_that_is_given_back_while_its_block_commits_is_counted_once
 
     async def use() -> None:
         async with queue.checkout(5) as conn:
-            conn.pgconn.transaction_status = INTRANS  # type: ignore[misc]
+            conn.pgconn.transaction_status = INTRANS
             # As a class may whose commit() gives up, or another task of the program.
-            conn.commit = lambda: queue.release(conn)  # type: ignore[method-assign]
+            conn.commit = lambda: queue.release(conn)
 
     task = model.loop.create_task(use())
     for _ in range(3):

@@ -34,7 +34,7 @@ class Counting(Instrument):
         return call
 
 
-async def use(manager: ConnectionManager) -> None:
+async def use(manager: ConnectionManager[Any]) -> None:
     """Do something of everything that instruments hear of."""
     conns = [await manager.getconn() for _ in range(3)]
     conns[0].abort("the test cuts it")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
-    from pgmoor import ManagedConnection
+    from psycopg import AsyncConnection
+
     from soak.users import Users
     from soak.watch import Operation
 
@@ -51,7 +52,7 @@ class RowWriter:
         row = await way(at, timeout)
         self.users.ledger.acknowledged(row)
 
-    async def _insert(self, at: At, conn: ManagedConnection) -> Row:
+    async def _insert(self, at: At, conn: AsyncConnection[Any]) -> Row:
         at("statement", self.bounds.commit)  # includes the return, if it fails
         row = self.users.ledger.begin(self.name)
         await conn.execute(INSERT, [row.key])
@@ -139,7 +140,7 @@ class Borrower:
         self.manager = users.manager
         self.bounds = users.bounds
 
-    async def borrow(self, operation: Operation) -> ManagedConnection:
+    async def borrow(self, operation: Operation) -> AsyncConnection[Any]:
         operation.at("checkout", self.bounds.timeout)
         return await self.manager.getconn()
 

@@ -32,6 +32,8 @@ from serving import uvicorn_server
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from psycopg import AsyncConnection
+
     from pgmoor.testing import Cluster
 
 from_reports = lend("reports", timeout=0.1)
@@ -271,7 +273,7 @@ async def test_dependencies_can_be_overridden(alone: Cluster) -> None:
         httpx.AsyncClient(transport=transport, base_url="http://test") as client,
     ):
 
-        async def same() -> ManagedConnection:
+        async def same() -> AsyncConnection[Any]:
             return conn
 
         app.dependency_overrides[get_connection] = same

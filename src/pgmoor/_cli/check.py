@@ -6,7 +6,7 @@ It prints hosts, states and failures, none of which contains a password.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from rich.text import Text
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pgmoor import Health
+    from pgmoor._core.hosts.rules import TargetName
 
 
 async def check(conninfo: str, target: str | None, timeout: float, console: Console) -> bool:
@@ -29,7 +30,11 @@ async def check(conninfo: str, target: str | None, timeout: float, console: Cons
     logging.getLogger("pgmoor").addHandler(logging.NullHandler())
     logging.getLogger("psycopg").addHandler(logging.NullHandler())
     manager = ConnectionManager(
-        conninfo, target=target, min_size=1, timeout=timeout, when_down="wait"
+        conninfo,
+        target=cast("TargetName | None", target),  # which checks it
+        min_size=1,
+        timeout=timeout,
+        when_down="wait",
     )
     async with manager:
         ready = True

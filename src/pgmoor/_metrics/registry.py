@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from threading import RLock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pgmoor.health import State
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 class RegisteredManager:
     """A manager, its tally, and the function that detaches the tally."""
 
-    manager: ConnectionManager
+    manager: ConnectionManager[Any]
     tally: Tally
     detach: Callable[[], None]
 
     @classmethod
-    def of(cls, manager: ConnectionManager) -> RegisteredManager:
+    def of(cls, manager: ConnectionManager[Any]) -> RegisteredManager:
         """Attach a tally to *manager*."""
         tally = Tally.of(manager)
         return cls(manager, tally, manager.instrument(tally))
@@ -58,7 +58,7 @@ class Registry:
     def __iter__(self) -> Iterator[RegisteredManager]:
         return iter(self._all)
 
-    def add(self, manager: ConnectionManager) -> RegisteredManager:
+    def add(self, manager: ConnectionManager[Any]) -> RegisteredManager:
         """Start reporting on *manager*, in place of a closed one of the same name.
 
         Raises:

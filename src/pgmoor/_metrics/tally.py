@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from threading import Lock
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pgmoor.events import Failover
 from pgmoor.health import State
@@ -55,7 +55,7 @@ class Tally(Instrument):
         self._changing = Lock()
 
     @classmethod
-    def of(cls, manager: ConnectionManager) -> Tally:
+    def of(cls, manager: ConnectionManager[Any]) -> Tally:
         """Return a tally for *manager*, which need not be open. The caller attaches it."""
         health = manager.snapshot()
         tally = cls(host.host for host in health.hosts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def endpoints(
-    manager: ConnectionManager, allow: Permission[web.Request]
+    manager: ConnectionManager[Any], allow: Permission[web.Request]
 ) -> tuple[Handler, Handler, End]:
     """Return the handlers of the page and of its stream, and a function that ends all streams."""
     status = StatusPage(manager)

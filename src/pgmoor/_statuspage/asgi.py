@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from starlette.responses import Response, StreamingResponse
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 class Pages:
     """The pages of all managers that requests ask for, each made once."""
 
-    def __init__(self, manager: ConnectionManager | None = None) -> None:
-        self._pages: dict[ConnectionManager, StatusPage] = {}
+    def __init__(self, manager: ConnectionManager[Any] | None = None) -> None:
+        self._pages: dict[ConnectionManager[Any], StatusPage] = {}
         if manager is not None:
             self.of(manager)  # it records events from now on
 
-    def of(self, manager: ConnectionManager) -> StatusPage:
+    def of(self, manager: ConnectionManager[Any]) -> StatusPage:
         """Return the page of a manager."""
         if manager not in self._pages:
             for gone in [other for other in self._pages if other.closed]:

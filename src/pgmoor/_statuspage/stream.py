@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .history import History
 from .page import COMMON_HEADERS, document, parts
@@ -76,7 +76,7 @@ class Viewer:
 class StatusPage:
     """The page of one manager. It may be made before the manager is opened."""
 
-    def __init__(self, manager: ConnectionManager) -> None:
+    def __init__(self, manager: ConnectionManager[Any]) -> None:
         self.viewers: set[Viewer] = set()
         self.parts: dict[str, str] = {}
         self.changed = asyncio.Event()  # set, and replaced, when there are new parts

@@ -6,7 +6,7 @@ The metrics of the pool follow the semantic conventions for database clients; al
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 try:
     from opentelemetry.trace import get_tracer
@@ -45,7 +45,7 @@ class Instrumentation:
 
 
 def instrument(
-    manager: ConnectionManager,
+    manager: ConnectionManager[Any],
     *,
     meter_provider: MeterProvider | None = None,
     tracer_provider: TracerProvider | None = None,

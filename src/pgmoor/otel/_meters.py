@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from threading import Lock
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from opentelemetry.metrics import Histogram, Observation, get_meter
@@ -56,7 +56,7 @@ class Meters:
                 _all[key] = cls(provider)
             return _all[key]
 
-    def add(self, manager: ConnectionManager) -> RegisteredManager:
+    def add(self, manager: ConnectionManager[Any]) -> RegisteredManager:
         """Start reporting on *manager*; raise `ValueError` if an open one has the same name."""
         return self._managers.add(manager)
 

@@ -59,7 +59,7 @@ def log_errors(method: F) -> F:
 class Spans(Instrument):
     """Creates the spans of one manager."""
 
-    def __init__(self, tracer: Tracer, manager: ConnectionManager) -> None:
+    def __init__(self, tracer: Tracer, manager: ConnectionManager[Any]) -> None:
         self._tracer = tracer
         self._attributes = {POOL: manager.name, "db.system.name": "postgresql"}
         self._trouble_since: int | None = None  # with the host that was given up last

@@ -27,7 +27,7 @@ StopMode: TypeAlias = Literal["smart", "fast", "immediate"]
 SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
 
-class NodeState(enum.Enum):
+class NodeState(enum.StrEnum):
     """The state of a server's processes."""
 
     RUNNING = "running"

@@ -10,7 +10,7 @@ import contextlib
 import logging
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from pgmoor import ConnectionManager
 from pgmoor.testing import Cluster, Stage
@@ -123,7 +123,7 @@ async def _conclude(board: Board, stage: Stage) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _health_on(board: Board, manager: ConnectionManager) -> AsyncIterator[None]:
+async def _health_on(board: Board, manager: ConnectionManager[Any]) -> AsyncIterator[None]:
     """Keep the manager's health on the board up to date."""
 
     async def refresh() -> None:

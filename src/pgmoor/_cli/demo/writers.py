@@ -35,7 +35,7 @@ class Writers:
     """Tasks that write through one manager; `async with` runs them."""
 
     def __init__(
-        self, manager: ConnectionManager, ledger: Ledger, number: int, *, by_run: bool = False
+        self, manager: ConnectionManager[Any], ledger: Ledger, number: int, *, by_run: bool = False
     ) -> None:
         self._by_run = by_run
         self._manager = manager

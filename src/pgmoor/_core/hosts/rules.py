@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
 
 from pgmoor.health import Role
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .host import HostState
 
 
-class Target(Enum):
+class Target(StrEnum):
     """Which servers qualify: libpq's `target_session_attrs`, with its values and meaning.
 
     One difference: a server outside recovery that refuses writes (default_transaction_read_only)
@@ -25,6 +25,9 @@ class Target(Enum):
     PRIMARY = "primary"
     STANDBY = "standby"
     PREFER_STANDBY = "prefer-standby"
+
+
+TargetName = Literal["any", "read-write", "read-only", "primary", "standby", "prefer-standby"]
 
 
 @dataclass(frozen=True, slots=True)

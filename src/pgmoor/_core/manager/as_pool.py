@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
+from psycopg_pool.abc import ACT
 
-from .beside import conninfo_of, dialled_by_manager
+from .beside import Beside, conninfo_of, dialled_by_manager
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
     from pgmoor._core.settings.settings import Settings
 
-    from .beside import Beside
-
-A = TypeVar("A", bound=AsyncConnection[Any])
+    from .runtime import Runtime
 
 # Attributes of each pool of psycopg_pool's that the manager has under the same name.
 _SAME = frozenset(
@@ -36,22 +34,24 @@ def _refuse(*_: Any, **__: Any) -> NoReturn:
 _not_here: Any = _refuse
 
 
-class ManagerPool(AsyncConnectionPool[A]):
+class ManagerPool(AsyncConnectionPool[ACT]):
     """Lends a manager's connections.
 
     `__init__()` of the base class is not called: there is no queue, worker or connection here.
     """
 
-    _manager: AsyncConnectionPool[A]
+    _manager: AsyncConnectionPool[ACT]
     _settings: Callable[[], Settings]
     _beside: Beside
 
-    def __init__(self, manager: Any, settings: Callable[[], Settings], beside: Beside) -> None:
+    def __init__(
+        self, manager: Any, settings: Callable[[], Settings], usable: Callable[[], Runtime]
+    ) -> None:
         given = manager.connection_class
         fixed = {
             "_manager": manager,  # which has the methods of its type, and their meaning
             "_settings": settings,
-            "_beside": beside,
+            "_beside": Beside(usable, manager.wait_ready, given),
             "connection_class": dialled_by_manager(given),
         }
         vars(self).update(fixed)
@@ -109,13 +109,13 @@ class ManagerPool(AsyncConnectionPool[A]):
 
     # -- connections ---------------------------------------------------------------------------
 
-    def connection(self, timeout: float | None = None) -> _AsyncGeneratorContextManager[A]:
+    def connection(self, timeout: float | None = None) -> _AsyncGeneratorContextManager[ACT]:
         return self._manager.connection(timeout)
 
-    async def getconn(self, timeout: float | None = None) -> A:
+    async def getconn(self, timeout: float | None = None) -> ACT:
         return await self._manager.getconn(timeout)
 
-    async def putconn(self, conn: A) -> None:
+    async def putconn(self, conn: ACT) -> None:
         await self._manager.putconn(conn)
 
     async def drain(self) -> None:

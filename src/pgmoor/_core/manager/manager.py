@@ -8,11 +8,23 @@ import itertools
 import logging
 import warnings
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, Never, ParamSpec, Self, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    Literal,
+    Never,
+    ParamSpec,
+    Self,
+    TypeVar,
+    cast,
+)
 
 import anyio
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
+from psycopg_pool.abc import ACT
 
 from pgmoor._core.connection.managed import ManagedConnection
 from pgmoor._core.connection.users_class import has_own_connect
@@ -46,6 +58,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from pgmoor._core.hosts.host import Host
+    from pgmoor._core.hosts.rules import Target, TargetName
     from pgmoor._core.pool.checkout import Checkout
     from pgmoor._core.pool.checkout_queue import CheckoutQueue
     from pgmoor._core.settings.callables import (
@@ -73,7 +86,7 @@ T = TypeVar("T")
 _numbers = itertools.count(1)
 
 
-class ConnectionManager:
+class ConnectionManager(Generic[ACT]):
     """Keeps an asyncio program connected to PostgreSQL. All durations are in seconds.
 
     Nothing is dialled before `open()` or `async with`. Each dial for the pool may take
@@ -157,14 +170,15 @@ class ConnectionManager:
         *,
         hosts: HostsParam | None = None,
         hosts_interval: float = 30.0,
-        target: str | None = None,
+        target: Target | TargetName | None = None,
         password: PasswordParam | None = None,
-        connection_class: type[AsyncConnection[Any]] = AsyncConnection,
+        # As it is written, pyright too knows the type of what is lent if it is left out.
+        connection_class: type[ACT] = AsyncConnection,  # type: ignore[assignment]
         kwargs: KwargsParam | None = None,
         open: bool | None = None,  # noqa: A002  psycopg_pool's name for it
-        configure: Callable[[Any], Awaitable[None]] | None = None,
-        check: Callable[[Any], Awaitable[None]] | None = None,
-        reset: Callable[[Any], Awaitable[None]] | None = None,
+        configure: Callable[[ACT], Awaitable[None]] | None = None,
+        check: Callable[[ACT], Awaitable[None]] | None = None,
+        reset: Callable[[ACT], Awaitable[None]] | None = None,
         name: str | None = None,
         min_size: int = MIN_SIZE,
         max_size: int | None = None,
@@ -468,7 +482,7 @@ class ConnectionManager:
 
     # -- connections ---------------------------------------------------------------------------
 
-    def connection(self, timeout: float | None = None) -> Checkout:
+    def connection(self, timeout: float | None = None) -> Checkout[ACT]:
         """Return a context manager that lends a working connection.
 
         On exit the transaction is committed, or rolled back if the block raises; then the
@@ -478,12 +492,12 @@ class ConnectionManager:
         """
         return self._queue().checkout(timeout)
 
-    async def getconn(self, timeout: float | None = None) -> ManagedConnection:
+    async def getconn(self, timeout: float | None = None) -> ACT:
         """Take a connection; give it back with `putconn()`. Prefer `connection()`.
 
         Raises what `connection()` raises.
         """
-        return await self._queue().acquire(timeout)
+        return await self._queue().acquire(timeout)  # type: ignore[return-value]  # as in `Checkout`
 
     async def putconn(self, conn: AsyncConnection[Any]) -> None:
         """Give back a connection of `getconn()`; an open transaction is rolled back, and logged.
@@ -501,19 +515,16 @@ class ConnectionManager:
         else:
             await owner.putconn(conn)
 
-    def as_pool(self) -> AsyncConnectionPool[Any]:
+    def as_pool(self) -> AsyncConnectionPool[ACT]:
         """Return the manager as an `AsyncConnectionPool`, for a library that checks for one.
 
-        All that it does is done by the manager, and it raises what the manager raises. To open or
-        close it is to open or close the manager. A connection that the library makes for itself
-        with the pool's `conninfo` and `connection_class`, such as one that listens, is made by the
-        manager, too: it is cut when its host is left, and does not count against `max_size`.
+        The manager does its work and raises what it raises; opening or closing it opens or closes
+        the manager. A connection that a library makes for itself with the pool's `conninfo` and
+        `connection_class` is cut when its host is left, and does not count against `max_size`.
         """
         from .as_pool import ManagerPool  # noqa: PLC0415  as in `_build()`
-        from .beside import Beside  # noqa: PLC0415  the same
 
-        beside = Beside(self._usable, self.wait_ready, self._connection_class)
-        return ManagerPool(self, lambda: self._settings, beside)
+        return ManagerPool(self, lambda: self._settings, self._usable)
 
     # -- transactions --------------------------------------------------------------------------
 
@@ -524,7 +535,7 @@ class ConnectionManager:
         readonly: bool | None = None,
         deferrable: bool | None = None,
         timeout: float | None = None,
-    ) -> Block:
+    ) -> Block[ACT]:
         """Return a context manager that lends a connection for one transaction.
 
         It begins with the modes given, in one round trip; None leaves a mode to the connection. At
@@ -616,7 +627,7 @@ class ConnectionManager:
         deferrable: bool | None = None,
         timeout: float | None = None,
         retry: Retry | None = None,
-    ) -> Retrying:
+    ) -> Retrying[ACT]:
         """Return the attempts of one transaction, for `async for`, until one has committed.
 
         As `run()`, for work that is no function of its own:
@@ -856,9 +867,9 @@ class ConnectionManager:
         return self._settings.close_returns
 
     @property
-    def connection_class(self) -> type[AsyncConnection[Any]]:
+    def connection_class(self) -> type[ACT]:
         """The class that the connections' class is derived from."""
-        return self._connection_class
+        return cast("type[ACT]", self._connection_class)
 
     @property
     def num_workers(self) -> int:

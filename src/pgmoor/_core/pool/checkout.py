@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic
+
+from psycopg_pool.abc import ACT
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 IDLE = 0  # pq.TransactionStatus.IDLE; comparing with the enum's member costs more than the rest
 
 
-class Checkout:
+class Checkout(Generic[ACT]):
     """Lends one connection for one `async with` block."""
 
     __slots__ = ("_conn", "_entered", "_lease", "_queue", "_timeout")
@@ -24,13 +26,13 @@ class Checkout:
         self._timeout = timeout
         self._entered = False
 
-    async def __aenter__(self) -> ManagedConnection:
+    async def __aenter__(self) -> ACT:
         if self._entered:
             raise RuntimeError("connection() lends one connection, once; call it for each block")
         self._entered = True
         conn = self._conn = await self._queue.acquire(self._timeout)
         self._lease = conn.lease
-        return conn
+        return conn  # type: ignore[return-value]  # it derives from the connection class
 
     async def __aexit__(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import current_task, get_running_loop
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pgmoor._core.connection.abortable import BAD
 from pgmoor._core.reporting.counters import Counters
@@ -78,7 +78,7 @@ class CheckoutQueue:
 
     # -- acquiring -----------------------------------------------------------------------------
 
-    def checkout(self, timeout: float | None) -> Checkout:
+    def checkout(self, timeout: float | None) -> Checkout[Any]:
         """Return a context manager that lends one connection."""
         return Checkout(self, timeout)
 

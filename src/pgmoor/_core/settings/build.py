@@ -20,6 +20,7 @@ from .validation import check_values, unknown_word
 
 if TYPE_CHECKING:
     from pgmoor._core.hosts.host import Host
+    from pgmoor._core.hosts.rules import TargetName
     from pgmoor._core.util.secrets import Hidden
 
     from .callables import ConninfoParam, HostsParam, KwargsParam
@@ -39,7 +40,7 @@ def make_settings(
     hosts: HostsParam | None,
     kwargs: KwargsParam | None,
     password: PasswordParam | None,
-    target: str | None,
+    target: Target | TargetName | None,
     name: str,
     own_connect: bool = False,
     asked: Hidden[tuple[str, dict[str, Any]]] | None = None,

@@ -77,7 +77,9 @@ def _first(row: object) -> object:
 class KeyKeeper:
     """Removes keys that are older than *keep* seconds, in small batches, in the background."""
 
-    def __init__(self, name: str, keep: float, checkout: Callable[[float], Checkout]) -> None:
+    def __init__(
+        self, name: str, keep: float, checkout: Callable[[float], Checkout[ManagedConnection]]
+    ) -> None:
         self._name = name
         self._keep = keep
         self._checkout = checkout

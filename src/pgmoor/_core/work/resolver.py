@@ -40,7 +40,7 @@ class Resolver:
     def __init__(
         self,
         name: str,
-        checkout: Callable[[float], Checkout],
+        checkout: Callable[[float], Checkout[ManagedConnection]],
         answer_timeout: float,
         instruments: Sequence[Instrument],
     ) -> None:

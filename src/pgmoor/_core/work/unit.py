@@ -34,7 +34,7 @@ class Circumstances:
 
     def __init__(
         self,
-        checkout: Callable[[float], Checkout],
+        checkout: Callable[[float], Checkout[ManagedConnection]],
         resolver: Resolver,
         budget: Budget,
         patience: float,

@@ -6,7 +6,9 @@ import inspect
 import sys
 import uuid
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast
+
+from psycopg_pool.abc import ACT
 
 from pgmoor.errors import AlreadyDone, ConfigError
 
@@ -35,7 +37,9 @@ DEFAULT = Retry()
 class Work:
     """Carries out the transactions of one open manager."""
 
-    def __init__(self, live: LiveState, checkout: Callable[[float | None], Checkout]) -> None:
+    def __init__(
+        self, live: LiveState, checkout: Callable[[float | None], Checkout[ManagedConnection]]
+    ) -> None:
         settings = live.settings
         sizes = settings.sizes
         self.budget: Budget = Budget(sizes.max_size + sizes.max_overflow, live.instruments)
@@ -103,27 +107,27 @@ class Work:
         limit = self._timeout if timeout is None else timeout
         return Unit(self._shared, modes, retry or DEFAULT, limit, key)
 
-    def transaction(self, modes: Modes, timeout: float | None) -> Block:
+    def transaction(self, modes: Modes, timeout: float | None) -> Block[Any]:
         """Return a context manager for one transaction, which is tried once."""
         return Block(lambda: Unit(self._shared, modes, NEVER, timeout))
 
-    def retrying(self, modes: Modes, timeout: float | None, retry: Retry | None) -> Retrying:
+    def retrying(self, modes: Modes, timeout: float | None, retry: Retry | None) -> Retrying[Any]:
         """Return an iterator over the attempts of one transaction."""
         return Retrying(lambda: self.unit(modes, timeout, retry))
 
 
-class Block:
+class Block(Generic[ACT]):
     """Lends a connection for one transaction: the block of `transaction()`."""
 
     def __init__(self, make: Callable[[], Unit]) -> None:
         self._make = make
         self._unit: Unit | None = None
 
-    async def __aenter__(self) -> ManagedConnection:
+    async def __aenter__(self) -> ACT:
         if self._unit is not None:
             raise RuntimeError("transaction() is for one block; call it for each")
         self._unit = self._make()
-        return await self._unit.enter()
+        return await self._unit.enter()  # type: ignore[return-value]  # as in `Checkout`
 
     async def __aexit__(
         self,
@@ -135,7 +139,7 @@ class Block:
         return await self._unit.leave(exc) and exc is not None
 
 
-class Attempt:
+class Attempt(Generic[ACT]):
     """One attempt of `retrying()`: `async with` lends the connection for its transaction."""
 
     def __init__(self, unit: Unit) -> None:
@@ -146,8 +150,8 @@ class Attempt:
         """The number of the attempt, from 1."""
         return self._unit.attempts
 
-    async def __aenter__(self) -> ManagedConnection:
-        return await self._unit.enter()
+    async def __aenter__(self) -> ACT:
+        return await self._unit.enter()  # type: ignore[return-value]  # as in `Checkout`
 
     async def __aexit__(
         self,
@@ -160,7 +164,7 @@ class Attempt:
         return await self._unit.leave(exc) and exc is not None
 
 
-class Retrying:
+class Retrying(Generic[ACT]):
     """The attempts of one transaction, until one has committed."""
 
     def __init__(self, make: Callable[[], Unit]) -> None:
@@ -170,7 +174,7 @@ class Retrying:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Attempt:
+    async def __anext__(self) -> Attempt[ACT]:
         if self._unit is None:
             self._unit = self._make()
         if self._unit.done:
