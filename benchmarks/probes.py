@@ -81,7 +81,7 @@ class Stage:
         self.node = node
         self.count = count
         self.counts = Counts()
-        self.managers: list[ConnectionManager] = []
+        self.managers: list[ConnectionManager[Any]] = []
         self._settings = settings
         self._stack = contextlib.AsyncExitStack()
 
