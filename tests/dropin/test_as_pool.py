@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
+import pickle
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -104,6 +106,9 @@ async def test_its_conninfo_leads_to_the_host_in_use_with_the_newest_password(
         assert given["application_name"] == "shop"
         assert given["password"] == "first"
         assert "first" not in repr([conninfo, pool, vars(pool)])
+        assert copy.deepcopy(conninfo) is conninfo
+        with pytest.raises(TypeError, match="password"):
+            pickle.dumps(conninfo)
         async with await psycopg.AsyncConnection.connect(conninfo, **kwargs) as conn:
             cursor = await conn.execute("select inet_server_port() as port")
             assert await cursor.fetchone() == {"port": pair[0].port}
@@ -176,6 +181,20 @@ async def test_who_listens_is_cut_when_the_host_is_left_and_led_to_the_next(
     await manager.close()
     assert conn.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE
     with pytest.raises(ConnectionAborted, match="closed"):
+        await conn.execute("select 1")
+
+
+async def test_a_host_that_does_not_answer_a_dial_is_waited_for_as_long_as_the_manager_says(
+    alone: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
+) -> None:
+    [door] = proxies(alone)
+    pool = (await moor(door, min_size=1, max_size=1, timeout=0.3)).as_pool()
+    await pool.wait()
+    conninfo = await pool._resolve_conninfo()
+    door.deaf()  # the pool's connection and the probe's go on
+    with pytest.raises(NoHostAvailable, match=str(door.port)):
+        await pool.connection_class.connect(conninfo)
+    async with pool.connection() as conn:
         await conn.execute("select 1")
 
 

@@ -254,8 +254,9 @@ async def test_no_attribute_at_any_depth_leads_to_the_password(
     place = {"host": guarded[0].host, "port": guarded[0].port, "user": "keeper"}
     for way in ways(tmp_path, dbname="postgres", **place).values():
         async with ConnectionManager(**way, min_size=1) as manager, manager.connection() as conn:
-            found = [*attribute_texts(manager), *attribute_texts(conn)]
-            held = [*reachable_texts(manager), *reachable_texts(conn)]
+            pool = manager.as_pool()
+            found = [*attribute_texts(manager), *attribute_texts(conn), *attribute_texts(pool)]
+            held = [*reachable_texts(manager), *reachable_texts(conn), *reachable_texts(pool)]
 
         assert len(found) > 50
         assert [path for path, text in found if traces(text)] == []
@@ -268,9 +269,10 @@ async def test_a_manager_is_neither_copied_nor_pickled(tmp_path: Path) -> None:
         manager = ConnectionManager(**way)
 
         for dump in (pickle.dumps, copy.deepcopy):
-            with pytest.raises(TypeError) as caught:
-                dump(manager)
-            assert traces(str(caught.value)) == []
+            for thing in (manager, manager.as_pool()):
+                with pytest.raises(TypeError) as caught:
+                    dump(thing)
+                assert traces(str(caught.value)) == []
 
 
 async def test_a_dump_of_all_threads_does_not_show_the_password(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, cast
 
 import anyio
 from psycopg import AsyncConnection
@@ -40,7 +40,7 @@ class ManagersConninfo(str):
     __slots__ = ("dial",)
     dial: Dial
 
-    def __new__(cls, text: str, dial: Dial) -> ManagersConninfo:  # noqa: PYI034  no subclass is made
+    def __new__(cls, text: str, dial: Dial) -> Self:
         made = super().__new__(cls, text)
         made.dial = dial
         return made
@@ -48,8 +48,11 @@ class ManagersConninfo(str):
     def __repr__(self) -> str:
         return "<conninfo>"
 
-    def __reduce__(self) -> Any:
-        return str, (str(self),)
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a conninfo is not pickled: it may hold a password")
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self  # a library may copy what it was configured with
 
 
 class Beside:
