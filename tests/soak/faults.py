@@ -57,8 +57,8 @@ class FaultInjector:
                 async with self.orchestrator.lock:
                     return await self.server(node, fault.kind)
             return await self.sessions.apply(node, fault.kind, fault.amount)
-        except (ClusterError, psycopg.Error) as error:
-            # The server is down or frozen by another fault.
+        except (ClusterError, psycopg.Error, ProcessLookupError) as error:
+            # The server is down or frozen by another fault, or the backend has just ended.
             self.journal.note(f"not possible now: {type(error).__name__}: {error}")
             return nothing
 

@@ -71,7 +71,7 @@ class Orchestrator:
             dead = [node for node in candidates if self._deaths.found(node)]
             alive = self._without(dead, candidates) if dead else candidates
             for node in alive:
-                await _detach(node)
+                await detach(node)
             best, began = await self._promote_best(alive)
             self.primary = best
             ((timeline,),) = await best.sql(TIMELINE)
@@ -208,7 +208,7 @@ async def is_in_recovery(node: Node) -> bool | None:
     return bool(answer)
 
 
-async def _detach(node: Node) -> None:
+async def detach(node: Node) -> None:
     """Stop a standby from streaming, so that it can't confirm commits of a running old primary."""
     await node.sql("alter system set primary_conninfo = ''")
     await node.sql("select pg_reload_conf()")

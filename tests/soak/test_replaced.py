@@ -10,7 +10,7 @@ import pytest
 from pgmoor.testing import Cluster, ClusterError, NodeState
 from soak.deaths import Deaths
 from soak.journal import Journal
-from soak.orchestrator import NobodyLeft, Orchestrator
+from soak.orchestrator import NobodyLeft, Orchestrator, detach
 from soak.watch import Watch
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ async def three() -> AsyncIterator[tuple[Orchestrator, Journal]]:
 
 async def doom(node: Node) -> None:
     """Make a standby panic in its promotion: it can't read its newest record again."""
+    await detach(node)  # or it would be sent its WAL again
     for (name,) in await node.sql(WAL):
         file = node.data_dir / "pg_wal" / name
         file.write_bytes(bytes(file.stat().st_size))
