@@ -262,12 +262,14 @@ async def test_what_a_new_primary_lacks_was_not_committed_unless_it_has_given_th
             await pair[1].wait_for("select exists (select from work where id = 'later')")
         await pair[0].kill()
         await pair[1].promote()  # which takes an id, and commits
+        doors[1].heal()
 
     promoting: list[asyncio.Task[None]] = []
 
     def lose() -> None:
         doors[0].lose_commits(delivered=False)
-        doors[0].refuse()
+        for door in doors:  # nobody is asked before the promotion
+            door.refuse()
         promoting.append(asyncio.create_task(promote()))
 
     work = Writer(lose)

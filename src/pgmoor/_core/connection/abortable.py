@@ -14,7 +14,7 @@ import struct
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from psycopg import AsyncConnection, errors, pq, waiting
+from psycopg import AsyncConnection, errors, pq
 
 from pgmoor._core.reporting.log_fields import fields
 from pgmoor._core.util import forking
@@ -22,6 +22,7 @@ from pgmoor.errors import ConnectionAborted, RetrySafety, retry_safety
 
 from .handshake import connecting
 from .loss import note, safety_of_loss, statements_under_way
+from .readiness import Readiness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +60,7 @@ class AbortableConnection(AsyncConnection[Any]):
         self.loss: RetrySafety | None = None  # what became of the work, once the session is lost
         self._waiters = 0  # tasks that wait for its socket
         self._doomed = False  # to be closed by the last of them
+        self.readiness: Readiness = Readiness()
         poller = select.poll()
         poller.register(pgconn.socket, select.POLLIN | ENDED)
         self.poll: Callable[[int], list[tuple[int, int]]] = poller.poll
@@ -100,6 +102,7 @@ class AbortableConnection(AsyncConnection[Any]):
 
     async def close(self) -> None:
         """Close the connection."""
+        self.readiness.stop()
         await super().close()  # of the user's class, perhaps, which may give it back instead
         if self.owner is not None and self.pgconn.status == BAD:
             self.owner.forget(self)
@@ -114,7 +117,7 @@ class AbortableConnection(AsyncConnection[Any]):
             self._doomed = True
             self.abort("the connection was dropped while a query was running")
         else:
-            self.pgconn.finish()
+            self._finish()
         if self.owner is not None:
             self.owner.forget(self)
 
@@ -163,9 +166,7 @@ class AbortableConnection(AsyncConnection[Any]):
         self._waiters += 1
         before = self.pgconn.transaction_status
         try:
-            return await waiting.wait_async(
-                gen, self.pgconn.socket, interval=interval, timeout=timeout
-            )
+            return await self.readiness.drive(gen, self.pgconn.socket, interval, timeout)
         except asyncio.CancelledError:
             if self.pgconn.transaction_status == ACTIVE:
                 await self._cancelled(gen)
@@ -176,18 +177,28 @@ class AbortableConnection(AsyncConnection[Any]):
             self.discard()
             raise
         except errors.Error as error:
-            if self.pgconn.status == BAD:
-                if self.loss is None:
-                    self.loss = self._safety_of_loss(error, before)
-                note(error, self.loss)
+            self._note_loss(error, before)
             self._met(error)
             if self.pgconn.status == BAD and self.abort_reason:
                 raise note(ConnectionAborted(*self.abort_reason), retry_safety(error)) from error
             raise
         finally:
             self._waiters -= 1
+            if self.pgconn.status == BAD:
+                self.readiness.stop()
             if self._doomed and not self._waiters:
-                self.pgconn.finish()
+                self._finish()
+
+    def _note_loss(self, error: errors.Error, before: int) -> None:
+        """Note on an error of a lost connection what it means for the work."""
+        if self.pgconn.status == BAD:
+            if self.loss is None:
+                self.loss = self._safety_of_loss(error, before)
+            note(error, self.loss)
+
+    def _finish(self) -> None:
+        self.readiness.stop()
+        self.pgconn.finish()
 
     def _check_connection_ok(self) -> None:
         """Raise psycopg's error when the connection is closed; it tells what became of the work."""

@@ -177,7 +177,9 @@ class ManagedConnection(AbortableConnection):
                 self.pgconn.consume_input()
                 self.pgconn.is_busy()  # takes in what was read
         if self.farewell is not None:
-            self.pgconn.finish()
+            self._finish()
+        elif self.closed:
+            self.readiness.stop()
         return not self.closed and self.abort_reason is None
 
     def _lost_before_commit(self) -> errors.Error:

@@ -36,6 +36,7 @@ _SERVER = f"""{_RECOVERS},
  extract(epoch from pg_catalog.pg_stat_get_bgwriter_stat_reset_time())::pg_catalog.text,
  pg_catalog.pg_backend_pid()::pg_catalog.text"""  # noqa: S608  it has no parameters
 ASK_XID = b"select pg_catalog.pg_current_xact_id()"  # of a server that is known to be a primary
+TELL_XID = b" returning pg_catalog.pg_current_xact_id()"
 ASK_XID_AND_SERVER = f"select {_XID}, {_SERVER}".encode()
 
 # A backend that is ended while it waits for a synchronous standby leaves a commit that all can see
@@ -56,6 +57,8 @@ class Modes:
     @classmethod
     def of(cls, isolation: Any, readonly: Any, deferrable: Any) -> Modes:
         """Check the arguments; raise `ConfigError`."""
+        if isolation is readonly is deferrable is None:
+            return _AS_THE_CONNECTION
         for name, value in (("readonly", readonly), ("deferrable", deferrable)):
             if not (value is None or isinstance(value, bool)):
                 raise ConfigError(name, "it is none of True, False and None", "give one of them")
@@ -87,6 +90,7 @@ class Modes:
         return " ".join(words).encode()
 
 
+_AS_THE_CONNECTION = Modes()
 _LEVELS = {level.name.replace("_", " ").lower(): level for level in IsolationLevel}
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from psycopg import errors, pq
 
-from pgmoor._core.connection.abort_timer import abort_after
 from pgmoor._core.connection.bounded_read import MalformedAnswer, exchange
 from pgmoor._core.connection.identity import NOT_POSTGRESQL
 from pgmoor._core.connection.loss import note
@@ -18,6 +17,7 @@ from .statements import (
     ASK_XID_AND_SERVER,
     CONFIRM,
     MALFORMED,
+    TELL_XID,
     insert_key,
     parse_server,
     row_of,
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 FATAL = pq.ExecStatus.FATAL_ERROR
 NO_XID = ServerRun()  # of a server that has no transaction ids, or does not tell them
 MISSING = frozenset({"42P01", "3F000", "42703", "42501"})
-COMMIT_LATE = "COMMIT was not answered within the timeout of its transaction"
 
 
 class ClaimedBefore(Exception):  # noqa: N818  it may well be a success
@@ -62,7 +61,7 @@ class Transaction:
         Raises `ClaimedBefore` if an attempt with this key has committed; `NotInstalled`; or
         psycopg's errors, none of which leaves anything behind.
         """
-        self.pid = conn.info.backend_pid
+        self.pid = conn.pgconn.backend_pid
         self.read_only = self._modes.read_only(conn)
         try:
             while not await self._begin(conn):
@@ -75,15 +74,18 @@ class Transaction:
     async def _begin(self, conn: ManagedConnection) -> bool:
         statements = [self._modes.begin(conn)]
         asks = conn.server is not NO_XID and not self.read_only
-        if asks:
+        # The key's insert can tell the id, too; which server it is must be asked before it.
+        apart = asks and (self._key is None or not conn.server)
+        if apart:
             statements.append(ASK_XID if conn.server else ASK_XID_AND_SERVER)
         if self._key is not None:
-            statements.append(insert_key(self._key, self.attempt, conn))
+            insert = insert_key(self._key, self.attempt, conn)
+            statements.append(insert + TELL_XID if asks and not apart else insert)
         results = await exchange(conn, b"; ".join(statements))
         last = results[-1]
         if last.status == FATAL:
             error = errors.error_from_result(last, encoding=conn.info.encoding)
-            if asks and len(results) == 2 and error.sqlstate in NOT_POSTGRESQL:
+            if apart and len(results) == 2 and error.sqlstate in NOT_POSTGRESQL:
                 conn.server = NO_XID
                 return False
             if len(results) == len(statements) and self._key is not None:
@@ -100,7 +102,7 @@ class Transaction:
         if xid is not None and not xid.isdecimal():
             raise MalformedAnswer(MALFORMED)
         if rest:
-            self.server, pooled = parse_server(rest, conn.info.backend_pid)
+            self.server, pooled = parse_server(rest, self.pid)
             if not (pooled or self.server.in_recovery):
                 conn.server = self.server
         elif isinstance(conn.server, ServerRun):
@@ -136,15 +138,11 @@ class Transaction:
             )
             raise note(error, RetrySafety.UNKNOWN)
 
-    async def commit(self, conn: ManagedConnection, seconds: float) -> None:
-        """Commit within *seconds*, after which the connection is cut.
-
-        Raises `CommitOutcomeUnknown` when it is lost on the way.
-        """
+    async def commit(self, conn: ManagedConnection) -> None:
+        """Commit; raise `CommitOutcomeUnknown` when the connection is lost on the way."""
         self.check(conn)
         conn.unit = None
-        with abort_after(conn, seconds, COMMIT_LATE):
-            await conn.commit()
+        await conn.commit()
 
 
 async def confirm(conn: ManagedConnection) -> None:

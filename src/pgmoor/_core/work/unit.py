@@ -12,6 +12,7 @@ from pgmoor._core.connection.loss import note
 from pgmoor._core.util.backoff import delays
 from pgmoor.errors import CommitOutcomeUnknown, RetrySafety, TransactionTimeout
 
+from .limit import Limit
 from .transaction import Transaction
 from .verdict import Fate, Next, after
 
@@ -45,7 +46,7 @@ class Circumstances:
         self.budget = budget
         self.patience = patience  # seconds to wait for a server, for work without a limit
         self.writes = writes  # whether the manager looks for hosts that can write
-        self.units: dict[Task | None, Unit] = {}  # by the task that is inside
+        self.units: dict[Task, Unit] = {}  # by the task that is inside
 
 
 class Unit:
@@ -71,7 +72,6 @@ class Unit:
         self._deadline = monotonic() + self._timeout
         self._waits = delays(retry.backoff_base, retry.backoff_cap)
         self._conn: ManagedConnection | None = None
-        self._task: Task | None = None
         self._unresolved: BaseException | None = None  # of an attempt that may have committed
         self._last: BaseException | None = None  # the error of the attempt before
 
@@ -79,8 +79,10 @@ class Unit:
 
     async def enter(self) -> ManagedConnection:
         """Return a connection on which the transaction has begun; repeat until one has."""
-        self._task = asyncio.current_task()
-        if self._task in self._shared.units:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        if task in self._shared.units:
             raise RuntimeError(
                 "run(), transaction() or retrying() inside the transaction of another one of the"
                 " same manager: pass its connection on, and use conn.transaction() for savepoints"
@@ -96,23 +98,23 @@ class Unit:
                 continue
             if self._key is not None:
                 self._unresolved = None  # the key was free: no earlier attempt has committed
-            self._shared.units[self._task] = self
+            self._shared.units[task] = self
             return conn
 
     async def _begin(self) -> ManagedConnection:
         self._conn = None
         self._checkout = self._shared.checkout(self._left_to_wait())
         self._conn = conn = await self._checkout.__aenter__()
+        conn.readiness.stays = True
         try:
-            self._timer = asyncio.timeout(max(self._left(), 0))
-            await self._timer.__aenter__()
+            self._limit = Limit(self._task, max(self._left(), 0))
             try:
                 await self.transaction.begin(conn)
             except BaseException as error:
-                outcome = await self._stop_timer(error)
-                if outcome is None or outcome is error:
-                    raise
-                raise outcome from outcome.__cause__
+                self._limit.stop()
+                if self._limit.ended(error):
+                    raise self._late() from self._last
+                raise
         except BaseException as error:
             await self._give_back(error)
             raise
@@ -127,16 +129,20 @@ class Unit:
         conn = self._conn
         assert conn is not None
         self._shared.units.pop(self._task, None)
-        outcome = await self._stop_timer(error)
+        limit = self._limit
+        outcome = self._late() if limit.ended(error) else error
         committing = outcome is None
         try:
             if outcome is None:
-                await self.transaction.commit(conn, max(self._left(), 0.001))
+                limit.commits(conn)
+                await self.transaction.commit(conn)
         except Exception as failure:  # noqa: BLE001  what it is decides what follows
             outcome = failure
         except BaseException as failure:
+            limit.stop()
             await self._give_back(failure)
             raise
+        limit.stop()
         await self._give_back(outcome)
         if outcome is None:
             self._shared.budget.deposit()
@@ -158,24 +164,13 @@ class Unit:
         conn = self._conn
         assert conn is not None
         conn.unit = None
+        conn.readiness.release()
         if error is None:
             await self._checkout.__aexit__(None, None, None)
         else:
             await self._checkout.__aexit__(type(error), error, error.__traceback__)
 
-    async def _stop_timer(self, error: BaseException | None) -> BaseException | None:
-        """End the deadline's timer; return the error that the attempt ends with, if any."""
-        timer = self._timer
-        try:
-            if error is None:
-                await timer.__aexit__(None, None, None)
-            else:
-                await timer.__aexit__(type(error), error, error.__traceback__)
-        except TimeoutError:
-            pass
-        else:
-            if error is not None or not timer.expired():
-                return error
+    def _late(self) -> TransactionTimeout:
         late = TransactionTimeout(self._timeout, self.attempts)
         late.__cause__ = self._last
         return late

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 import uuid
-from types import FunctionType
+from types import CoroutineType, FunctionType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast
 
 from psycopg_pool.abc import ACT
@@ -196,7 +196,7 @@ def check_function(fn: Any) -> None:
 async def awaited(fn: Callable[..., Any], conn: ManagedConnection, args: tuple[Any, ...]) -> Any:
     """Return what `fn(conn, *args)` returns; raise `TypeError` if it is not to be awaited."""
     awaitable = fn(conn, *args)
-    if not inspect.isawaitable(awaitable):
+    if type(awaitable) is not CoroutineType and not inspect.isawaitable(awaitable):
         name = getattr(fn, "__qualname__", type(fn).__name__)
         raise TypeError(f"run() needs a coroutine function, and {name} is none")
     return await awaitable
