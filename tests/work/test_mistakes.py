@@ -185,57 +185,67 @@ async def test_a_loop_is_repeated_until_one_attempt_has_committed(
             if len(numbers) == 1:
                 raise errors.SerializationFailure
             if len(numbers) == 2:
-                door.lose_commits(delivered=False)
+                await conn.execute("select pg_terminate_backend(pg_backend_pid())")
             if len(numbers) == 3:
                 door.lose_commits(delivered=True)
     assert numbers == [1, 2, 3]
     assert await rows(alone) == 1
 
 
-async def test_a_block_that_returns_gets_the_error_instead_of_being_lost(
-    manager: ConnectionManager, door: FaultProxy, alone: Cluster
-) -> None:
-    async def returns() -> str:
-        async for attempt in manager.retrying():
-            async with attempt as conn:
-                await conn.execute(INSERT)
-                door.lose_commits(delivered=False)
-                return "as if it had been done"
-        return "never"
-
-    async def breaks() -> str:
-        async for attempt in manager.retrying():
-            async with attempt as conn:
-                await conn.execute(INSERT)
-                door.lose_commits(delivered=False)
-                break
-        return "as if it had been done"
-
-    async def follows() -> str:
-        result = "nothing"
-        async for attempt in manager.retrying():
-            async with attempt as conn:
-                await conn.execute(INSERT)
-                result = "as if it had been done"
+async def test_an_error_of_the_last_attempt_of_a_loop_is_raised(manager: ConnectionManager) -> None:
+    numbers = []
+    with pytest.raises(errors.SerializationFailure):
+        async for attempt in manager.retrying(retry=Retry(attempts=2)):
+            async with attempt:
+                numbers.append(attempt.number)
                 raise errors.SerializationFailure
-            return result
-        return "never"
+    assert numbers == [1, 2]
 
-    for wrong in (returns, breaks, follows):
-        with pytest.raises(psycopg.OperationalError):
-            await wrong()
+
+@pytest.mark.parametrize("end", ["return", "break", "continue", "nothing"])
+async def test_however_a_block_has_ended_a_commit_that_failed_raises(
+    end: str, manager: ConnectionManager, door: FaultProxy, alone: Cluster
+) -> None:
+    times = 0
+
+    async def work(*, delivered: bool) -> str:
+        nonlocal times
+        async for attempt in manager.retrying():
+            async with attempt as conn:
+                times += 1
+                await conn.execute(INSERT)
+                door.lose_commits(delivered=delivered)
+                if end == "return":
+                    return "done"
+                if end == "break":
+                    break
+                if end == "continue":
+                    continue
+        return "done"
+
+    with pytest.raises(psycopg.OperationalError, match="rolled back") as caught:
+        await work(delivered=False)
+    assert retry_safety(caught.value) is RetrySafety.ROLLED_BACK
     assert await rows(alone) == 0
+    assert await work(delivered=True) == "done"
+    assert await rows(alone) == 1
+    assert times == 2
 
-    async def returns_well() -> str:
+
+async def test_a_loop_that_is_left_after_a_failed_attempt_is_told(
+    manager: ConnectionManager, alone: Cluster
+) -> None:
+    async def follows() -> str:
         async for attempt in manager.retrying():
             async with attempt as conn:
                 await conn.execute(INSERT)
-                door.lose_commits(delivered=True)
-                return "done"
+                raise errors.SerializationFailure
+            return "as if it had been done"
         return "never"
 
-    assert await returns_well() == "done"
-    assert await rows(alone) == 1
+    with pytest.warns(RuntimeWarning, match="was left after an attempt that failed"):
+        await follows()
+    assert await rows(alone) == 0
 
 
 # -- cancellation ----------------------------------------------------------------------------------

@@ -636,9 +636,9 @@ class ConnectionManager(Generic[ACT]):
                 async with attempt as conn:
                     await conn.execute(...)
 
-        Let nothing follow the inner block in the loop, and no `return` or `break` leave it: then it
-        can't be repeated, and you get the error of its first attempt. The arguments are those of
-        `run()`, and so is what it raises.
+        An error in the block is swallowed if another attempt follows. Once the block has ended,
+        with `return` and `break` too, nothing is repeated: a COMMIT that fails raises its error.
+        Let nothing follow the block in the loop. Arguments and errors are those of `run()`.
         """
         modes = Modes.of(isolation, readonly, deferrable)
         return self._usable().work.retrying(modes, timeout, retry)

@@ -63,7 +63,8 @@ class Unit:
         self.done = False
         self.attempts = 0
         self.transaction: Transaction
-        self.repeatable: Callable[[], bool] = lambda: True  # whether the block can run again
+        self.repeatable = True  # whether the work can be carried out again after the attempt
+        self.owed = False  # whether the loop is to ask for another attempt
         self._shared = shared
         self._modes = modes
         self._retry = retry
@@ -219,7 +220,7 @@ class Unit:
         self._last = error
         last = self._retry.attempts is not None and self.attempts >= self._retry.attempts
         delay = next(self._waits)
-        late = last or self._left() <= delay or not self.repeatable()
+        late = last or self._left() <= delay or not self.repeatable
         if late or not self._shared.budget.take(self._retry):
             raise self._final(error)
         await asyncio.sleep(delay)

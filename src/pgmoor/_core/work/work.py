@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import sys
 import uuid
+import warnings
 from types import CoroutineType, FunctionType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast
 
@@ -13,7 +13,6 @@ from psycopg_pool.abc import ACT
 from pgmoor.errors import AlreadyDone, ConfigError
 
 from .keys import KeyKeeper, check_key, install
-from .loops import goes_on
 from .resolver import Resolver
 from .retry import NEVER, Budget, Retry
 from .transaction import ClaimedBefore
@@ -32,6 +31,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DEFAULT = Retry()
+LEFT = (
+    "a loop over retrying() was left after an attempt that failed: nothing was committed. What"
+    " follows the block of an attempt runs after each attempt: put it into the block, or after the"
+    " loop"
+)
 
 
 class Work:
@@ -159,9 +163,11 @@ class Attempt(Generic[ACT]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        frame = sys._getframe(1)  # noqa: SLF001  the block's own, which awaits this
-        self._unit.repeatable = lambda: goes_on(frame)
-        return await self._unit.leave(exc) and exc is not None
+        # Without an error a `return` may be on its way, which nothing could call back.
+        self._unit.repeatable = exc is not None
+        survived = await self._unit.leave(exc)
+        self._unit.owed = survived and not self._unit.done
+        return survived and exc is not None
 
 
 class Retrying(Generic[ACT]):
@@ -177,9 +183,14 @@ class Retrying(Generic[ACT]):
     async def __anext__(self) -> Attempt[ACT]:
         if self._unit is None:
             self._unit = self._make()
+        self._unit.owed = False
         if self._unit.done:
             raise StopAsyncIteration
         return Attempt(self._unit)
+
+    def __del__(self) -> None:
+        if self._unit is not None and self._unit.owed:
+            warnings.warn(LEFT, RuntimeWarning, stacklevel=2)
 
 
 def check_function(fn: Any) -> None:
