@@ -6,7 +6,7 @@ standby promoted or it is started again. The history is written to a file, and j
 `pgmoor.testing.check`.
 
     python benchmarks/commits.py [--transactions 10000] [--seconds-between-crashes 1] [--no-keys]
-        [--history history.jsonl]
+        [--history history.json]
 
 Exit status: 0 if nothing was lost, happened twice or stayed undecided; 1 if not.
 """
@@ -166,7 +166,7 @@ def main() -> int:
     parser.add_argument("--transactions", type=int, default=10_000)
     parser.add_argument("--seconds-between-crashes", type=float, default=1.0)
     parser.add_argument("--no-keys", action="store_true", help="resolve by transaction ids alone")
-    parser.add_argument("--history", type=Path, default=Path("history.jsonl"))
+    parser.add_argument("--history", type=Path, default=Path("history.json"))
     return 0 if asyncio.run(run(parser.parse_args())) else 1
 
 

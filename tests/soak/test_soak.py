@@ -53,7 +53,7 @@ async def test_soak(
                 node: stack.enter_context(FaultProxy(node.host, node.port))
                 for node in cluster.nodes
             }
-            run = Run(seed, cluster, doors, journal, tmp_path / "history.jsonl")
+            run = Run(seed, cluster, doors, journal, tmp_path / "history.json")
             try:
                 await run.go(pytestconfig.getoption("--soak-seconds"))
             finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import sys
@@ -20,7 +21,7 @@ class Story:
     """A history of one list, one transaction after the other unless it is left open."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path / "history.jsonl"
+        self.path = path / "history.json"
         self._history = History(self.path)
 
     def append(self, process: int, element: int, outcome: str = "ok") -> Story:
@@ -126,7 +127,7 @@ def write(path: Path, lists: dict[int, list[int]], rng: random.Random) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_an_anomaly_at_the_end_of_a_long_history_is_found(seed: int, tmp_path: Path) -> None:
     rng = random.Random(seed)
-    path = tmp_path / "history.jsonl"
+    path = tmp_path / "history.json"
     lists: dict[int, list[int]] = {0: [], 1: [], 2: []}
     write(path, lists, rng)
     text = path.read_text(encoding="utf-8")
@@ -141,6 +142,47 @@ def test_an_anomaly_at_the_end_of_a_long_history_is_found(seed: int, tmp_path: P
         planted = text.replace(last, changed)
         assert kind in {a.kind for a in check(load(planted.splitlines())).anomalies}
     assert rest
+
+
+def test_a_history_has_the_form_that_elle_cli_reads(tmp_path: Path) -> None:
+    """One array of maps with the keys of Jepsen's operations; reads are null until they are known.
+
+    Its reader makes keywords of the types, of `f`, and of the first item of each micro-operation.
+    """
+    path = tmp_path / "history.json"
+    asked: list[Any] = [("append", 253, 1), ("r", 255, None)]
+    with History(path) as history:
+        history.invoke(0, asked)
+        history.ok(0, [("append", 253, 1), ("r", 255, [2, 3])])
+        for number, outcome in ((1, "fail"), (2, "info")):
+            history.invoke(number, asked)
+            getattr(history, outcome)(number, asked)
+    events = json.loads(path.read_text(encoding="utf-8"))
+    times = [event.pop("time") for event in events]
+    assert times == sorted(times)
+    assert all(isinstance(time, int) for time in times)
+    value = [["append", 253, 1], ["r", 255, None]]
+    assert events == [
+        {"index": 0, "process": 0, "type": "invoke", "f": "txn", "value": value},
+        {
+            "index": 1,
+            "process": 0,
+            "type": "ok",
+            "f": "txn",
+            "value": [["append", 253, 1], ["r", 255, [2, 3]]],
+        },
+        {"index": 2, "process": 1, "type": "invoke", "f": "txn", "value": value},
+        {"index": 3, "process": 1, "type": "fail", "f": "txn", "value": value},
+        {"index": 4, "process": 2, "type": "invoke", "f": "txn", "value": value},
+        {"index": 5, "process": 2, "type": "info", "f": "txn", "value": value},
+    ]
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert len(load(lines)) == len(load([json.dumps(event) for event in events])) == 3
+    assert len(load(lines[:-1])) == 3  # of a program that was killed
+
+    with History(path):
+        pass
+    assert json.loads(path.read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.parametrize(

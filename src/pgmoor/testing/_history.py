@@ -1,4 +1,4 @@
-"""`History`: what a program's operations were and how they ended, one JSON line for each event."""
+"""`History`: what a program's operations were and how they ended, as elle-cli reads it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ Micro = tuple[str, int, Any]
 
 
 class History:
-    """Writes a history of list-append transactions, in the form that Jepsen's tools read.
+    """Writes a history of list-append transactions, as a JSON array that elle-cli reads.
 
-    `with History(path) as history:` writes to the file as things happen. A transaction's value is a
-    list of `("append", key, element)` and `("r", key, elements)`.
+    `with History(path) as history:` writes to the file as things happen, a line for each event, and
+    completes the array at its end. A transaction's value is a list of `("append", key, element)`
+    and `("r", key, elements)`. Let the file's name end in `.json`: elle-cli goes by it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -29,6 +30,7 @@ class History:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._file.write("\n]\n" if self._index else "[]\n")
         self._file.close()
 
     def invoke(self, process: int, value: Sequence[Micro]) -> None:
@@ -58,5 +60,5 @@ class History:
             "f": "txn",
             "value": value,
         }
+        self._file.write(("[" if self._index == 0 else ",") + "\n" + json.dumps(line))
         self._index += 1
-        self._file.write(json.dumps(line) + "\n")

@@ -1,8 +1,8 @@
 """Judges a history of list-append transactions: `python -m pgmoor.testing.check HISTORY`.
 
-A history has one JSON line for each event, as `History` writes it and Jepsen's tools read it. Each
-element is appended to the list of a key once. The exit status is 0 if all is well, 1 if not, and 2
-if the file is no such history.
+A history has one line for each event, of a JSON array as `History` writes it, or without an array
+around them. Each element is appended to the list of a key once. The exit status is 0 if all is
+well, 1 if not, and 2 if the file is no such history.
 """
 
 from __future__ import annotations
@@ -95,8 +95,11 @@ def load(lines: Iterable[str]) -> list[Operation]:
     found: list[Operation] = []
     place = 0
     for place, line in enumerate(lines):
+        text = line.strip().rstrip(",")
+        if text in {"", "[", "]", "[]"}:
+            continue
         try:
-            event = json.loads(line)
+            event = json.loads(text)
             kind, process, value = event["type"], event["process"], event["value"]
         except (ValueError, KeyError, TypeError):
             raise ValueError(f"line {place + 1} is no event of a history") from None
@@ -236,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m pgmoor.testing.check", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("history", type=Path, help="a file with one JSON line for each event")
+    parser.add_argument("history", type=Path, help="a file with one line of JSON for each event")
     path: Path = parser.parse_args(arguments).history
     try:
         with path.open(encoding="utf-8") as lines:
