@@ -11,6 +11,8 @@ Each cell shows
   the server's return.
 - *failed*: operations that raised after the fault.
 - For `stale`: rows that were acknowledged and written to a server that is no longer the primary.
+- With `--synchronous`, where the primary waits for its standby: *lost*, acknowledged rows that the
+  last primary lacks, and *twice*, rows that it has again.
 - *never*: not within `--limit` seconds after a server accepted writes.
 
 A proxy is not a cable: its kernel acknowledges the packets that it drops. TCP's own limits, which
@@ -19,7 +21,8 @@ would notice lost packets after some seconds, see nothing here.
 Each case, a library and a fault, runs in its own process with its own servers, one after the other.
 
     python benchmarks/failover.py [--only pgmoor,asyncpg] [--faults crash,silence] [--repeat 3]
-        [--limit 20] [--outage 8] [--promote-after 0] [--quick] [--loop uvloop] [--json FILE]
+        [--limit 20] [--outage 8] [--promote-after 0] [--quick] [--synchronous]
+        [--loop uvloop] [--json FILE]
 """
 
 from __future__ import annotations
@@ -51,6 +54,7 @@ LIBRARIES = [
     "hasql",
 ]
 CASE = Path(__file__).with_name("failover_case.py")
+PROMOTIONS = frozenset({"crash", "silence", "freeze", "demotion"})
 GRACE = 45.0  # seconds for starting servers, flowing, stopping
 Result = dict[str, Any]
 
@@ -60,6 +64,8 @@ def run_case(library: str, fault: str, args: argparse.Namespace) -> Result:
     command = [sys.executable, str(CASE), "--library", library, "--fault", fault]
     for name in ("limit", "outage", "stale", "promote-after", "loop"):
         command += [f"--{name}", str(getattr(args, name.replace("-", "_")))]
+    if args.synchronous:
+        command.append("--synchronous")
     limit = args.limit + GRACE + max(args.outage, args.stale) + args.promote_after
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -107,34 +113,38 @@ def merge(results: list[Result]) -> Result:
     if not good:
         return results[0]
     merged: Result = {}
-    for key in ("back", "after_writable", "failed", "lost", "hanging"):
+    for key in ("back", "after_writable", "failed", "lost", "hanging", "missing", "twice"):
         values = [one[key] for one in good]
         merged[key] = None if None in values else median(values)
     merged["runs"] = results
     return merged
 
 
-def describe(fault: str, result: Result) -> str:
+def describe(fault: str, result: Result, *, synchronous: bool = False) -> str:
     if "problem" in result:
         return f"? {result['problem'][:60]}"
     failed = f"{result['failed']:,.0f} failed"
+    if synchronous:
+        failed += f"\n{result['missing']:.0f} lost, {result['twice']:.0f} twice"
     if fault == "stale":
         return f"{result['lost']:,.0f} rows lost\n{failed}"
     if result["back"] is None:
         hanging = f", {result['hanging']:.0f} hang" if result["hanging"] else ""
         return f"never\n{failed}{hanging}"
-    after = f" ({result['after_writable']:.2f})" if fault not in {"outage", "terminate"} else ""
+    after = f" ({result['after_writable']:.2f})" if fault in PROMOTIONS else ""
     return f"{result['back']:.2f} s{after}\n{failed}"
 
 
-def show(console: Console, table: dict[str, dict[str, Result]]) -> None:
+def show(console: Console, table: dict[str, dict[str, Result]], *, synchronous: bool) -> None:
     faults = list(next(iter(table.values())))
     shown = Table(title="back (after a server accepted writes), failed", show_lines=True)
     shown.add_column("library")
     for fault in faults:
         shown.add_column(fault)
     for library, results in table.items():
-        shown.add_row(library, *(describe(fault, results[fault]) for fault in faults))
+        shown.add_row(
+            library, *(describe(fault, results[fault], synchronous=synchronous) for fault in faults)
+        )
     console.print(shown)
 
 
@@ -148,6 +158,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--stale", type=float, default=8.0, help="seconds beside a stale primary")
     parser.add_argument(
         "--promote-after", type=float, default=0.0, help="seconds from the fault to the promotion"
+    )
+    parser.add_argument(
+        "--synchronous", action="store_true", help="the primary waits for a standby"
     )
     parser.add_argument("--quick", action="store_true", help="limit 6 s, outage 3 s, stale 3 s")
     parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
@@ -171,9 +184,9 @@ def main() -> None:
         for library in args.only:
             runs = [run_case(library, fault, args) for _ in range(args.repeat)]
             result = table[library][fault] = merge(runs)
-            line = describe(fault, result).replace("\n", ", ")
+            line = describe(fault, result, synchronous=args.synchronous).replace("\n", ", ")
             print(f"{fault}, {library}: {line}", file=sys.stderr, flush=True)
-    show(Console(width=160), table)
+    show(Console(width=160), table, synchronous=args.synchronous)
     if args.json:
         facts = {
             "promote_after": args.promote_after,
@@ -181,6 +194,7 @@ def main() -> None:
             "outage": args.outage,
             "stale": args.stale,
             "loop": args.loop,
+            "synchronous": args.synchronous,
         }
         args.json.write_text(json.dumps({**facts, "results": table}, indent=1))
 

@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+from collections import Counter
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -70,12 +71,20 @@ async def play(args: argparse.Namespace, scene: Scene, contestant: Contestant) -
     finally:
         alive = await work.stop()
         await bounded(contestant.close(), 3.0)
-    return {**result, "not_cancelled": alive}
+    return {**result, **await audit(work, scene, instants), "not_cancelled": alive}
+
+
+async def audit(work: Workload, scene: Scene, instants: Instants) -> dict[str, int]:
+    """Compare what was acknowledged with what the last primary has."""
+    rows = await scene.cluster[instants.primary].sql("SELECT number FROM written")
+    there = Counter(number for (number,) in rows)
+    twice = sum(count - 1 for count in there.values())
+    return {"missing": len(work.acknowledged - set(there)), "twice": twice}
 
 
 async def run(args: argparse.Namespace) -> dict[str, Any]:
     count = 1 if args.fault == "outage" else 2
-    async with Cluster(count - 1) as cluster:
+    async with Cluster(count - 1, synchronous=args.synchronous and count == 2) as cluster:
         await cluster[0].sql(TABLE)
         if count == 2:
             await cluster[1].wait_for("SELECT to_regclass('written') IS NOT NULL")
@@ -102,6 +111,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--stale", type=float, default=8.0, help="seconds")
     parser.add_argument("--promote-after", type=float, default=0.0, help="seconds")
     parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
+    parser.add_argument("--synchronous", action="store_true")
     parser.add_argument("--verbose", action="store_true", help="show what the libraries log")
     return parser.parse_args()
 

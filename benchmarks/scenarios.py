@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from pgmoor.testing import Stage
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from pgmoor.testing import Cluster, FaultProxy
 
 OTHERS = "backend_type = 'client backend' AND pid <> pg_backend_pid()"
+COMMITS = 16  # that are lost; as many as there are tasks
+STRUCK = 5.0  # seconds to wait for them: a library in autocommit mode sends none
 RENEWAL = 0.2  # seconds between the ends of two connections of the application
 
 
@@ -44,6 +48,8 @@ class Instants:
     """When a server accepted writes again; `began` if one always did."""
     counts_from: float
     """Since when *back* counts."""
+    primary: int = 0
+    """The server that is the primary at the end."""
     lost: int | None = None
     """Rows that the application wrote to a server that is no longer the primary."""
 
@@ -51,8 +57,13 @@ class Instants:
 async def _promoted(scene: Scene, began: float) -> Instants:
     effective = monotonic()
     await asyncio.sleep(scene.promote_after)
-    await scene.cluster[1].promote()
-    return Instants(began, effective, monotonic(), began)
+    await promote(scene)
+    return Instants(began, effective, monotonic(), began, primary=1)
+
+
+async def promote(scene: Scene) -> None:
+    """Promote the standby; it waits for no other one from then on."""
+    await Stage(scene.cluster).promote(scene.cluster[1])
 
 
 async def crash(scene: Scene) -> Instants:
@@ -109,7 +120,7 @@ async def stale(scene: Scene) -> Instants:
     reached its maximum age. The rows that the stale server gets are counted.
     """
     await scene.cluster[0].kill()
-    await scene.cluster[1].promote()
+    await promote(scene)
     await scene.flows(5.0)
     await scene.cluster[0].start()
     began = monotonic()
@@ -120,7 +131,7 @@ async def stale(scene: Scene) -> Instants:
             f" WHERE {OTHERS} ORDER BY backend_start LIMIT 1) oldest"
         )
     ended = monotonic()
-    return Instants(began, ended, ended, ended, lost=await rows_of_stale(scene))
+    return Instants(began, ended, ended, ended, primary=1, lost=await rows_of_stale(scene))
 
 
 async def rows_of_stale(scene: Scene) -> int:
@@ -132,6 +143,33 @@ async def rows_of_stale(scene: Scene) -> int:
         return -1
 
 
+async def restart(scene: Scene) -> Instants:
+    """The primary is shut down and started again at once; there is no promotion."""
+    began = monotonic()
+    await scene.cluster[0].stop()
+    await scene.cluster[0].start()
+    writable = monotonic()
+    return Instants(began, began, writable, began)
+
+
+async def _lose_commits(scene: Scene, *, delivered: bool) -> Instants:
+    began = monotonic()
+    scene.proxies[0].lose_commits(COMMITS, delivered=delivered)
+    while scene.proxies[0].commits_lost < COMMITS and monotonic() < began + STRUCK:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    return Instants(began, monotonic(), began, began)
+
+
+async def commit_undelivered(scene: Scene) -> Instants:
+    """Sixteen COMMITs don't reach the server, and their connections are reset."""
+    return await _lose_commits(scene, delivered=False)
+
+
+async def commit_unanswered(scene: Scene) -> Instants:
+    """Sixteen COMMITs are carried out, and their connections are reset before the answers."""
+    return await _lose_commits(scene, delivered=True)
+
+
 FAULTS: dict[str, Callable[[Scene], Awaitable[Instants]]] = {
     "crash": crash,
     "silence": silence,
@@ -139,5 +177,8 @@ FAULTS: dict[str, Callable[[Scene], Awaitable[Instants]]] = {
     "demotion": demotion,
     "outage": outage,
     "terminate": terminate,
+    "restart": restart,
+    "commit-undelivered": commit_undelivered,
+    "commit-unanswered": commit_unanswered,
     "stale": stale,
 }

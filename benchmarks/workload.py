@@ -1,12 +1,14 @@
 """What the application does while a fault happens, and when all its tasks work again.
 
 Sixteen tasks each take a connection, insert a row, commit, and pause 20 ms. They set no timeout,
-and go on after any exception.
+and go on after any exception. Each row has a number of its own, so that afterwards its absence or
+its double is seen.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections import Counter
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ PAUSE = 0.02  # seconds, on average
 SLOW = 0.5  # seconds; a longer operation was delayed by the fault
 CALM = 2.0  # seconds without an error or a delay: all tasks work
 TABLE = (
-    "CREATE TABLE written (task int NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp())"
+    "CREATE TABLE written (number int NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp())"
 )
 
 
@@ -46,6 +48,9 @@ class Workload:
         self._under_way: list[float | None] = [None] * TASKS
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
+        self._numbers = itertools.count()
+        self.acknowledged: set[int] = set()
+        """The numbers of the rows whose operations ended without an error."""
 
     def start(self) -> None:
         self._tasks = [asyncio.create_task(self._work(number)) for number in range(TASKS)]
@@ -59,14 +64,17 @@ class Workload:
         return len(alive)
 
     async def _work(self, number: int) -> None:
-        operate = self._operation(f"INSERT INTO written (task) VALUES ({number})")
         while not self._stopping:
             error = None
+            row = next(self._numbers)
+            operate = self._operation(f"INSERT INTO written (number) VALUES ({row})")
             began = self._under_way[number] = monotonic()
             try:
                 await operate()
             except Exception as raised:  # noqa: BLE001 - the application goes on
                 error = type(raised).__name__
+            else:
+                self.acknowledged.add(row)
             self._under_way[number] = None
             self.done[number].append(Done(began, monotonic(), error))
             # At random, or all would work and pause at the same time.
