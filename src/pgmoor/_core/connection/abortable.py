@@ -178,7 +178,7 @@ class AbortableConnection(AsyncConnection[Any]):
             raise
         except errors.Error as error:
             self._note_loss(error, before)
-            self._met(error)
+            self.met(error)
             if self.pgconn.status == BAD and self.abort_reason:
                 raise note(ConnectionAborted(*self.abort_reason), retry_safety(error)) from error
             raise
@@ -222,5 +222,5 @@ class AbortableConnection(AsyncConnection[Any]):
         """Deal with a query whose task is being cancelled: drop the connection."""
         self.discard()
 
-    def _met(self, error: errors.Error) -> None:
+    def met(self, error: errors.Error) -> None:
         """Note an error of a query."""

@@ -76,9 +76,16 @@ async def exchange(conn: AbortableConnection, statements: bytes) -> list[PGresul
         results: list[PGresult] = await conn.wait(generators.execute(conn.pgconn))
     if not results or conn.pgconn.status == BAD:  # perhaps its farewell was the answer
         if results and results[-1].status == FATAL:
-            raise errors.error_from_result(results[-1], encoding=conn.info.encoding)
+            raise failure(conn, results[-1])
         raise errors.OperationalError("the connection was lost")
     return results
+
+
+def failure(conn: AbortableConnection, result: PGresult) -> errors.Error:
+    """Return the error of a server that `exchange()` has brought; its connection has met it."""
+    error = errors.error_from_result(result, encoding=conn.info.encoding)
+    conn.met(error)
+    return error
 
 
 async def ping(conn: AbortableConnection, timeout: float) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from psycopg import errors, pq
 
 from pgmoor._core.connection.abort_timer import abort_after
-from pgmoor._core.connection.bounded_read import exchange
+from pgmoor._core.connection.bounded_read import exchange, failure
 from pgmoor._core.reporting.log_fields import fields
 from pgmoor._core.util.backoff import delays
 from pgmoor.errors import ManagerClosed
@@ -95,13 +95,13 @@ async def _fate(conn: ManagedConnection, transaction: Transaction, xid: int) -> 
     identity, *rest = await exchange(conn, ask_fate(xid))
     row = row_of(identity)
     if not row:
-        raise errors.error_from_result(identity, encoding=conn.info.encoding)
+        raise failure(conn, identity)
     server, _ = parse_server(row[1:], conn.info.backend_pid)
     if not rest:
         raise errors.OperationalError(MALFORMED)
     answer = rest[-1]
     if answer.status == pq.ExecStatus.FATAL_ERROR:
-        error = errors.error_from_result(answer, encoding=conn.info.encoding)
+        error = failure(conn, answer)
         if error.sqlstate != IN_THE_FUTURE:
             raise error
         return fate_of("in the future", transaction.server, server)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import errors, pq
 
-from pgmoor._core.connection.bounded_read import MalformedAnswer, exchange
+from pgmoor._core.connection.bounded_read import MalformedAnswer, exchange, failure
 from pgmoor._core.connection.identity import NOT_POSTGRESQL
 from pgmoor._core.connection.loss import note
 from pgmoor.errors import AlreadyDone, NotInstalled, RetrySafety
@@ -84,7 +84,7 @@ class Transaction:
         results = await exchange(conn, b"; ".join(statements))
         last = results[-1]
         if last.status == FATAL:
-            error = errors.error_from_result(last, encoding=conn.info.encoding)
+            error = failure(conn, last)
             if apart and len(results) == 2 and error.sqlstate in NOT_POSTGRESQL:
                 conn.server = NO_XID
                 return False
@@ -112,7 +112,7 @@ class Transaction:
     async def _claimed_before(self, conn: ManagedConnection, key: str) -> None:
         result = (await exchange(conn, select_attempt(key, conn)))[-1]
         if result.status == FATAL:
-            raise errors.error_from_result(result, encoding=conn.info.encoding)
+            raise failure(conn, result)
         row = row_of(result)
         await confirm(conn)
         if not row or row[0] is None:
@@ -155,7 +155,7 @@ async def confirm(conn: ManagedConnection) -> None:
         statements += b"; COMMIT"
     last = (await exchange(conn, statements))[-1]
     if last.status == FATAL:
-        error = errors.error_from_result(last, encoding=conn.info.encoding)
+        error = failure(conn, last)
         if error.sqlstate not in NOT_POSTGRESQL:
             raise error
 

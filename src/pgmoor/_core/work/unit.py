@@ -228,7 +228,7 @@ class Unit:
     def _final(self, error: Exception) -> Exception:
         """Return what to raise for the last attempt's error."""
         earlier = self._unresolved
-        if earlier is None or earlier is error or not isinstance(error, errors.OperationalError):
+        if earlier is None or earlier is error or not isinstance(error, errors.Error):
             return error
         unknown = CommitOutcomeUnknown(
             f"{earlier}; it could not be repeated either: {type(error).__name__}: {error}"
