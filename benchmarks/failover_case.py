@@ -18,25 +18,17 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import uvloop
-from contestants import CONTESTANTS, Contestant
+from contestants import CONTESTANTS
 from scenarios import FAULTS, Instants, Scene
 from workload import TABLE, Workload
 
+from pgmoor._cli.peers import bounded
 from pgmoor.testing import Cluster, FaultProxy
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from contestants import Contestant
 
 MIN_SIZE, MAX_SIZE = 4, 8
-
-
-async def bounded(work: Coroutine[Any, Any, Any], seconds: float) -> None:
-    """Wait for *work* for *seconds*, even if it ignores its cancellation."""
-    task = asyncio.ensure_future(work)
-    await asyncio.wait([task], timeout=seconds)
-    task.cancel()
-    if task.done() and not task.cancelled():
-        task.exception()  # so that asyncio does not log it
 
 
 def summary(work: Workload, instants: Instants, recovered: float | None) -> dict[str, Any]:

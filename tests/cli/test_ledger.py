@@ -9,9 +9,11 @@ import pytest
 
 from pgmoor import ConnectionManager
 from pgmoor._cli.demo.board import Board
-from pgmoor._cli.demo.ledger import CREATE, Audit, Ledger, audit
+from pgmoor._cli.demo.lane import Lane
+from pgmoor._cli.demo.ledger import Audit, Ledger, audit, create_sql
 from pgmoor._cli.demo.results import SceneResult
 from pgmoor._cli.demo.scenes import QUICK
+from pgmoor._cli.demo.stores import ThroughPgmoor
 from pgmoor._cli.demo.story import Story
 from pgmoor._cli.demo.writers import Writers
 from pgmoor.testing import Stage
@@ -38,7 +40,7 @@ async def until_more(ledger: Ledger, rows: int) -> None:
 async def server(alone: Cluster) -> AsyncIterator[Node]:
     """One server with the demo's table, empty."""
     await alone[0].sql("DROP TABLE IF EXISTS pgmoor_demo")
-    await alone[0].sql(CREATE)
+    await alone[0].sql(create_sql())
     yield alone[0]
     await alone[0].sql("DROP TABLE pgmoor_demo")
 
@@ -58,7 +60,7 @@ async def test_no_row_is_lost_or_doubled_while_sessions_are_terminated(
     ledger = Ledger(4)
     async with (
         ConnectionManager(server.conninfo()) as manager,
-        Writers(manager, ledger, 4) as writers,
+        Writers(ThroughPgmoor(manager), ledger, 4) as writers,
     ):
         for _ in range(5):
             await until_more(ledger, 11)
@@ -96,7 +98,7 @@ async def test_a_row_whose_commit_was_not_acknowledged_is_not_written_again(
             return AnswerLost() if calls == 1 else inner()
 
         monkeypatch.setattr(manager, "connection", connection)
-        async with Writers(manager, ledger, 1) as writers:
+        async with Writers(ThroughPgmoor(manager), ledger, 1) as writers:
             await until(lambda: len(ledger.acknowledged) > 2)
             await writers.finish()
 
@@ -141,6 +143,7 @@ def test_the_demo_is_good_only_if_writing_recovered_and_no_row_was_lost_or_doubl
     other = SceneResult("b", back, back, failed=3, lost=lost, twice=twice)
     found = Audit(rows=9, lost=frozenset(range(lost)), twice=frozenset(range(twice)))
 
-    board = Board(Story(), Ledger(1), QUICK, 1, 18, results=[fine, other], audit=found)
+    lane = Lane("pgmoor", Ledger(1), 15, results=[fine, other], audit=found)
+    board = Board(Story(), lane, QUICK, 1, 18)
 
     assert board.good is good

@@ -94,18 +94,28 @@ def demo(  # noqa: PLR0917 - typer makes them options
     by_run: Annotated[
         bool, typer.Option("--run", help="Write with run(), which repeats what was rolled back.")
     ] = False,
+    beside: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIBRARY",
+            help="Write through another library, too, on the same servers: psycopg_pool, asyncpg"
+            " or sqlalchemy.",
+        ),
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", hidden=True)] = False,
 ) -> None:
     """Break real PostgreSQL servers under a program that keeps writing.
 
     Starts a primary and two standbys in temporary directories. Kills, freezes, demotes and
     restarts them while tasks write through pgmoor. Checks that no acknowledged row was lost or
-    written twice. Takes about half a minute.
+    written twice. Takes about half a minute, with another library a minute.
 
-    Exit status: 0 if no row was lost or written twice and writing recovered from every fault,
-    1 if not, 2 if the servers can't be started.
+    Exit status: 0 if pgmoor recovered from every fault, lost no row and wrote none twice, 1 if
+    not, 2 if the servers can't be started or the other library is missing.
     """
-    board = make_board(Options(int(pg_version.value), writers, quick))
+    options = Options(int(pg_version.value), writers, quick, beside)
+    with _refusals():
+        board = make_board(options)
     console = Console()
     lines = plain or not console.is_terminal or console.is_dumb_terminal
     display = Plain(board) if lines else Screen(board, console)
@@ -203,14 +213,22 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
             loop.add_signal_handler(number, cancel, number)
         return await work
 
+    with _refusals():
+        try:
+            return asyncio.run(cancellable())
+        except asyncio.CancelledError:
+            if not received:
+                raise
+            if received[0] is signal.SIGINT:
+                typer.echo("interrupted", err=True)
+            raise typer.Exit(128 + received[0]) from None
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """Report what can't be used or started in one line, and as the exit status 2."""
     try:
-        return asyncio.run(cancellable())
-    except asyncio.CancelledError:
-        if not received:
-            raise
-        if received[0] is signal.SIGINT:
-            typer.echo("interrupted", err=True)
-        raise typer.Exit(128 + received[0]) from None
+        yield
     except (ClusterError, ConfigError) as error:
         typer.echo(f"pgmoor: {error}", err=True)
         raise typer.Exit(2) from None

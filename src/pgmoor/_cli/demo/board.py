@@ -1,4 +1,4 @@
-"""The state of a running demo: `run` and `play` write it, `screen` and `plain` show it."""
+"""The state of a running demo: `run` and `play` write it, `screen`, `plain` and `movie` show it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ if TYPE_CHECKING:
 
     from pgmoor import Health, HostHealth
 
-    from .ledger import Audit, Ledger
-    from .results import SceneResult
+    from .lane import Lane
     from .scenes import Scene
     from .story import Story
 
@@ -21,11 +20,13 @@ class Board:
     """Everything about the demo that can be shown."""
 
     story: Story
-    ledger: Ledger
+    lane: Lane
+    """pgmoor's."""
     scenes: Sequence[Scene]
     writers: int
     pg_version: int
-    results: list[SceneResult] = field(default_factory=list)
+    beside: Lane | None = None
+    """The other library's, if there is one."""
     scene: int | None = None
     """The index of the scene that is playing."""
     strikes: list[tuple[float, str]] = field(default_factory=list)
@@ -33,10 +34,13 @@ class Board:
     writing_since: float | None = None
     writing_until: float | None = None
     health: Health | None = None
-    audit: Audit | None = None
-    """The last one; the exit status depends on it."""
     duration: float | None = None
     """Seconds from the start to the end, once the demo is over."""
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """The lane of pgmoor, and the other library's if there is one."""
+        return [self.lane] if self.beside is None else [self.lane, self.beside]
 
     @property
     def elapsed(self) -> float:
@@ -45,13 +49,8 @@ class Board:
 
     @property
     def good(self) -> bool:
-        """Whether writing recovered from every fault, and no row was lost or written twice."""
-        return (
-            len(self.results) == len(self.scenes)
-            and all(result.good for result in self.results)
-            and self.audit is not None
-            and self.audit.clean
-        )
+        """Whether pgmoor recovered from every fault, and lost and doubled no row."""
+        return self.lane.is_good(len(self.scenes))
 
     @property
     def titles(self) -> list[str]:
@@ -63,27 +62,19 @@ class Board:
         return self.story.names.get(host.host, host.host)
 
     @property
-    def verdict(self) -> str:
-        """The result of the demo in a sentence."""
-        if self.audit is None:
-            return "The demo ended before the rows were counted."
-        return (
-            f"{len(self.ledger.acknowledged):,} rows acknowledged, {len(self.audit.lost)} lost,"
-            f" {len(self.audit.twice)} written twice;"
-            f" {len(self.ledger.failures)} operations failed."
-        )
+    def verdicts(self) -> list[str]:
+        """The result of the demo, in a sentence for each lane."""
+        if self.beside is None:
+            return [self.lane.verdict]
+        return [f"{lane.name}: {lane.verdict}" for lane in self.lanes]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the results as plain values."""
-        audit = self.audit
         return {
             "postgresql": self.pg_version,
             "writers": self.writers,
             "duration": None if self.duration is None else round(self.duration, 3),
             "good": self.good,
-            "acknowledged": len(self.ledger.acknowledged),
-            "failed": len(self.ledger.failures),
-            "lost": None if audit is None else len(audit.lost),
-            "twice": None if audit is None else len(audit.twice),
-            "faults": [result.to_dict() for result in self.results],
+            **self.lane.to_dict(),
+            "beside": self.beside and {"library": self.beside.name, **self.beside.to_dict()},
         }

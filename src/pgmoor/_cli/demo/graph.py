@@ -16,12 +16,23 @@ STEPS = len(BLOCKS) - 1
 LABEL = 7  # columns for the scale on the left
 
 
-def draw(rates: Sequence[float], marks: Mapping[int, str], height: int) -> Text:
-    """Return *height* lines of bars, one column for each rate, and a line of marks.
+def draw(curves: Mapping[str, Sequence[float]], marks: Mapping[int, str], height: int) -> Text:
+    """Return *height* lines of bars for each curve, one column for each rate, and a line of marks.
 
-    A column without commits is red at the bottom. *marks* are names for columns.
+    All curves have the same scale; if there are several, each begins with its name. A column
+    without commits is red at the bottom. *marks* are names for columns.
     """
-    top = max([*rates, 1.0])
+    top = max([1.0, *(rate for rates in curves.values() for rate in rates)])
+    lines = []
+    for name, rates in curves.items():
+        if len(curves) > 1:
+            lines.append(Text(" " * LABEL + name, style="bold"))
+        lines += _bars(rates, top, height)
+    lines.append(_marks(marks, max(map(len, curves.values()))))
+    return Text("\n").join(lines)
+
+
+def _bars(rates: Sequence[float], top: float, height: int) -> list[Text]:
     lines = []
     for row in range(height, 0, -1):
         scale = f"{top:.0f}/s" if row == height else ("0" if row == 1 else "")
@@ -29,8 +40,7 @@ def draw(rates: Sequence[float], marks: Mapping[int, str], height: int) -> Text:
         for rate in rates:
             line.append(*_cell(rate / top * height * STEPS - (row - 1) * STEPS, rate, row))
         lines.append(line)
-    lines.append(_marks(marks, len(rates)))
-    return Text("\n").join(lines)
+    return lines
 
 
 def _cell(steps: float, rate: float, row: int) -> tuple[str, str]:

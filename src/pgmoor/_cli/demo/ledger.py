@@ -16,12 +16,7 @@ import psycopg
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
-# No unique constraint on id, so that the audit can find rows written twice.
-CREATE = (
-    "CREATE TABLE pgmoor_demo (id bigint NOT NULL, writer int NOT NULL, sequence int NOT NULL);"
-    "CREATE INDEX ON pgmoor_demo (id)"
-)
-COUNT = "SELECT id, count(*) FROM pgmoor_demo GROUP BY id"
+TABLE = "pgmoor_demo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +47,8 @@ class Audit:
 class Ledger:
     """What the writers' operations returned or raised; times are `time.monotonic()`."""
 
-    def __init__(self, writers: int) -> None:
+    def __init__(self, writers: int, table: str = TABLE) -> None:
+        self.table = table
         self.acknowledged: set[int] = set()
         self.failures: list[FailedOperation] = []
         # For each writer, when its operations began and when they were acknowledged; both ascend.
@@ -108,10 +104,20 @@ class Ledger:
         return [(after - before) / step for before, after in pairwise(places)]
 
 
-def audit(conninfo: str, acknowledged: AbstractSet[int]) -> Audit:
+def create_sql(table: str = TABLE) -> str:
+    """Return the SQL that makes a table for rows.
+
+    No unique constraint on id, so that the audit can find rows written twice.
+    """
+    columns = "id bigint NOT NULL, writer int NOT NULL, sequence int NOT NULL"
+    return f"CREATE TABLE {table} ({columns}); CREATE INDEX ON {table} (id)"
+
+
+def audit(conninfo: str, acknowledged: AbstractSet[int], table: str = TABLE) -> Audit:
     """Compare the table with the acknowledged rows. Blocks; opens a connection of its own."""
+    query = f"SELECT id, count(*) FROM {table} GROUP BY id"  # noqa: S608  one of our two names
     with psycopg.connect(conninfo, connect_timeout=5) as conn:
-        counts: dict[int, int] = dict(conn.execute(COUNT).fetchall())
+        counts: dict[int, int] = dict(conn.execute(query.encode()).fetchall())
     return Audit(
         rows=sum(counts.values()),
         lost=frozenset(acknowledged - counts.keys()),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 
-from .results import result_table
+from .result_table import result_table
 from .story import Source
 
 if TYPE_CHECKING:
@@ -51,9 +51,15 @@ class Plain:
         self._print(
             board.elapsed,
             "state",
-            f"{board.ledger.rate():.0f} commits/s; {hosts};"
-            f" pool {pool.used}/{pool.size}, {pool.waiting} waiting",
+            f"{self._rates()}; {hosts}; pool {pool.used}/{pool.size}, {pool.waiting} waiting",
         )
+
+    def _rates(self) -> str:
+        board = self._board
+        if board.beside is None:
+            return f"{board.lane.ledger.rate():.0f} commits/s"
+        rates = (f"{lane.name} {lane.ledger.rate():.0f} commits/s" for lane in board.lanes)
+        return ", ".join(rates)
 
     def finish(self) -> None:
         """Print the results."""
@@ -61,8 +67,9 @@ class Plain:
         board = self._board
         console = Console(no_color=True, highlight=False, width=80, emoji=False)
         console.print()
-        console.print(result_table(board.titles, board.results))
-        console.print(board.verdict)
+        console.print(result_table(board.titles, board.lanes))
+        for verdict in board.verdicts:
+            console.print(verdict)
 
     def _print_line(self, line: StoryLine) -> None:
         if line.source is Source.SCENE:

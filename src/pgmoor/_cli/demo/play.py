@@ -1,27 +1,26 @@
-"""Plays one scene under load, and measures what the writers saw."""
+"""Plays one scene under load, and measures what each lane's writers saw."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from .ledger import Audit, audit
+from .lane import NO_ROWS
+from .ledger import audit
 from .results import SceneResult
-from .story import Source
+from .story import Source, Tone
 
 if TYPE_CHECKING:
     from pgmoor.testing import Stage
 
     from .board import Board
-    from .ledger import Ledger
+    from .lane import Lane
     from .scenes import Scene
 
 UNDISTURBED = 2.0  # seconds of work before each fault
 AFTERMATH = 1.0  # seconds of work after the repair, in which errors count, too
-TIMEOUT = 15.0  # seconds for every writer to work again
-NO_ROWS = Audit(rows=0, lost=frozenset(), twice=frozenset())
 
 
 @dataclass(slots=True)
@@ -31,22 +30,31 @@ class Instants:
     began: float = 0.0
     complete: float = 0.0
     writable: float = 0.0
+    too_late: list[Lane] = field(default_factory=list)
+    """The lanes that had not recovered when their patience, and the scene, ended."""
 
 
 async def play(scene: Scene, stage: Stage, board: Board) -> None:
-    """Play one scene; put its result, and an audit of all rows so far, on the board."""
-    ledger, before = board.ledger, board.audit or NO_ROWS
-    failures = len(ledger.failures)
+    """Play one scene; put its results, and an audit of all rows so far, on the board."""
+    failures = {lane.name: len(lane.ledger.failures) for lane in board.lanes}
     await asyncio.sleep(UNDISTURBED)
     at = await _strike_and_repair(scene, stage, board)
     await asyncio.sleep(AFTERMATH)
-    await _wait_recovered(ledger, at.complete)
+    await _wait_recovered([lane for lane in board.lanes if lane not in at.too_late], at.complete)
+    for lane in board.lanes:
+        await _judge(scene, stage, lane, at, failures[lane.name])
+    await _restart(board, at)
+
+
+async def _judge(scene: Scene, stage: Stage, lane: Lane, at: Instants, failures: int) -> None:
+    ledger, before = lane.ledger, lane.audit or NO_ROWS
     # Copied before the audit: a row acknowledged meanwhile may be missing from what it reads.
     acknowledged = frozenset(ledger.acknowledged)
-    after = await asyncio.to_thread(audit, stage.primary.conninfo(), acknowledged)
-    recovered = ledger.recovered_at(at.complete)
-    board.audit = after
-    board.results.append(
+    conninfo = stage.primary.conninfo()
+    after = await asyncio.to_thread(audit, conninfo, acknowledged, ledger.table)
+    recovered = None if lane in at.too_late else ledger.recovered_at(at.complete)
+    lane.audit = after
+    lane.results.append(
         SceneResult(
             fault=scene.title,
             back=None if recovered is None else recovered - at.began,
@@ -55,8 +63,18 @@ async def play(scene: Scene, stage: Stage, board: Board) -> None:
             failed=len(ledger.failures) - failures,
             lost=len(after.lost - before.lost),
             twice=len(after.twice - before.twice),
+            patience=lane.patience,
         )
     )
+
+
+async def _restart(board: Board, at: Instants) -> None:
+    """Let the next fault find every lane at work, whatever this one left behind."""
+    for lane in at.too_late:
+        if lane.restart is not None:
+            text = f"{lane.name}: not back after {lane.patience:g} s; restarted"
+            board.story.say(Source.DEMO, text, Tone.BAD)
+            await lane.restart()
 
 
 async def _strike_and_repair(scene: Scene, stage: Stage, board: Board) -> Instants:
@@ -71,7 +89,7 @@ async def _strike_and_repair(scene: Scene, stage: Stage, board: Board) -> Instan
     await scene.rescue(stage, say)
     await stage.wait_writable()
     at.writable = monotonic()
-    await _wait_recovered(board.ledger, at.complete)
+    at.too_late = await _wait_recovered(board.lanes, at.complete)
     await scene.repair(stage, say)
     if stage.primary is not old:
         await stage.repair()
@@ -79,7 +97,13 @@ async def _strike_and_repair(scene: Scene, stage: Stage, board: Board) -> Instan
     return at
 
 
-async def _wait_recovered(ledger: Ledger, since: float) -> None:
-    deadline = monotonic() + TIMEOUT
-    while ledger.recovered_at(since) is None and monotonic() < deadline:  # noqa: ASYNC110
+async def _wait_recovered(lanes: list[Lane], since: float) -> list[Lane]:
+    """Wait for each lane as long as its patience lasts; return those that did not recover."""
+    began = monotonic()
+
+    def missing() -> list[Lane]:
+        return [lane for lane in lanes if lane.ledger.recovered_at(since) is None]
+
+    while any(monotonic() < began + lane.patience for lane in missing()):  # noqa: ASYNC110
         await asyncio.sleep(0.02)  # it depends on every writer: no single event says so
+    return missing()

@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from pgmoor import ConnectionManager
 from pgmoor.testing import Cluster, Stage
 
+from .beside import make_lane, opened
 from .board import Board
-from .ledger import CREATE, Ledger, audit
+from .lane import PGMOOR, Lane
+from .ledger import Ledger, audit, create_sql
 from .play import play
 from .scenes import ALL, QUICK
+from .stores import ThroughPgmoor
 from .story import Source, Story, Tone, WarningLines
 from .writers import Writers
 
@@ -28,6 +31,10 @@ if TYPE_CHECKING:
 
 REFRESH_INTERVAL = 0.125  # seconds
 CONNECT_TIMEOUT = 10.0  # seconds for the manager to fill its pool at the start
+PATIENCE = 15.0  # seconds for every writer to work again
+PATIENCE_BESIDE = 5.0  # the same for another library, which may never do
+PATIENCE_QUICK = 1.5
+SIZES = 4, 8  # of the pools
 
 
 class Display(Protocol):
@@ -56,13 +63,22 @@ class Options:
     pg_version: int = 18
     writers: int = 16
     quick: bool = False
+    beside: str | None = None
 
 
 def make_board(options: Options) -> Board:
-    """Return the board of a demo that has not started."""
+    """Return the board of a demo that has not started.
+
+    Raises `ConfigError` if the other library can't be used.
+    """
+    beside = None
+    if options.beside is not None:
+        patience = PATIENCE_QUICK if options.quick else PATIENCE_BESIDE
+        beside = make_lane(options.beside, options.writers, patience)
     return Board(
         story=Story(),
-        ledger=Ledger(options.writers),
+        lane=Lane(PGMOOR, Ledger(options.writers), PATIENCE),
+        beside=beside,
         scenes=QUICK if options.quick else ALL,
         writers=options.writers,
         pg_version=options.pg_version,
@@ -73,7 +89,7 @@ async def run(board: Board, display: Display, *, by_run: bool = False) -> None:
     """Run the whole demo; however it ends, no server is left when it returns."""
     story = board.story
     cluster = Cluster(standbys=2, version=board.pg_version, synchronous=True)
-    with display, _warnings_in(story):
+    with display, _warnings_in(story, "" if board.beside is None else board.beside.name):
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(_end, _start_refresh(display))
             story.say(Source.DEMO, "starting a primary and two standbys, synchronous replication")
@@ -87,23 +103,37 @@ async def _perform(board: Board, cluster: Cluster, *, by_run: bool) -> None:
     story.names = {f"{node.host}:{node.port}": node.name for node in cluster}
     stage = Stage(cluster)
     story.say(Source.DEMO, f"{stage.primary.name} is the primary, the others stream from it")
-    await stage.primary.sql(CREATE)
-    manager = ConnectionManager(cluster.conninfo(), max_size=8, on_event=story.add_event)
+    for lane in board.lanes:
+        await stage.primary.sql(create_sql(lane.ledger.table))
+    least, most = SIZES
+    manager = ConnectionManager(
+        cluster.conninfo(), min_size=least, max_size=most, on_event=story.add_event
+    )
     async with manager, _health_on(board, manager):
         await manager.wait(CONNECT_TIMEOUT)
         if by_run:
             await manager.install()
-        async with Writers(manager, board.ledger, board.writers, by_run=by_run) as writers:
-            try:
-                await _play_all(board, stage)
-            except BaseException:
-                # After Ctrl-C, a writer that waits for a server must not wait for its timeout.
-                await cluster.close()
-                raise
-            await writers.finish()
-            board.writing_until = monotonic()
+        await _write_and_play(board, stage, ThroughPgmoor(manager, by_run=by_run))
         await _conclude(board, stage)
         board.health = await manager.health(fresh=True)
+
+
+async def _write_and_play(board: Board, stage: Stage, store: ThroughPgmoor) -> None:
+    servers = [(node.host, node.port) for node in stage.cluster]
+    async with (
+        opened(board.beside, servers, board.writers, SIZES) as beside,
+        Writers(store, board.lane.ledger, board.writers) as writers,
+    ):
+        try:
+            await _play_all(board, stage)
+        except BaseException:
+            # After Ctrl-C, a writer that waits for a server must not wait for its timeout.
+            await stage.cluster.close()
+            raise
+        await writers.finish()
+        if beside is not None:
+            await beside.finish()
+        board.writing_until = monotonic()
 
 
 async def _play_all(board: Board, stage: Stage) -> None:
@@ -115,11 +145,15 @@ async def _play_all(board: Board, stage: Stage) -> None:
 
 
 async def _conclude(board: Board, stage: Stage) -> None:
-    """Compare all rows with the ledger once the writers have finished."""
+    """Compare all rows with the ledgers once the writers have finished."""
     conninfo = stage.primary.conninfo()
-    board.audit = await asyncio.to_thread(audit, conninfo, board.ledger.acknowledged)
+    for lane in board.lanes:
+        ledger = lane.ledger
+        lane.audit = await asyncio.to_thread(audit, conninfo, ledger.acknowledged, ledger.table)
     board.scene = None
-    board.story.say(Source.DEMO, board.verdict, Tone.GOOD if board.good else Tone.BAD)
+    for lane, verdict in zip(board.lanes, board.verdicts, strict=True):
+        good = lane.is_good(len(board.scenes))
+        board.story.say(Source.DEMO, verdict, Tone.GOOD if good else Tone.BAD)
 
 
 @contextlib.asynccontextmanager
@@ -164,9 +198,10 @@ async def _end(task: asyncio.Task[None]) -> None:
 
 
 @contextlib.contextmanager
-def _warnings_in(story: Story) -> Iterator[None]:
+def _warnings_in(story: Story, beside: str) -> Iterator[None]:
     """Add logged warnings to the story: on the terminal they would spoil the screen."""
-    handler = WarningLines(story)
+    # What the other library and asyncio say of its broken tasks is no news.
+    handler = WarningLines(story, (beside, "asyncio") if beside else ())
     root = logging.getLogger()
     root.addHandler(handler)
     try:

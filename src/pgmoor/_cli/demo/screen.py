@@ -20,7 +20,7 @@ from rich.text import Text
 from pgmoor._cli.tables import ACCENT, BAD, GOOD, MUTED, host_table
 
 from .graph import LABEL, draw
-from .results import result_table
+from .result_table import result_table
 from .story import Source, Tone
 
 if TYPE_CHECKING:
@@ -104,13 +104,17 @@ def save_svg(board: Board, path: Path) -> None:
 def _whole(board: Board, width: int, height: int) -> RenderableType:
     tall = height >= TALL
     frame, borders, bars = (_boxed, 2, 4) if tall else (_ruled, 1, 1)
+    if board.beside is not None:
+        bars = max(bars // 2, 1)
     fixed = Group(
         _header(board),
         frame("hosts", _hosts(board)),
         frame("commits per second", _graph(board, width - FRAME, bars)),
-        frame("faults", result_table(board.titles, board.results, board.scene or 0)),
+        frame("faults", result_table(board.titles, board.lanes, board.scene or 0)),
     )
-    rows = 1 + (4 + borders) + (bars + 1 + borders) + (len(board.scenes) + 2 + borders)
+    curves = len(board.lanes)
+    graph = curves * (bars + (curves > 1)) + 1
+    rows = 1 + (4 + borders) + (graph + borders) + (len(board.scenes) + 2 + borders)
     layout = Layout()
     layout.split_column(
         Layout(fixed, size=rows),
@@ -124,7 +128,7 @@ def _results(board: Board, width: int) -> RenderableType:
         _header(board),
         _boxed("hosts", _hosts(board)),
         _boxed("commits per second", _overview(board, width - FRAME)),
-        _boxed("faults", Group(result_table(board.titles, board.results, -1), "", _verdict(board))),
+        _boxed("faults", Group(result_table(board.titles, board.lanes, -1), "", *_verdicts(board))),
     )
 
 
@@ -191,11 +195,15 @@ def _bars(board: Board, start: float, step: float, columns: int, height: int) ->
     marks = {
         int((began - start) // step): title.partition(":")[0] for began, title in board.strikes
     }
-    return draw(board.ledger.rates(start, step, columns), marks, height)
+    rates = {lane.name: lane.ledger.rates(start, step, columns) for lane in board.lanes}
+    return draw(rates, marks, height)
 
 
-def _verdict(board: Board) -> Text:
-    return Text(board.verdict, style="bold " + (GOOD if board.good else BAD))
+def _verdicts(board: Board) -> list[Text]:
+    return [
+        Text(verdict, style="bold " + (GOOD if lane.is_good(len(board.scenes)) else BAD))
+        for lane, verdict in zip(board.lanes, board.verdicts, strict=True)
+    ]
 
 
 def _events(board: Board, rows: int) -> RenderableType:

@@ -94,11 +94,15 @@ class WarningLines(logging.Handler):
     fault ends.
     """
 
-    def __init__(self, story: Story) -> None:
+    def __init__(self, story: Story, expected: tuple[str, ...] = ()) -> None:
+        """Leave out loggers whose names begin with one of *expected*: they say nothing new."""
         super().__init__(logging.WARNING)
         self._story = story
+        self._expected = expected
 
     def emit(self, record: logging.LogRecord) -> None:
+        if self._expected and record.name.startswith(self._expected):
+            return
         if record.name.startswith(REPEATED) and not record.exc_info:
             return
         text = f"{record.levelname.lower()} from {record.name}: {record.getMessage()}"

@@ -9,52 +9,46 @@ import asyncio
 import random
 from itertools import count
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Self
-
-import psycopg
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from psycopg import AsyncConnection
-
-    from pgmoor import ConnectionManager
+    from collections.abc import Iterator, Sequence
 
     from .ledger import Ledger
+    from .stores import Store
 
 PAUSE = 0.02  # seconds between two operations of a writer
 FINISH_TIMEOUT = 3.0  # seconds for the writers to finish their last operations
-
-INSERT = "INSERT INTO pgmoor_demo (id, writer, sequence) VALUES (%s, %s, %s)"
-LOOK_UP = "SELECT EXISTS (SELECT FROM pgmoor_demo WHERE id = %s)"
-
-
-async def _execute(conn: AsyncConnection[Any], values: tuple[int, ...]) -> None:
-    await conn.execute(INSERT, values)
+CANCEL_TIMEOUT = 3.0  # seconds for them to end once they are cancelled: a library may hang
 
 
 class Writers:
-    """Tasks that write through one manager; `async with` runs them."""
+    """Tasks that write through one store; `async with` runs them.
+
+    *sequences* are the numbers of each writer's rows: those that follow others continue theirs.
+    """
 
     def __init__(
-        self, manager: ConnectionManager[Any], ledger: Ledger, number: int, *, by_run: bool = False
+        self, store: Store, ledger: Ledger, number: int, sequences: Sequence[Iterator[int]] = ()
     ) -> None:
-        self._by_run = by_run
-        self._manager = manager
+        self._store = store
         self._ledger = ledger
-        self._number = number
+        self._sequences = sequences or [count(1) for _ in range(number)]
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
         self._tasks = [
-            asyncio.create_task(self._write(writer), name=f"writer-{writer}")
-            for writer in range(self._number)
+            asyncio.create_task(self._write(writer, sequence), name=f"writer-{writer}")
+            for writer, sequence in enumerate(self._sequences)
         ]
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._stopping = True
         for task in self._tasks:
             task.cancel()
-        await asyncio.wait(self._tasks)
+        await asyncio.wait(self._tasks, timeout=CANCEL_TIMEOUT)
 
     async def finish(self) -> None:
         """Let each writer finish its operation; raise the exception that ended one early."""
@@ -63,8 +57,8 @@ class Writers:
         for task in done:
             task.result()
 
-    async def _write(self, writer: int) -> None:
-        for sequence in count(1):
+    async def _write(self, writer: int, sequences: Iterator[int]) -> None:
+        for sequence in sequences:
             if self._stopping:
                 return
             await self._write_row(writer, sequence)
@@ -76,8 +70,8 @@ class Writers:
         while not self._stopping:
             begun = monotonic()
             try:
-                await self._insert(row, writer, sequence)
-            except psycopg.Error as error:
+                await self._store.insert((row, writer, sequence))
+            except self._store.errors as error:
                 self._ledger.fail(writer, error)
                 await self._pause()
                 if not await self._is_written(writer, row):
@@ -85,24 +79,13 @@ class Writers:
             self._ledger.acknowledge(row, writer, begun)
             return
 
-    async def _insert(self, *values: int) -> None:
-        if self._by_run:
-            await self._manager.run(_execute, values, key=True)
-            return
-        async with self._manager.connection() as conn:
-            await _execute(conn, values)
-
     async def _is_written(self, writer: int, row: int) -> bool:
         while not self._stopping:
             try:
-                async with self._manager.connection() as conn:
-                    cursor = await conn.execute(LOOK_UP, (row,))
-                    found = await cursor.fetchone()
-            except psycopg.Error as error:
+                return await self._store.is_there(row)
+            except self._store.errors as error:
                 self._ledger.fail(writer, error)
                 await self._pause()
-            else:
-                return bool(found and found[0])
         return False
 
     async def _pause(self) -> None:
