@@ -23,10 +23,12 @@ from pgmoor.testing import ClusterError
 
 from .alert_test import alert_test
 from .check import check as check_hosts
+from .demo.film import make_film
+from .demo.movie import draw
 from .demo.plain import Plain
 from .demo.run import Options, make_board
 from .demo.run import run as run_demo
-from .demo.screen import Screen, save_svg
+from .demo.screen import Screen
 from .install import install as install_table
 
 T = TypeVar("T")
@@ -86,7 +88,8 @@ def demo(  # noqa: PLR0917 - typer makes them options
         Path | None, typer.Option("--json", help="Write the results to this file.")
     ] = None,
     svg_file: Annotated[
-        Path | None, typer.Option("--svg", help="Save a picture of the results to this file.")
+        Path | None,
+        typer.Option("--svg", help="Save a film of the run to this file; it plays in browsers."),
     ] = None,
     log_file: Annotated[
         Path | None, typer.Option("--log", help="Write pgmoor's log to this file.")
@@ -125,7 +128,7 @@ def demo(  # noqa: PLR0917 - typer makes them options
     if json_file is not None:
         json_file.write_text(json.dumps(board.to_dict(), indent=2) + "\n")
     if svg_file is not None:
-        save_svg(board, svg_file)
+        svg_file.write_text(draw(make_film(board)))
     raise typer.Exit(0 if board.good else 1)
 
 

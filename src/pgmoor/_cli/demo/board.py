@@ -34,6 +34,8 @@ class Board:
     writing_since: float | None = None
     writing_until: float | None = None
     health: Health | None = None
+    seen: list[tuple[float, dict[str, str]]] = field(default_factory=list)
+    """Since when the hosts, by name, had a role or a status; each time that one changed."""
     duration: float | None = None
     """Seconds from the start to the end, once the demo is over."""
 
@@ -56,6 +58,16 @@ class Board:
     def titles(self) -> list[str]:
         """The titles of the scenes."""
         return [scene.title for scene in self.scenes]
+
+    def see(self, health: Health, now: float) -> None:
+        """Take over the newest report on the hosts; *now* is `time.monotonic()`."""
+        self.health = health
+        hosts = {
+            self.name_of(host): host.role_label if host.status == "up" else host.status
+            for host in health.hosts
+        }
+        if not self.seen or self.seen[-1][1] != hosts:
+            self.seen.append((now, hosts))
 
     def name_of(self, host: HostHealth) -> str:
         """Return the name of a host in the story."""

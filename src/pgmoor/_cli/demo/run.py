@@ -162,7 +162,7 @@ async def _health_on(board: Board, manager: ConnectionManager[Any]) -> AsyncIter
 
     async def refresh() -> None:
         while True:
-            board.health = await manager.health()
+            board.see(await manager.health(), monotonic())
             await asyncio.sleep(REFRESH_INTERVAL)
 
     task = asyncio.create_task(refresh(), name="demo-health")

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from time import monotonic
 from typing import TYPE_CHECKING, Self
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.layout import Layout
 from rich.live import Live
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.rule import Rule
 from rich.table import Table
-from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
 from pgmoor._cli.tables import ACCENT, BAD, GOOD, MUTED, host_table
@@ -24,7 +22,7 @@ from .result_table import result_table
 from .story import Source, Tone
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from rich.console import Console
 
     from .board import Board
     from .story import StoryLine
@@ -33,31 +31,7 @@ FRAME = 4  # columns of a panel's border and padding
 TALL = 34  # terminals of at least so many rows get boxes and a taller graph
 STEP = 0.25  # seconds for each column of the graph
 OVERVIEW = 4  # rows of the graph in the results
-SVG_WIDTH = 100
-SVG_THEME = TerminalTheme(
-    (24, 26, 31),
-    (205, 208, 214),
-    [
-        (40, 44, 52),
-        (224, 108, 117),
-        (140, 190, 120),
-        (220, 185, 110),
-        (97, 160, 220),
-        (190, 130, 210),
-        (96, 186, 200),
-        (205, 208, 214),
-    ],
-    [
-        (122, 129, 142),
-        (235, 120, 128),
-        (152, 205, 130),
-        (235, 200, 125),
-        (110, 175, 235),
-        (205, 145, 225),
-        (110, 200, 215),
-        (240, 242, 246),
-    ],
-)
+RESULT_WIDTH = 100
 SOURCE_STYLES = {Source.PGMOOR: ACCENT, Source.DEMO: MUTED, Source.LOG: BAD}
 TONE_STYLES = {Tone.GOOD: GOOD, Tone.BAD: BAD, Tone.PLAIN: ""}
 
@@ -84,21 +58,8 @@ class Screen:
 
     def finish(self) -> None:
         """Print the results on the terminal after the live screen is closed."""
-        width = min(self._console.width, SVG_WIDTH)
+        width = min(self._console.width, RESULT_WIDTH)
         self._console.print(_results(self._board, width), width=width)
-
-
-def save_svg(board: Board, path: Path) -> None:
-    """Save the results as a picture."""
-    console = Console(
-        record=True,
-        file=io.StringIO(),
-        force_terminal=True,
-        width=SVG_WIDTH,
-        color_system="truecolor",
-    )
-    console.print(_results(board, SVG_WIDTH))
-    console.save_svg(str(path), title="pgmoor demo", theme=SVG_THEME)
 
 
 def _whole(board: Board, width: int, height: int) -> RenderableType:
