@@ -14,8 +14,8 @@ from pgmoor._cli.demo.ledger import Audit, Ledger, audit, create_sql
 from pgmoor._cli.demo.results import SceneResult
 from pgmoor._cli.demo.scenes import QUICK
 from pgmoor._cli.demo.stores import ThroughPgmoor
-from pgmoor._cli.demo.story import Story
 from pgmoor._cli.demo.writers import Writers
+from pgmoor._cli.story import Story
 from pgmoor.testing import Stage
 
 if TYPE_CHECKING:

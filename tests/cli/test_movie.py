@@ -7,7 +7,7 @@ import pytest
 
 from pgmoor._cli.demo.film import Caption, Cell, Film, Span
 from pgmoor._cli.demo.movie import draw
-from pgmoor._cli.demo.story import Tone
+from pgmoor._cli.story import Tone
 
 SVG = "{http://www.w3.org/2000/svg}"
 ANIMATED = "@media (prefers-reduced-motion:no-preference){"

@@ -21,7 +21,9 @@ from pgmoor import ConfigError, __version__
 from pgmoor._core.work.keys import INSTALL_SQL
 from pgmoor.testing import ClusterError
 
+from .advice import Plan
 from .alert_test import alert_test
+from .check import Wanted
 from .check import check as check_hosts
 from .demo.film import make_film
 from .demo.movie import draw
@@ -60,6 +62,16 @@ Conninfo = Annotated[
     typer.Argument(
         show_default=False, help="A libpq conninfo or URI; by default the PG* variables."
     ),
+]
+
+Hosts = Annotated[
+    str | None,
+    typer.Option(
+        metavar="H1,H2", help="Hosts, with or without ports, in place of those in the conninfo."
+    ),
+]
+Target = Annotated[
+    str | None, typer.Option(help="Which hosts qualify, as in target_session_attrs.")
 ]
 
 
@@ -133,18 +145,30 @@ def demo(  # noqa: PLR0917 - typer makes them options
 
 
 @app.command()
-def check(
+def check(  # noqa: PLR0917 - typer makes them options
     conninfo: Conninfo = "",
-    target: Annotated[
-        str | None, typer.Option(help="Which hosts qualify, as in target_session_attrs.")
-    ] = None,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait.")] = 10.0,
+    hosts: Hosts = None,
+    target: Target = None,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Limit in seconds for hosts that don't answer.")
+    ] = 10.0,
+    max_size: Annotated[
+        int, typer.Option(min=1, help="Your max_size, to see whether the connections suffice.")
+    ] = 10,
+    programs: Annotated[
+        int, typer.Option(min=1, help="How many processes of your program run.")
+    ] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show the hosts behind a conninfo, and whether pgmoor can use them.
+    """Show the hosts, whether pgmoor can use them, and settings of the servers that will hurt.
 
-    Exit status: 0 if a connection was made, 1 if not, 2 if the settings can't be used.
+    Ends as soon as every host has answered or refused.
+
+    Exit status: 0 if a connection was made, 1 if not, 2 if the settings can't be used. Findings
+    don't change it.
     """
-    ready = _run(check_hosts(conninfo, target, timeout, Console(highlight=False)))
+    wanted = Wanted(conninfo, _listed(hosts), target, timeout, Plan(max_size, programs))
+    ready = _run(check_hosts(wanted, Console(highlight=False), as_json=as_json))
     raise typer.Exit(0 if ready else 1)
 
 
@@ -193,6 +217,10 @@ def try_alerts(
     """
     sent = _run(alert_test(urls or [], timeout, Console(highlight=False)))
     raise typer.Exit(0 if sent else 1)
+
+
+def _listed(hosts: str | None) -> list[str]:
+    return [] if hosts is None else [host.strip() for host in hosts.split(",")]
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

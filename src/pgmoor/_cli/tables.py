@@ -1,4 +1,4 @@
-"""The table of hosts and the colours that the commands share."""
+"""The tables and the colours that the commands share."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pgmoor import HostHealth
+
+    from .inspection import Inspection
 
 MUTED = "bright_black"
 ACCENT = "cyan"
@@ -38,13 +40,31 @@ def host_table(hosts: Sequence[tuple[str, HostHealth]], *, fold: bool = False) -
             Text(name, style="bold" if host.current else ""),
             Text(host.status, style=_status_style(host)),
             Text(host.role_label, style=_role_style(host)) if up else Text("-", style=MUTED),
-            # A standby knows the timeline of its last checkpoint only.
-            _figure(
-                str(host.timeline) if host.timeline and up and host.role == "primary" else None
-            ),
+            _figure(str(host.timeline) if host.timeline and up else None),
             _figure(_milliseconds(host.latency) if up else None),
             _figure(_milliseconds(host.lag) if up else None),
             _remark(host),
+        )
+    return table
+
+
+def server_table(answers: Mapping[str, Inspection | None]) -> Table:
+    """Return a table of what the servers say of themselves, by host."""
+    table = Table(box=None, pad_edge=False, header_style=MUTED, padding=(0, 2, 0, 0))
+    table.add_column("host", no_wrap=True)
+    table.add_column("version", no_wrap=True)
+    table.add_column("connections", no_wrap=True)
+    table.add_column("TLS", overflow="fold")
+    for name, one in answers.items():
+        if one is None:
+            table.add_row(Text(name), Text("no answer", style=BAD))
+            continue
+        known = one.used is not None and one.allowed is not None
+        table.add_row(
+            Text(name),
+            _figure(one.version),
+            _figure(f"{one.used} of {one.allowed}" if known else None),
+            Text(str(one.tls), style="" if one.tls.in_use else MUTED),
         )
     return table
 

@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pgmoor import Health, HostHealth
+    from pgmoor._cli.story import Story
 
     from .lane import Lane
     from .scenes import Scene
-    from .story import Story
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from .story import Source, Tone
+from pgmoor._cli.story import Source, Tone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

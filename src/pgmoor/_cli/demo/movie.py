@@ -9,8 +9,9 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+from pgmoor._cli.story import Tone
+
 from .film import READING, STEP
-from .story import Tone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 
+from pgmoor._cli.story import Source
+
 from .result_table import result_table
-from .story import Source
 
 if TYPE_CHECKING:
+    from pgmoor._cli.story import StoryLine
+
     from .board import Board
-    from .story import StoryLine
 
 STATE_INTERVAL = 2.0  # seconds between two lines with the state
 

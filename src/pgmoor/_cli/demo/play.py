@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from pgmoor._cli.story import Source, Tone
+
 from .lane import NO_ROWS
 from .ledger import audit
 from .results import SceneResult
-from .story import Source, Tone
 
 if TYPE_CHECKING:
     from pgmoor.testing import Stage

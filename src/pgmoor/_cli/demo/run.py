@@ -13,6 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from pgmoor import ConnectionManager
+from pgmoor._cli.story import Source, Story, Tone, WarningLines
 from pgmoor.testing import Cluster, Stage
 
 from .beside import make_lane, opened
@@ -22,7 +23,6 @@ from .ledger import Ledger, audit, create_sql
 from .play import play
 from .scenes import ALL, QUICK
 from .stores import ThroughPgmoor
-from .story import Source, Story, Tone, WarningLines
 from .writers import Writers
 
 if TYPE_CHECKING:

@@ -15,17 +15,18 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from pgmoor._cli.graph import LABEL, draw
+from pgmoor._cli.story import Source, Tone
 from pgmoor._cli.tables import ACCENT, BAD, GOOD, MUTED, host_table
 
-from .graph import LABEL, draw
 from .result_table import result_table
-from .story import Source, Tone
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from pgmoor._cli.story import StoryLine
+
     from .board import Board
-    from .story import StoryLine
 
 FRAME = 4  # columns of a panel's border and padding
 TALL = 34  # terminals of at least so many rows get boxes and a taller graph

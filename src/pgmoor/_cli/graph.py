@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from pgmoor._cli.tables import ACCENT, BAD, MUTED
+from .tables import ACCENT, BAD, MUTED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
