@@ -61,7 +61,8 @@ def test_a_server_that_is_set_up_well_gets_no_advice() -> None:
     ],
 )
 def test_a_setting_that_will_hurt_is_found_with_reason_and_remedy(setting: str, value: str) -> None:
-    (found,) = advise([seen(**{setting: value})], Plan(), 2)
+    changed: dict[str, Any] = {setting: value}
+    (found,) = advise([seen(**changed)], Plan(), 2)
 
     assert (found.host, found.setting) == ("primary:5432", setting)
     assert found.reason

@@ -52,7 +52,7 @@ def test_the_version_is_printed(pgmoor: Start) -> None:
 def test_help_names_the_commands(pgmoor: Start) -> None:
     out, _ = pgmoor("--help").communicate(timeout=20)
 
-    assert all(command in out for command in ("demo", "check", "alert-test"))
+    assert all(command in out for command in ("demo", "check", "watch", "install", "alert-test"))
 
 
 def test_without_postgresql_the_demo_names_the_extra(

@@ -4,22 +4,16 @@ Exit status: 0 for success, 1 for failure, 2 for unusable settings, 130 after SI
 143 after SIGTERM.
 """
 
-import asyncio
-import contextlib
 import json
-import logging
-import signal
-from collections.abc import Coroutine, Iterator
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from pgmoor import ConfigError, __version__
+from pgmoor import __version__
 from pgmoor._core.work.keys import INSTALL_SQL
-from pgmoor.testing import ClusterError
 
 from .advice import Plan
 from .alert_test import alert_test
@@ -29,11 +23,12 @@ from .demo.film import make_film
 from .demo.movie import draw
 from .demo.plain import Plain
 from .demo.run import Options, make_board
-from .demo.run import run as run_demo
+from .demo.run import run as play_demo
 from .demo.screen import Screen
 from .install import install as install_table
-
-T = TypeVar("T")
+from .running import logging_to, refusals, run
+from .watch import Watched, WatchLines, WatchScreen
+from .watch import watch as watch_hosts
 
 app = typer.Typer(
     add_completion=False,
@@ -129,13 +124,12 @@ def demo(  # noqa: PLR0917 - typer makes them options
     not, 2 if the servers can't be started or the other library is missing.
     """
     options = Options(int(pg_version.value), writers, quick, beside)
-    with _refusals():
+    with refusals():
         board = make_board(options)
     console = Console()
-    lines = plain or not console.is_terminal or console.is_dumb_terminal
-    display = Plain(board) if lines else Screen(board, console)
-    with _logging_to(log_file):
-        _run(run_demo(board, display, by_run=by_run))
+    display = Plain(board) if _as_lines(console, plain) else Screen(board, console)
+    with logging_to(log_file):
+        run(play_demo(board, display, by_run=by_run))
     display.finish()
     if json_file is not None:
         json_file.write_text(json.dumps(board.to_dict(), indent=2) + "\n")
@@ -168,8 +162,38 @@ def check(  # noqa: PLR0917 - typer makes them options
     don't change it.
     """
     wanted = Wanted(conninfo, _listed(hosts), target, timeout, Plan(max_size, programs))
-    ready = _run(check_hosts(wanted, Console(highlight=False), as_json=as_json))
+    ready = run(check_hosts(wanted, Console(highlight=False), as_json=as_json))
     raise typer.Exit(0 if ready else 1)
+
+
+@app.command()
+def watch(  # noqa: PLR0917 - typer makes them options
+    conninfo: Conninfo = "",
+    hosts: Hosts = None,
+    target: Target = None,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Limit in seconds for each question.")
+    ] = 5.0,
+    interval: Annotated[float, typer.Option(min=0.01, help="Seconds between two questions.")] = 0.1,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Print lines of text; the default without a terminal.")
+    ] = False,
+) -> None:
+    """Show the hosts live: events, and whether a program would get its answers.
+
+    Asks SELECT 1 ten times a second, of the host that pgmoor would use. Ctrl-C ends it.
+
+    Exit status: 130 after Ctrl-C, 2 if the settings can't be used.
+    """
+    watched = Watched()
+    console = Console()
+    display = WatchLines(watched) if _as_lines(console, plain) else WatchScreen(watched, console)
+    wanted = Wanted(conninfo, _listed(hosts), target, timeout)
+    try:
+        run(watch_hosts(wanted, watched, display, interval))
+    finally:
+        if watched.health is not None:
+            display.finish()
 
 
 @app.command()
@@ -190,7 +214,7 @@ def install(
     if sql:
         typer.echo(INSTALL_SQL, nl=False)
         return
-    done = _run(install_table(conninfo, timeout, Console(highlight=False)))
+    done = run(install_table(conninfo, timeout, Console(highlight=False)))
     raise typer.Exit(0 if done else 1)
 
 
@@ -215,68 +239,13 @@ def try_alerts(
 
     Exit status: 0 if all channels accepted it, 1 if one did not, 2 if the settings can't be used.
     """
-    sent = _run(alert_test(urls or [], timeout, Console(highlight=False)))
+    sent = run(alert_test(urls or [], timeout, Console(highlight=False)))
     raise typer.Exit(0 if sent else 1)
+
+
+def _as_lines(console: Console, plain: bool) -> bool:
+    return plain or not console.is_terminal or console.is_dumb_terminal
 
 
 def _listed(hosts: str | None) -> list[str]:
     return [] if hosts is None else [host.strip() for host in hosts.split(",")]
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a command's work; report what ends it early in one line and as an exit status.
-
-    SIGINT and SIGTERM cancel the work, so that it cleans up and leaves no server behind.
-    """
-    received: list[signal.Signals] = []
-
-    async def cancellable() -> T:
-        task, loop = asyncio.current_task(), asyncio.get_running_loop()
-        assert task is not None
-
-        def cancel(number: signal.Signals) -> None:
-            received.append(number)
-            task.cancel()
-
-        # asyncio.run() handles SIGINT only if it was not inherited as ignored, and a shell script
-        # starts its background jobs with SIGINT ignored.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, cancel, number)
-        return await work
-
-    with _refusals():
-        try:
-            return asyncio.run(cancellable())
-        except asyncio.CancelledError:
-            if not received:
-                raise
-            if received[0] is signal.SIGINT:
-                typer.echo("interrupted", err=True)
-            raise typer.Exit(128 + received[0]) from None
-
-
-@contextlib.contextmanager
-def _refusals() -> Iterator[None]:
-    """Report what can't be used or started in one line, and as the exit status 2."""
-    try:
-        yield
-    except (ClusterError, ConfigError) as error:
-        typer.echo(f"pgmoor: {error}", err=True)
-        raise typer.Exit(2) from None
-
-
-@contextlib.contextmanager
-def _logging_to(path: Path | None) -> Iterator[None]:
-    if path is None:
-        yield
-        return
-    handler = logging.FileHandler(path, mode="w", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s  %(message)s"))
-    logger = logging.getLogger("pgmoor")
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        handler.close()

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING
 
 from pgmoor import ConnectionManager
-from pgmoor._cli.story import Source, Story, Tone, WarningLines
+from pgmoor._cli.display import REFRESH_INTERVAL, end, start_refresh, warnings_in
+from pgmoor._cli.story import Source, Story, Tone
 from pgmoor.testing import Cluster, Stage
 
 from .beside import make_lane, opened
@@ -26,34 +26,15 @@ from .stores import ThroughPgmoor
 from .writers import Writers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from types import TracebackType
+    from collections.abc import AsyncIterator
 
-REFRESH_INTERVAL = 0.125  # seconds
+    from pgmoor._cli.display import Display
+
 CONNECT_TIMEOUT = 10.0  # seconds for the manager to fill its pool at the start
 PATIENCE = 15.0  # seconds for every writer to work again
 PATIENCE_BESIDE = 5.0  # the same for another library, which may never do
 PATIENCE_QUICK = 1.5
 SIZES = 4, 8  # of the pools
-
-
-class Display(Protocol):
-    """Shows the board while the demo runs, and the results at its end."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
-
-    def update(self) -> None:
-        """Show the board as it is now."""
-
-    def finish(self) -> None:
-        """Show the results; called once, after the `with` block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +70,11 @@ async def run(board: Board, display: Display, *, by_run: bool = False) -> None:
     """Run the whole demo; however it ends, no server is left when it returns."""
     story = board.story
     cluster = Cluster(standbys=2, version=board.pg_version, synchronous=True)
-    with display, _warnings_in(story, "" if board.beside is None else board.beside.name):
+    # What the other library and asyncio say of its broken tasks is no news.
+    expected = () if board.beside is None else (board.beside.name, "asyncio")
+    with display, warnings_in(story, expected):
         async with contextlib.AsyncExitStack() as stack:
-            stack.push_async_callback(_end, _start_refresh(display))
+            stack.push_async_callback(end, start_refresh(display))
             story.say(Source.DEMO, "starting a primary and two standbys, synchronous replication")
             await stack.enter_async_context(cluster)
             await _perform(board, cluster, by_run=by_run)
@@ -169,42 +152,4 @@ async def _health_on(board: Board, manager: ConnectionManager[Any]) -> AsyncIter
     try:
         yield
     finally:
-        await _end(task)
-
-
-def _start_refresh(display: Display) -> asyncio.Task[None]:
-    """Keep the display up to date; if it fails, for example on a closed pipe, end the demo."""
-    demo = asyncio.current_task()
-    assert demo is not None
-
-    async def refresh() -> None:
-        try:
-            while True:
-                display.update()
-                await asyncio.sleep(REFRESH_INTERVAL)
-        except Exception:
-            demo.cancel()
-            raise
-
-    return asyncio.create_task(refresh(), name="demo-display")
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    """Cancel a task; raise the exception that ended it before, if there was one."""
-    task.cancel()
-    await asyncio.wait([task])
-    if not task.cancelled():
-        task.result()
-
-
-@contextlib.contextmanager
-def _warnings_in(story: Story, beside: str) -> Iterator[None]:
-    """Add logged warnings to the story: on the terminal they would spoil the screen."""
-    # What the other library and asyncio say of its broken tasks is no news.
-    handler = WarningLines(story, (beside, "asyncio") if beside else ())
-    root = logging.getLogger()
-    root.addHandler(handler)
-    try:
-        yield
-    finally:
-        root.removeHandler(handler)
+        await end(task)

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.layout import Layout
-from rich.live import Live
 from rich.padding import Padding
-from rich.panel import Panel
-from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from pgmoor._cli.frames import FRAME, TALL, LiveScreen, boxed, event_lines, ruled
 from pgmoor._cli.graph import LABEL, draw
-from pgmoor._cli.story import Source, Tone
 from pgmoor._cli.tables import ACCENT, BAD, GOOD, MUTED, host_table
 
 from .result_table import result_table
@@ -24,48 +20,32 @@ from .result_table import result_table
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pgmoor._cli.story import StoryLine
-
     from .board import Board
 
-FRAME = 4  # columns of a panel's border and padding
-TALL = 34  # terminals of at least so many rows get boxes and a taller graph
 STEP = 0.25  # seconds for each column of the graph
 OVERVIEW = 4  # rows of the graph in the results
 RESULT_WIDTH = 100
-SOURCE_STYLES = {Source.PGMOOR: ACCENT, Source.DEMO: MUTED, Source.LOG: BAD}
-TONE_STYLES = {Tone.GOOD: GOOD, Tone.BAD: BAD, Tone.PLAIN: ""}
 
 
-class Screen:
+class Screen(LiveScreen):
     """Draws the board on a terminal, and leaves the results there at the end."""
 
     def __init__(self, board: Board, console: Console) -> None:
+        super().__init__(console)
         self._board = board
-        self._console = console
-        self._live = Live(console=console, screen=True, auto_refresh=False)
 
-    def __enter__(self) -> Self:
-        self._live.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._live.__exit__(None, None, None)
-
-    def update(self) -> None:
-        """Draw the board as it is now."""
-        width, height = self._console.size
-        self._live.update(_whole(self._board, width, height), refresh=True)
+    def render(self, width: int, height: int) -> RenderableType:
+        return _whole(self._board, width, height)
 
     def finish(self) -> None:
         """Print the results on the terminal after the live screen is closed."""
-        width = min(self._console.width, RESULT_WIDTH)
-        self._console.print(_results(self._board, width), width=width)
+        width = min(self.console.width, RESULT_WIDTH)
+        self.console.print(_results(self._board, width), width=width)
 
 
 def _whole(board: Board, width: int, height: int) -> RenderableType:
     tall = height >= TALL
-    frame, borders, bars = (_boxed, 2, 4) if tall else (_ruled, 1, 1)
+    frame, borders, bars = (boxed, 2, 4) if tall else (ruled, 1, 1)
     if board.beside is not None:
         bars = max(bars // 2, 1)
     fixed = Group(
@@ -80,7 +60,7 @@ def _whole(board: Board, width: int, height: int) -> RenderableType:
     layout = Layout()
     layout.split_column(
         Layout(fixed, size=rows),
-        Layout(frame("events", _events(board, height - rows - borders)), minimum_size=1),
+        Layout(frame("events", event_lines(board.story, height - rows - borders)), minimum_size=1),
     )
     return layout
 
@@ -88,27 +68,10 @@ def _whole(board: Board, width: int, height: int) -> RenderableType:
 def _results(board: Board, width: int) -> RenderableType:
     return Group(
         _header(board),
-        _boxed("hosts", _hosts(board)),
-        _boxed("commits per second", _overview(board, width - FRAME)),
-        _boxed("faults", Group(result_table(board.titles, board.lanes, -1), "", *_verdicts(board))),
+        boxed("hosts", _hosts(board)),
+        boxed("commits per second", _overview(board, width - FRAME)),
+        boxed("faults", Group(result_table(board.titles, board.lanes, -1), "", *_verdicts(board))),
     )
-
-
-def _boxed(title: str, body: RenderableType) -> RenderableType:
-    return Panel(
-        body,
-        title=Text(title, style=MUTED),
-        title_align="left",
-        box=box.ROUNDED,
-        border_style=MUTED,
-        padding=(0, 1),
-    )
-
-
-def _ruled(title: str, body: RenderableType) -> RenderableType:
-    """Return the body below a titled line: one row less than a box."""
-    rule = Rule(Text(title, style=MUTED), align="left", style=MUTED)
-    return Group(rule, Padding(body, (0, 2)))
 
 
 def _header(board: Board) -> RenderableType:
@@ -166,16 +129,3 @@ def _verdicts(board: Board) -> list[Text]:
         Text(verdict, style="bold " + (GOOD if lane.is_good(len(board.scenes)) else BAD))
         for lane, verdict in zip(board.lanes, board.verdicts, strict=True)
     ]
-
-
-def _events(board: Board, rows: int) -> RenderableType:
-    return Group(*(_line(line) for line in board.story.lines[-max(rows, 1) :]))
-
-
-def _line(line: StoryLine) -> Text:
-    if line.source is Source.SCENE:
-        return Text(f"{line.at:6.2f}  {line.text}", style="bold", no_wrap=True)
-    text = Text(f"{line.at:6.2f}  ", style=MUTED, no_wrap=True, overflow="ellipsis")
-    text.append(f"{line.source.value:<6}  ", style=SOURCE_STYLES[line.source])
-    text.append(line.text, style=TONE_STYLES[line.tone])
-    return text
