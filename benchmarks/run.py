@@ -6,8 +6,8 @@ round; the medians over the rounds are shown. A proxy counts the round trips of 
 
     python benchmarks/run.py [--rounds 100] [--seconds 0.1] [--loop uvloop]
 
-Exit status: 0 if `run()` takes at most 1.05 times as long as by hand, with a key at most 1.15
-times, and no more round trips; 1 if not.
+The limits: 1.05 times the time by hand, 1.15 times with a key, and no more round trips. Exit
+status: 0 if they hold, 1 if not.
 """
 
 from __future__ import annotations

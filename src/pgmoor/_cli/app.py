@@ -1,4 +1,4 @@
-"""The commands, their options and how they end; what each does is in a file of its own.
+"""The commands and their options; what each does is in a file of its own.
 
 Exit status: 0 for success, 1 for failure, 2 for unusable settings, 130 after SIGINT (Ctrl-C) and
 143 after SIGTERM.
@@ -55,18 +55,19 @@ def _print_version(asked: bool) -> None:
 Conninfo = Annotated[
     str,
     typer.Argument(
-        show_default=False, help="A libpq conninfo or URI; by default the PG* variables."
+        show_default=False,
+        help="A libpq connection string or URI. Without it, the PG* variables count.",
     ),
 ]
 
 Hosts = Annotated[
     str | None,
     typer.Option(
-        metavar="H1,H2", help="Hosts, with or without ports, in place of those in the conninfo."
+        metavar="H1,H2", help="Use these hosts instead, each with its port if it needs one."
     ),
 ]
 Target = Annotated[
-    str | None, typer.Option(help="Which hosts qualify, as in target_session_attrs.")
+    str | None, typer.Option(help="Which hosts may be used, as in target_session_attrs.")
 ]
 
 
@@ -88,28 +89,28 @@ def demo(  # noqa: PLR0917 - typer makes them options
         bool, typer.Option("--plain", help="Print lines of text; the default without a terminal.")
     ] = False,
     pg_version: Annotated[
-        PgVersion, typer.Option(help="Version of the bundled PostgreSQL.")
+        PgVersion, typer.Option(help="Which PostgreSQL to start.")
     ] = PgVersion.V18,
-    writers: Annotated[int, typer.Option(min=1, max=1000, help="Number of writing tasks.")] = 16,
+    writers: Annotated[int, typer.Option(min=1, max=1000, help="How many tasks write.")] = 16,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the results to this file.")
     ] = None,
     svg_file: Annotated[
         Path | None,
-        typer.Option("--svg", help="Save a film of the run to this file; it plays in browsers."),
+        typer.Option("--svg", help="Save a film of the run to this file. It plays in browsers."),
     ] = None,
     log_file: Annotated[
         Path | None, typer.Option("--log", help="Write pgmoor's log to this file.")
     ] = None,
     by_run: Annotated[
-        bool, typer.Option("--run", help="Write with run(), which repeats what was rolled back.")
+        bool, typer.Option("--run", help="Write with run(): it repeats what is safe to repeat.")
     ] = False,
     beside: Annotated[
         str | None,
         typer.Option(
             metavar="LIBRARY",
-            help="Write through another library, too, on the same servers: psycopg_pool, asyncpg"
-            " or sqlalchemy.",
+            help="Compare with another library on the same servers: psycopg_pool, asyncpg or"
+            " sqlalchemy.",
         ),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", hidden=True)] = False,
@@ -117,11 +118,11 @@ def demo(  # noqa: PLR0917 - typer makes them options
     """Break real PostgreSQL servers under a program that keeps writing.
 
     Starts a primary and two standbys in temporary directories. Kills, freezes, demotes and
-    restarts them while tasks write through pgmoor. Checks that no acknowledged row was lost or
-    written twice. Takes about half a minute, with another library a minute.
+    restarts them while tasks write through pgmoor. Counts the rows at the end: none may be lost
+    or written twice. Takes half a minute; with another library, a minute.
 
-    Exit status: 0 if pgmoor recovered from every fault, lost no row and wrote none twice, 1 if
-    not, 2 if the servers can't be started or the other library is missing.
+    Exit status: 0 if pgmoor recovered from every fault, lost no row and wrote none twice. 1 if
+    not. 2 if the servers don't start or the other library is missing.
     """
     options = Options(int(pg_version.value), writers, quick, beside)
     with refusals():
@@ -147,19 +148,22 @@ def check(  # noqa: PLR0917 - typer makes them options
         float, typer.Option(min=0.1, help="Limit in seconds for hosts that don't answer.")
     ] = 10.0,
     max_size: Annotated[
-        int, typer.Option(min=1, help="Your max_size, to see whether the connections suffice.")
+        int,
+        typer.Option(
+            min=1, help="Your max_size. Tells whether the servers allow as many connections."
+        ),
     ] = 10,
     programs: Annotated[
-        int, typer.Option(min=1, help="How many processes of your program run.")
+        int, typer.Option(min=1, help="How many processes run your program, each with a pool.")
     ] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Show the hosts, whether pgmoor can use them, and settings of the servers that will hurt.
+    """Show your hosts, whether pgmoor can use them, and server settings that will hurt.
 
-    Ends as soon as every host has answered or refused.
+    Ends as soon as every host has answered or refused. Prints no password.
 
-    Exit status: 0 if a connection was made, 1 if not, 2 if the settings can't be used. Findings
-    don't change it.
+    Exit status: 0 if a connection was made, whatever else was found. 1 if not. 2 if the settings
+    can't be used.
     """
     wanted = Wanted(conninfo, _listed(hosts), target, timeout, Plan(max_size, programs))
     ready = run(check_hosts(wanted, Console(highlight=False), as_json=as_json))
@@ -172,18 +176,18 @@ def watch(  # noqa: PLR0917 - typer makes them options
     hosts: Hosts = None,
     target: Target = None,
     timeout: Annotated[
-        float, typer.Option(min=0.1, help="Limit in seconds for each question.")
+        float, typer.Option(min=0.1, help="Limit in seconds for each answer.")
     ] = 5.0,
     interval: Annotated[float, typer.Option(min=0.01, help="Seconds between two questions.")] = 0.1,
     plain: Annotated[
         bool, typer.Option("--plain", help="Print lines of text; the default without a terminal.")
     ] = False,
 ) -> None:
-    """Show the hosts live: events, and whether a program would get its answers.
+    """Show your hosts live, with events, and whether a program would get its answers.
 
-    Asks SELECT 1 ten times a second, of the host that pgmoor would use. Ctrl-C ends it.
+    Sends SELECT 1 every --interval seconds to the host that pgmoor would use. Ctrl-C ends it.
 
-    Exit status: 130 after Ctrl-C, 2 if the settings can't be used.
+    Exit status: 130 after Ctrl-C. 2 if the settings can't be used.
     """
     watched = Watched()
     console = Console()
@@ -202,14 +206,14 @@ def install(
     sql: Annotated[
         bool, typer.Option("--sql", help="Print the SQL instead of running it.")
     ] = False,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait.")] = 10.0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Limit in seconds.")] = 10.0,
 ) -> None:
-    """Make the table pgmoor.transactions, for idempotency keys, if it isn't there.
+    """Make the table pgmoor.transactions for idempotency keys, unless it is there.
 
-    The role must be allowed to create a schema in the database. Programs need USAGE on the schema,
+    Your role must be allowed to create a schema in the database. Programs need USAGE on the schema,
     and SELECT, INSERT, UPDATE and DELETE on the table.
 
-    Exit status: 0 if the table is there, 1 if not, 2 if the settings can't be used.
+    Exit status: 0 if the table is there now. 1 if not. 2 if the settings can't be used.
     """
     if sql:
         typer.echo(INSTALL_SQL, nl=False)
@@ -226,18 +230,18 @@ def try_alerts(
             envvar="PGMOOR_ALERTS",
             metavar="URL...",
             show_default=False,
-            help="Apprise URLs of the channels; in the variable, separated by spaces.",
+            help="Apprise URLs of your channels. Separate them by spaces in the variable.",
         ),
     ] = None,
     timeout: Annotated[
-        float, typer.Option(min=0.1, help="Seconds to wait for each channel.")
+        float, typer.Option(min=0.1, help="Limit in seconds for each channel.")
     ] = 30.0,
 ) -> None:
-    """Send a test message to each alert channel, and show the results.
+    """Send a test message to each alert channel, and show which accepted it.
 
-    The URLs are secrets: pass them in PGMOOR_ALERTS if others can see your command line.
+    The URLs are secrets. Put them into PGMOOR_ALERTS if others can see your command line.
 
-    Exit status: 0 if all channels accepted it, 1 if one did not, 2 if the settings can't be used.
+    Exit status: 0 if all channels accepted it. 1 if one did not. 2 if the settings can't be used.
     """
     sent = run(alert_test(urls or [], timeout, Console(highlight=False)))
     raise typer.Exit(0 if sent else 1)
