@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pgmoor.testing import Cluster, FaultProxy
 
 INSERT = "insert into work (id) values ('x')"
-QUICK = {"backoff_base": 1e-4, "backoff_cap": 1e-4}
+QUICK: Any = {"backoff_base": 1e-4, "backoff_cap": 1e-4}
 
 
 async def rows(cluster: Cluster) -> int:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pgmoor import ConnectionManager
 from pgmoor._cli.display import REFRESH_INTERVAL, end, start_refresh, warnings_in
