@@ -3,6 +3,8 @@
 try:
     import psycopg as _psycopg  # noqa: F401
 except ImportError as _error:
+    if "pq wrapper" not in str(_error):  # psycopg's words when it finds no libpq
+        raise
     raise ImportError(
         'psycopg can\'t load libpq: run pip install "pgmoor[binary]", or install libpq (libpq5)'
     ) from _error
