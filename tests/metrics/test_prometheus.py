@@ -219,6 +219,6 @@ def test_the_extras_are_imported_on_demand_and_named_if_missing() -> None:
     )
 
     assert done.stdout.splitlines() == [
-        "pgmoor.otel needs opentelemetry-api: pgmoor[otel]",
-        "pgmoor.prometheus needs prometheus-client: pgmoor[prometheus]",
+        'pgmoor.otel needs opentelemetry-api: pip install "pgmoor[otel]"',
+        'pgmoor.prometheus needs prometheus-client: pip install "pgmoor[prometheus]"',
     ]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import select
 import socket
 import struct
 from contextvars import ContextVar
@@ -22,6 +21,7 @@ from pgmoor.errors import ConnectionAborted, RetrySafety, retry_safety
 
 from .handshake import connecting
 from .loss import note, safety_of_loss, statements_under_way
+from .polling import ENDED, poller
 from .readiness import Readiness
 
 if TYPE_CHECKING:
@@ -44,8 +44,6 @@ BAD = pq.ConnStatus.BAD
 completion: ContextVar[Callable[[dict[str, Any]], None] | None] = ContextVar(
     "pgmoor_completion", default=None
 )
-# A FIN shows as the first where the platform has it, a reset as one of the others.
-ENDED = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # l_onoff, l_linger: drop what is not delivered
 
 
@@ -61,9 +59,7 @@ class AbortableConnection(AsyncConnection[Any]):
         self._waiters = 0  # tasks that wait for its socket
         self._doomed = False  # to be closed by the last of them
         self.readiness: Readiness = Readiness()
-        poller = select.poll()
-        poller.register(pgconn.socket, select.POLLIN | ENDED)
-        self.poll: Callable[[int], list[tuple[int, int]]] = poller.poll
+        self.poll = poller(pgconn.socket)
         forking.register(self)
 
     @classmethod

@@ -5,9 +5,6 @@ A server that sends without end would fill the memory for as long as somebody re
 
 from __future__ import annotations
 
-import array
-import fcntl
-import termios
 from typing import TYPE_CHECKING
 
 from psycopg import errors, generators, pq
@@ -15,6 +12,7 @@ from psycopg.waiting import Wait
 
 from .abort_timer import abort_after
 from .abortable import BAD
+from .polling import bytes_waiting
 
 if TYPE_CHECKING:
     from psycopg.abc import PQGen
@@ -100,15 +98,13 @@ def read_answer(pgconn: PGconn) -> PQGen[list[PGresult]]:
     be used any more.
     """
     yield from generators.send(pgconn)
-    unread = array.array("i", [0])
     results: list[PGresult] = []
     received = 0
     while True:
         while pgconn.is_busy():
             while not (yield Wait.R):
                 pass
-            fcntl.ioctl(pgconn.socket, termios.FIONREAD, unread)
-            received += unread[0]
+            received += bytes_waiting(pgconn.socket)
             if received > MAX_BYTES:
                 raise MalformedAnswer("its answer has no end")
             pgconn.consume_input()

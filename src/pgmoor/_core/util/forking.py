@@ -34,4 +34,5 @@ def _after_fork_in_child() -> None:
         thing._disown()  # noqa: SLF001  private to both sides
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+if hasattr(os, "register_at_fork"):  # where a process can be forked at all
+    os.register_at_fork(after_in_child=_after_fork_in_child)
