@@ -20,7 +20,7 @@ from pgmoor._core.util import forking
 from pgmoor.errors import ConnectionAborted, RetrySafety, retry_safety
 
 from .handshake import connecting
-from .loss import note, safety_of_loss, statements_under_way
+from .loss import note, safety_of_loss, statements_under_way, what_ended_it
 from .polling import ENDED, poller
 from .readiness import Readiness
 
@@ -172,12 +172,11 @@ class AbortableConnection(AsyncConnection[Any]):
         except (KeyboardInterrupt, SystemExit):
             self.discard()
             raise
-        except errors.Error as error:
-            self._note_loss(error, before)
-            self.met(error)
-            if self.pgconn.status == BAD and self.abort_reason:
-                raise note(ConnectionAborted(*self.abort_reason), retry_safety(error)) from error
-            raise
+        except errors.Error as raised:
+            error = self._explained(raised, before)
+            if error is raised:
+                raise
+            raise error from raised
         finally:
             self._waiters -= 1
             if self.pgconn.status == BAD:
@@ -185,16 +184,22 @@ class AbortableConnection(AsyncConnection[Any]):
             if self._doomed and not self._waiters:
                 self._finish()
 
-    def _note_loss(self, error: errors.Error, before: int) -> None:
-        """Note on an error of a lost connection what it means for the work."""
-        if self.pgconn.status == BAD:
-            if self.loss is None:
-                self.loss = self._safety_of_loss(error, before)
-            note(error, self.loss)
-
     def _finish(self) -> None:
         self.readiness.stop()
         self.pgconn.finish()
+
+    def _explained(self, raised: errors.Error, before: int) -> errors.Error:
+        """Return the error that the caller gets; it says what became of the work."""
+        error = raised
+        if self.pgconn.status == BAD:
+            error = what_ended_it(raised)
+            if self.loss is None:
+                self.loss = self._safety_of_loss(raised, before)
+            note(error, self.loss)
+        self.met(error)
+        if self.pgconn.status == BAD and self.abort_reason:
+            return note(ConnectionAborted(*self.abort_reason), retry_safety(error))
+        return error
 
     def _check_connection_ok(self) -> None:
         """Raise psycopg's error when the connection is closed; it tells what became of the work."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from psycopg import errors, pq
 
 from pgmoor.errors import RetrySafety
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping
 
 E = TypeVar("E", bound=BaseException)
 
@@ -52,13 +54,34 @@ def statements_under_way(error: BaseException) -> list[bytes]:
     traceback. So they cost nothing while nothing fails.
     """
     found: list[bytes] = []
-    traceback = error.__traceback__
-    while traceback is not None:
-        names = traceback.tb_frame.f_locals
+    for names in _variables(error):
         text = getattr(names.get("pgq"), "query", None)
         found += [value for value in (text, names.get("command")) if isinstance(value, bytes)]
-        traceback = traceback.tb_next
     return found
+
+
+def what_ended_it(error: errors.Error) -> errors.Error:
+    """Return the error that says why a connection ended: *error*, or one that it hides.
+
+    A pooler passes on what its server says when it ends the session, and adds an answer of its own.
+    Where psycopg expects one answer, it reports their number, as an error of its own.
+    """
+    if type(error) is not errors.InternalError or error.sqlstate is not None:
+        return error
+    for names in _variables(error):
+        results = names.get("results")
+        for result in results if isinstance(results, list) else ():
+            if result.status == pq.ExecStatus.FATAL_ERROR:
+                return errors.error_from_result(result)
+    return error
+
+
+def _variables(error: BaseException) -> Iterator[Mapping[str, Any]]:
+    """Return the local variables of each function that an error has passed, the outermost first."""
+    traceback = error.__traceback__
+    while traceback is not None:
+        yield traceback.tb_frame.f_locals
+        traceback = traceback.tb_next
 
 
 def note(error: E, safety: RetrySafety) -> E:

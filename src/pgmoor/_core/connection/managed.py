@@ -113,7 +113,7 @@ class ManagedConnection(AbortableConnection):
             raise self._lost_before_commit()
         try:
             await super().commit()
-        except errors.OperationalError as error:
+        except errors.Error as error:
             if pending and self._outcome_unknown(error):
                 raise _unknown(error) from error
             raise
@@ -135,7 +135,7 @@ class ManagedConnection(AbortableConnection):
                 if lived and not ended_well and not force_rollback:
                     # psycopg would end the block without an error, although nothing was committed.
                     raise self._lost_before_commit()
-        except errors.OperationalError as error:
+        except errors.Error as error:
             commits = ended_well and outermost and not force_rollback
             if commits and self._outcome_unknown(error):
                 raise _unknown(error) from error
