@@ -131,6 +131,35 @@ async def test_a_right_that_is_missing_for_a_moment_does_not_lift_the_fence(
     assert len(recorder(manager).of(Failover)) == 1
 
 
+async def test_a_standby_that_is_promoted_while_it_hides_its_timeline_is_not_taken_for_stale(
+    app: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*app.nodes, **BRISK, kwargs={"user": "app"})
+    await manager.wait()
+    await app[0].sql("revoke execute on function pg_walfile_name(pg_lsn) from public")
+    await app[1].wait_for(
+        "select not has_function_privilege('app', 'pg_walfile_name(pg_lsn)', 'execute')"
+    )
+    await probed(manager, 1)
+    async with Workload(manager, tasks=4) as work:
+        await app[0].kill()
+        await app[1].promote()
+        await recorder(manager).wait_for(Failover)
+        await work.back(monotonic())
+        known = manager.snapshot().hosts[1].timeline
+        # The old primary follows it now, and says first on which timeline it is.
+        await app[0].rejoin(app[1])
+        for host in range(2):
+            await probed(manager, host)
+        await app[1].sql("grant execute on function pg_walfile_name(pg_lsn) to public")
+        await until(lambda: manager.snapshot().hosts[0].timeline == 2)
+        await work.flowing(monotonic())
+
+    assert known == 2
+    assert len(recorder(manager).of(Failover)) == 1
+    assert not recorder(manager).of(SplitBrain)
+
+
 async def test_a_server_that_hides_its_control_file_is_fenced_from_the_start(
     app: Cluster, moor: Callable[..., Any]
 ) -> None:

@@ -232,6 +232,24 @@ def test_a_primary_is_stale_when_any_server_of_its_cluster_is_on_a_newer_timelin
         assert [table.is_stale(state) for state in table] == stale
 
 
+def test_a_server_that_hides_its_timeline_is_on_the_last_one_known_unless_it_was_promoted() -> None:
+    standby, primary = (replace(info, started=50) for info in (STANDBY, PRIMARY))
+
+    def hidden(info: ServerInfo) -> ServerInfo:
+        return replace(info, timeline=None, system_id=None)
+
+    for outcomes, timeline in (
+        ((primary, hidden(primary)), 1),
+        ((standby, hidden(standby)), 1),
+        ((standby, hidden(primary)), 2),
+        ((standby, hidden(primary), hidden(primary)), 2),
+        # Started again since then: it may be another server at this address.
+        ((standby, replace(hidden(primary), started=51)), 1),
+        ((hidden(primary),), None),
+    ):
+        assert after(*outcomes).timeline == timeline, outcomes
+
+
 def test_a_timeline_is_remembered_when_its_primary_is_gone() -> None:
     table = table_of(FailureKind.REFUSED, replace(PRIMARY, timeline=2))
     table.apply(seen(1, 11, FailureKind.REFUSED))

@@ -38,10 +38,7 @@ logger = logging.getLogger("pgmoor.dial")
 _IDENTITY = b"""
 set transaction isolation level read committed;
 select r.r, pg_catalog.current_setting('transaction_read_only'),
- case when r.r then %(standby_timeline)s
- else ('x' operator(pg_catalog.||) pg_catalog.substr(
-   pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8)
-  )::pg_catalog.bit(32)::pg_catalog.int4::pg_catalog.text end,
+ %(timeline)s,
  %(system_id)s,
  case when not r.r or pg_catalog.pg_last_wal_receive_lsn()
    operator(pg_catalog.<=) pg_catalog.pg_last_wal_replay_lsn()
@@ -54,19 +51,19 @@ from (select pg_catalog.pg_is_in_recovery()) r(r)
 """
 # The function and not its view: that takes a third off the time of a new session's first question.
 _RECEIVED = b"(select received_tli from pg_catalog.pg_stat_get_wal_receiver())"
+_TIMELINE = b"""case when r.r then %s::pg_catalog.text
+ else ('x' operator(pg_catalog.||) pg_catalog.substr(
+   pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8)
+  )::pg_catalog.bit(32)::pg_catalog.int4::pg_catalog.text end"""
+_NEWEST = b"greatest(%s, (select timeline_id from pg_catalog.pg_control_checkpoint()))"
 IDENTITY_SQL = _IDENTITY % {
-    b"standby_timeline": b"greatest("
-    + _RECEIVED
-    + b""",
-  (select timeline_id from pg_catalog.pg_control_checkpoint()))::pg_catalog.text""",
+    b"timeline": _TIMELINE % (_NEWEST % _RECEIVED),
     b"system_id": b"""(select system_identifier::pg_catalog.text
   from pg_catalog.pg_control_system())""",
 }
 # A hardened server may keep its control file to itself.
-WITHOUT_CONTROL_FILE_SQL = _IDENTITY % {
-    b"standby_timeline": _RECEIVED + b"::pg_catalog.text",
-    b"system_id": b"null",
-}
+WITHOUT_CONTROL_FILE_SQL = _IDENTITY % {b"timeline": _TIMELINE % _RECEIVED, b"system_id": b"null"}
+WITHOUT_TIMELINE_SQL = _IDENTITY % {b"timeline": b"null", b"system_id": b"null"}
 # Behind a pooler a session that others left read-only says nothing of the server: only the mode
 # that a new session begins with does.
 NEW_SESSIONS_SQL = b"""
@@ -83,6 +80,7 @@ NOT_POSTGRESQL = frozenset({"42883", "42704", "42P01", "0A000", "42601", "42501"
 QUESTIONS = (
     (IDENTITY_SQL, "everything"),
     (WITHOUT_CONTROL_FILE_SQL, "all but its control file"),
+    (WITHOUT_TIMELINE_SQL, "its role and its start"),
     (PLAIN_SQL, "read-only mode alone"),
 )
 PLAIN = len(QUESTIONS) - 1

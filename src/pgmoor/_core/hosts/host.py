@@ -161,8 +161,8 @@ class HostState:
         if self.timeline is None:
             return info
         if info.in_recovery is not None:
-            hidden = info.in_recovery and info.timeline is None
-            return replace(info, timeline=self.timeline) if hidden else info
+            hidden = info.timeline is None
+            return replace(info, timeline=self._hidden_timeline(info)) if hidden else info
         standby = True if self.role is Role.STANDBY else None
         return replace(
             info,
@@ -171,6 +171,15 @@ class HostState:
             started=self.started,
             pooled=self.pooled,
         )
+
+    def _hidden_timeline(self, info: ServerInfo) -> int | None:
+        """Return the timeline of a server that does not say on which it is, as far as it is known.
+
+        A standby that has become primary without a restart was promoted: its timeline is newer.
+        """
+        assert self.timeline is not None
+        was_standby = self.role is Role.STANDBY and self.started == info.started
+        return self.timeline + (was_standby and info.in_recovery is False)
 
     def _answered(self, seen: Observation, info: ServerInfo) -> HostState:
         role = _role(info)
