@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 from pgmoor.testing._ports import LOOPBACK, free_port
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Mapping
 
     from pgmoor.testing import Node
@@ -71,6 +72,11 @@ class PgBouncer:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to it."""
+        if self._process is not None:
+            self._process.send_signal(number)
 
     def _wait(self) -> None:
         assert self._process is not None

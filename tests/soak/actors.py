@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from psycopg import AsyncConnection
 
+    from pgmoor import ConnectionManager
     from soak.users import Users
     from soak.watch import Operation
 
@@ -26,6 +27,9 @@ def start_all(users: Users) -> None:
     """Start all of these tasks."""
     for number in range(6):
         Writer(users, f"writer-{number}")
+    if users.pooled:
+        for number in range(2):
+            Writer(users, f"pooled-{number}", users.pooled)
     for number in range(3):
         users.start(f"reader-{number}", Reader(users).act, 0.03)
     for number in range(2):
@@ -39,10 +43,10 @@ def start_all(users: Users) -> None:
 class RowWriter:
     """Writes rows in each of the ways that programs do."""
 
-    def __init__(self, users: Users, name: str) -> None:
+    def __init__(self, users: Users, name: str, manager: ConnectionManager | None = None) -> None:
         self.users = users
         self.name = name
-        self.manager = users.manager
+        self.manager = manager or users.manager
         self.bounds = users.bounds
 
     async def write(self, at: At, rng: random.Random, timeout: float | None = None) -> None:
@@ -83,8 +87,8 @@ class RowWriter:
 class Writer(RowWriter):
     """Writes rows; traffic flows when every writer writes."""
 
-    def __init__(self, users: Users, name: str) -> None:
-        super().__init__(users, name)
+    def __init__(self, users: Users, name: str, manager: ConnectionManager | None = None) -> None:
+        super().__init__(users, name, manager)
         users.wrote[name] = 0.0
         users.start(name, self._act, 0.02)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from pgmoor.testing import ClusterError, NodeState
-from soak.schedule import NETWORK, SERVER, Fault, Kind, Where
+from soak.schedule import NETWORK, POOLER, SERVER, Fault, Kind, Where
 from soak.sessions import MANAGERS, SessionFaults, nothing
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pgmoor.testing import FaultProxy, Node
     from soak.journal import Journal
     from soak.orchestrator import Orchestrator
+    from soak.poolers import Poolers
     from soak.tolerance import Tolerance
     from soak.watch import Watch
 
@@ -33,12 +34,15 @@ class FaultInjector:
         self,
         orchestrator: Orchestrator,
         doors: dict[Node, FaultProxy],
+        poolers: Poolers,
+        *,
         watch: Watch,
         tolerance: Tolerance,
         journal: Journal,
     ) -> None:
         self.orchestrator = orchestrator
         self.doors = doors
+        self.poolers = poolers
         self.watch = watch
         self.journal = journal
         self.sessions = SessionFaults(orchestrator, watch, tolerance, journal)
@@ -53,12 +57,15 @@ class FaultInjector:
         try:
             if fault.kind in NETWORK:
                 return await self.network(self.doors[node], fault.kind, fault.amount)
+            if fault.kind in POOLER:
+                return await self.poolers.apply(node, fault.kind)
             if fault.kind in SERVER:
                 async with self.orchestrator.lock:
                     return await self.server(node, fault.kind)
             return await self.sessions.apply(node, fault.kind, fault.amount)
-        except (ClusterError, psycopg.Error, ProcessLookupError) as error:
-            # The server is down or frozen by another fault, or the backend has just ended.
+        except (ClusterError, psycopg.Error, ProcessLookupError, KeyError) as error:
+            # The server is down or frozen by another fault, or the backend has just ended, or there
+            # are no poolers.
             self.journal.note(f"not possible now: {type(error).__name__}: {error}")
             return nothing
 

@@ -1,4 +1,4 @@
-"""When the manager knows of a promotion: from then on no statement may reach an older primary."""
+"""When the managers know of a promotion: from then on no statement may reach an older primary."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pgmoor import ConnectionManager
 
 TURN = 0.1  # seconds that the manager may take to act on what it knows
@@ -15,22 +17,22 @@ TURN = 0.1  # seconds that the manager may take to act on what it knows
 
 @dataclass
 class Promotion:
-    """A promotion: when it began, and when the manager was first seen to know of it."""
+    """A promotion: when it began, and when all managers were first seen to know of it."""
 
     began: float
     timeline: int
     known_at: float | None = None
 
     def excuses(self, instant: float) -> bool:
-        """Return whether the manager may still use an older primary at an instant."""
+        """Return whether a manager may still use an older primary at an instant."""
         return self.began <= instant and (self.known_at is None or instant <= self.known_at + TURN)
 
 
 class Promotions:
     """All promotions of a run."""
 
-    def __init__(self, manager: ConnectionManager) -> None:
-        self._manager = manager
+    def __init__(self, managers: Sequence[ConnectionManager]) -> None:
+        self._managers = managers
         self._promotions = [Promotion(monotonic(), 1)]
 
     def add(self, began: float, timeline: int) -> None:
@@ -60,13 +62,13 @@ class Promotions:
         """Ask the manager again and again, without end."""
         while True:
             newest = self._promotions[-1]
-            if newest.known_at is None:
-                known = (
-                    host.timeline or 0
-                    for host in self._manager.snapshot().hosts
-                    if host.role == "primary"
-                )
-                if max(known, default=0) >= newest.timeline:
-                    for promotion in self._promotions[-5:]:
-                        promotion.known_at = promotion.known_at or monotonic()
+            known = min(map(_newest_known, self._managers))
+            if newest.known_at is None and known >= newest.timeline:
+                for promotion in self._promotions[-5:]:
+                    promotion.known_at = promotion.known_at or monotonic()
             await asyncio.sleep(0.01)
+
+
+def _newest_known(manager: ConnectionManager) -> int:
+    hosts = manager.snapshot().hosts
+    return max((host.timeline or 0 for host in hosts if host.role == "primary"), default=0)

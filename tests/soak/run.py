@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from pgmoor.testing import Cluster, FaultProxy, Node
     from soak.journal import Journal
+    from soak.poolers import Poolers
 
 USER = "user=soak dbname=postgres connect_timeout=3"
 BACKOFF_CAP = 1.0  # seconds, the manager's default
@@ -40,6 +41,8 @@ class Run:
         seed: int,
         cluster: Cluster,
         doors: dict[Node, FaultProxy],
+        poolers: Poolers,
+        *,
         journal: Journal,
         history: Path,
     ) -> None:
@@ -58,14 +61,23 @@ class Run:
             target="prefer-standby",
             **{**self._settings, "min_size": 1, "max_size": 2},
         )
+        fronts = [f"{front.host}:{front.port}" for front in poolers.fronts.values()]
+        pooled = fronts and ConnectionManager(
+            "user=soak dbname=postgres connect_timeout=3",
+            hosts=fronts,
+            target="primary",
+            **{**self._settings, "min_size": 1, "max_size": 2, "max_overflow": 0},
+        )
         tolerance = Tolerance()
         self._watch, self._ledger = Watch(journal.violated), Ledger(tolerance)
-        self._promotions = Promotions(manager)
+        self._managers = [manager, aside, *([pooled] if pooled else [])]
+        self._promotions = Promotions([manager, *([pooled] if pooled else [])])
         self._orchestrator = Orchestrator(cluster, self._promotions, self._watch, journal)
         self._users = Users(
             seed,
             manager,
             aside,
+            pooled or None,
             addresses,
             self._bounds,
             self._ledger,
@@ -76,7 +88,14 @@ class Run:
             self._settings["close_returns"],
         )
         self._lists = Lists(self._users, history)
-        injector = FaultInjector(self._orchestrator, doors, self._watch, tolerance, journal)
+        injector = FaultInjector(
+            self._orchestrator,
+            doors,
+            poolers,
+            watch=self._watch,
+            tolerance=tolerance,
+            journal=journal,
+        )
         self._play = Play(injector, self._users, flow_limit(self._settings))
 
     async def go(self, seconds: float) -> None:
@@ -84,7 +103,7 @@ class Run:
         self._journal.note(f"seed {self._seed}, settings {self._settings}")
         baseline = audit.Baseline()
         try:
-            for manager, _ in self._users.managers:
+            for manager in self._managers:
                 await manager.open(wait=True)
             events = asyncio.create_task(operators.count_events(self._users), name="soak-events")
             async with _background(self._watch.run(), self._promotions.run()):
@@ -111,7 +130,7 @@ class Run:
             await self._users.end(self._bounds.timeout + 3 * self._bounds.commit)
 
     async def _close(self) -> None:
-        for manager, _ in self._users.managers:
+        for manager in self._managers:
             began = monotonic()
             await manager.close()
             if monotonic() - began > self._bounds.close + SLACK:

@@ -43,6 +43,10 @@ class Kind(Enum):
     STATEMENT_TIMEOUT = "statement timeout"  # a short one, of the program's role
     ROLE_READ_ONLY = "read-only role"  # by default
     LOCKED = "tables locked"  # against writes
+    # of the PgBouncer before one server
+    POOLER_FROZEN = "pooler frozen"
+    POOLER_PAUSED = "pooler paused"
+    POOLER_KILLED = "pooler killed"
     # of the program
     BLOCKED = "loop blocked"  # its event loop stands still, as in a stopped process
     # of one server; it is brought back
@@ -101,6 +105,7 @@ SESSIONS = frozenset(
         Kind.BLOCKED,
     }
 )
+POOLER = frozenset({Kind.POOLER_FROZEN, Kind.POOLER_PAUSED, Kind.POOLER_KILLED})
 SERVER = frozenset({Kind.FREEZE, Kind.KILL, Kind.STOP, Kind.CRASH, Kind.READ_ONLY})
 LOSSES = (  # after which a standby is promoted
     Kind.KILL,
@@ -127,6 +132,7 @@ HARMLESS = frozenset(
         Kind.STATEMENT_TIMEOUT,
         Kind.LOCKED,
         Kind.BLOCKED,
+        *POOLER,  # another manager uses them
     }
 )
 MOMENTARY = frozenset({Kind.RESET, Kind.TERMINATE_ONE, Kind.TERMINATE_ALL, Kind.CRASH})
@@ -230,13 +236,13 @@ def _with_takeover(rng: random.Random, number: int) -> Episode:
         dwell=rng.uniform(0.5, 2.0),
     )
     # No second fault of a server: what an orchestrator finds then is not the subject here.
-    others = sorted(NETWORK | SESSIONS, key=lambda kind: kind.value)
+    others = sorted(NETWORK | SESSIONS | POOLER, key=lambda kind: kind.value)
     count = rng.choice([0, 0, 1, 2])
     return Episode(number, takeover, tuple(_fault(rng, others) for _ in range(count)))
 
 
 def _without(rng: random.Random, number: int) -> Episode:
-    kinds = sorted(NETWORK | SESSIONS | SERVER, key=lambda kind: kind.value)
+    kinds = sorted(NETWORK | SESSIONS | POOLER | SERVER, key=lambda kind: kind.value)
     faults = [_fault(rng, kinds) for _ in range(rng.choice([1, 1, 2, 3]))]
     # One fault of a server at a time: without both standbys commits wait, and without the primary
     # there is nobody to ask.

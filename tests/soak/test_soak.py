@@ -13,6 +13,7 @@ from pgmoor.testing import Cluster, FaultProxy
 from soak import lists
 from soak.journal import Journal
 from soak.ledger import SCHEMA
+from soak.poolers import Poolers
 from soak.run import Run
 
 if TYPE_CHECKING:
@@ -53,7 +54,9 @@ async def test_soak(
                 node: stack.enter_context(FaultProxy(node.host, node.port))
                 for node in cluster.nodes
             }
-            run = Run(seed, cluster, doors, journal, tmp_path / "history.json")
+            poolers = stack.enter_context(Poolers(seed, cluster.nodes))
+            history = tmp_path / "history.json"
+            run = Run(seed, cluster, doors, poolers, journal=journal, history=history)
             try:
                 await run.go(pytestconfig.getoption("--soak-seconds"))
             finally:

@@ -45,6 +45,7 @@ class Users:
     seed: int
     manager: ConnectionManager  # uses the primary
     aside: ConnectionManager  # prefers a standby
+    pooled: ConnectionManager | None  # uses the primary through a pooler
     addresses: list[str]
     bounds: Bounds
     ledger: Ledger
