@@ -18,22 +18,25 @@ if TYPE_CHECKING:
 RV = TypeVar("RV")
 READ = waiting.WAIT_R
 READABLE = waiting.READY_R
+RELIABLE = asyncio.SelectorEventLoop  # calls for as long as there is something to read
 
 
 class Readiness:
     """Runs psycopg's generators on one socket, which the event loop watches meanwhile.
 
-    While `stays` is True it remains watched. Call `stop()` before the socket is closed: another one
-    may get its number.
+    While `stays` is True it remains watched by asyncio's own event loop. Others may watch a socket
+    no longer once it had an error: libuv doesn't, and the next wait would have no end. Call
+    `stop()` before the socket is closed: another one may get its number.
     """
 
-    __slots__ = ("_fd", "_loop", "_waiting", "stays")
+    __slots__ = ("_fd", "_loop", "_read", "_waiting", "stays")
 
     def __init__(self) -> None:
         self.stays = False
         self._fd = -1
         self._loop: asyncio.AbstractEventLoop | None = None  # the one that watches
         self._waiting: list[asyncio.Future[None]] = []
+        self._read = False  # whether the next call may be about what has been read meanwhile
 
     async def drive(
         self, gen: PQGen[RV], fd: int, interval: float = 0.1, timeout: float | None = None
@@ -71,6 +74,7 @@ class Readiness:
         loop, self._loop = self._loop, None
         if loop is not None and not loop.is_closed():
             loop.remove_reader(self._fd)
+        self._read = False
         self._wake()
 
     async def _readable(self, fd: int) -> None:
@@ -83,12 +87,17 @@ class Readiness:
         self._waiting.append(future)
         try:
             await future
+            self._read = True
         finally:
             self._waiting.remove(future)
-            if not (self.stays or self._waiting):
+            if not (self._waiting or (self.stays and isinstance(loop, RELIABLE))):
                 self.stop()
 
     def _on_readable(self) -> None:
+        if self._read:
+            # asyncio had looked before the task read. If there is more, it will call again.
+            self._read = False
+            return
         if not self._waiting:
             self.stop()  # or this would be called for ever; the next wait finds it readable
         self._wake()
