@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pgmoor.testing import Cluster, FaultProxy
 
 INSERT = "insert into work (id) values ('x')"
-QUICK: Any = {"backoff_base": 1e-4, "backoff_cap": 1e-4}
+QUICK = Retry(backoff_base=1e-4, backoff_cap=1e-4)
 
 
 async def rows(cluster: Cluster) -> int:
@@ -98,7 +98,7 @@ async def test_without_budget_a_commit_that_was_rolled_back_is_raised_as_such(
         raise errors.SerializationFailure
 
     with pytest.raises(errors.SerializationFailure):
-        await manager.run(conflict, retry=Retry(**QUICK))  # takes all tokens
+        await manager.run(conflict, retry=QUICK)  # takes all tokens
     work = losing(door, delivered=False, then=lambda: None)
     with pytest.raises(psycopg.OperationalError, match="rolled back") as caught:
         await manager.run(work, key=key)
