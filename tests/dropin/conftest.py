@@ -8,6 +8,7 @@ import pytest
 from psycopg_pool import AsyncConnectionPool, AsyncNullConnectionPool
 
 from pgmoor import ConnectionManager
+from pgmoor._core.manager.as_pool import ManagerPool
 from servers import Watched
 
 if TYPE_CHECKING:
@@ -16,18 +17,26 @@ if TYPE_CHECKING:
     from pgmoor.testing import Cluster
 
 
-def null_manager(conninfo: str, **settings: Any) -> ConnectionManager:
+class ManagerAsPool(ManagerPool[Any]):
+    """A manager as `as_pool()` gives it to libraries: each call is a call of the manager."""
+
+    def __init__(self, conninfo: Any, **settings: Any) -> None:
+        manager: ConnectionManager[Any] = ConnectionManager(conninfo, **settings)
+        vars(self).update(vars(manager.as_pool()))
+
+
+def null_manager(conninfo: str, **settings: Any) -> ManagerAsPool:
     """Return a manager that keeps no connection, as AsyncNullConnectionPool does."""
-    return ConnectionManager(conninfo, min_size=0, max_idle=0, **settings)
+    return ManagerAsPool(conninfo, min_size=0, max_idle=0, **settings)
 
 
-BOTH = {"psycopg_pool": AsyncConnectionPool, "pgmoor": ConnectionManager}
+BOTH = {"psycopg_pool": AsyncConnectionPool, "pgmoor": ManagerAsPool}
 NULL = {"psycopg_pool": AsyncNullConnectionPool, "pgmoor": null_manager}
 
 
 @pytest.fixture(params=BOTH)
 def pool_class(request: pytest.FixtureRequest) -> Any:
-    """AsyncConnectionPool, then ConnectionManager."""
+    """AsyncConnectionPool, then a ConnectionManager as one."""
     return BOTH[request.param]
 
 
