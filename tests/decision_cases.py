@@ -30,6 +30,7 @@ class Seen:
     words: str
     outcomes: tuple[tuple[float, ServerInfo | FailureKind], ...] = ()  # seconds ago, and what
     dials: tuple[tuple[float, FailureKind], ...] = ()  # for the pool, that failed
+    served: bool = False  # statements of others were answered meanwhile
 
     def __str__(self) -> str:
         return self.words
@@ -38,7 +39,8 @@ class Seen:
         dials = [
             replace(observation(host, NOW - ago, kind), dialled=True) for ago, kind in self.dials
         ]
-        return [*(observation(host, NOW - ago, outcome) for ago, outcome in self.outcomes), *dials]
+        asked = [observation(host, NOW - ago, outcome) for ago, outcome in self.outcomes]
+        return [*(replace(seen, served=self.served) for seen in asked), *dials]
 
 
 def observation(host: int, asked_at: float, outcome: ServerInfo | FailureKind) -> Observation:
@@ -121,6 +123,14 @@ def missed(was: Seen) -> Seen:
 def silent(was: Seen, seconds: float) -> Seen:
     timeouts = tuple((ago, FailureKind.TIMEOUT) for ago in (seconds, seconds / 2))
     return Seen(f"silent for {seconds:g} s (was {was})", (*was.outcomes[:1], *timeouts))
+
+
+def unanswered(was: Seen, seconds: float, words: str = "connections", **more: Any) -> Seen:
+    """Return what is known of a host that is heard, and does not say who it is."""
+    times = (seconds, min(seconds, 0.1) / 2)
+    outcomes = tuple((ago, FailureKind.UNANSWERED) for ago in times)
+    text = f"does not say who it is for {seconds:g} s, and accepts {words} (was {was})"
+    return Seen(text, (*was.outcomes[:1], *outcomes), **more)
 
 
 def no_sessions(was: Seen, seconds: float, kind: FailureKind = FailureKind.REFUSED) -> Seen:
@@ -235,6 +245,7 @@ DEMOTION = "The host in use is demoted"
 TIMELINES = "Two hosts claim to be primary"
 FOREIGN = "A host belongs to another database cluster"
 SESSIONS = "The host in use works, but accepts no new connections"
+UNANSWERED = "The host in use lives, and does not say who it is"
 REMOVED = "The host in use is removed from the list"
 FAILBACK = "A preferred host is back"
 TARGETS = "Which hosts satisfy a target"
@@ -766,6 +777,63 @@ CASES = (
         ),
         Then(STAY, 0, Reason.FINE),
         current=0,
+    ),
+    Case(
+        SESSIONS,
+        "its logins wait for an answer, and another host qualifies",
+        (no_sessions(writable(), 0.5, FailureKind.UNANSWERED), writable()),
+        Then(SWITCH, 1, Reason.NO_SESSIONS),
+        current=0,
+    ),
+    Case(
+        SESSIONS,
+        "its logins wait for an answer, and no other host qualifies: they may get it",
+        (no_sessions(primary(), 60, FailureKind.UNANSWERED), standby()),
+        Then(STAY, 0, Reason.FINE),
+        current=0,
+        has_sessions=False,
+    ),
+    Case(
+        UNANSWERED,
+        "statements are answered: a pooler has no server connection left for the probe",
+        (unanswered(writable(), 60, "connections and statements", served=True), writable()),
+        Then(STAY, 0, Reason.FINE),
+        current=0,
+    ),
+    Case(
+        UNANSWERED,
+        "no statement is answered: a pooler may be paused",
+        (unanswered(writable(), 3), writable()),
+        Then(STAY, 0, Reason.FINE, recheck=12),
+        current=0,
+    ),
+    Case(
+        UNANSWERED,
+        "no statement is answered for `stall_timeout`, and another host qualifies",
+        (unanswered(writable(), 15), writable()),
+        Then(SWITCH, 1, Reason.UNANSWERED),
+        current=0,
+    ),
+    Case(
+        UNANSWERED,
+        "no statement is answered for `stall_timeout`, and no other host qualifies",
+        (unanswered(primary(), 60), standby()),
+        Then(STAY, 0, Reason.FINE),
+        current=0,
+    ),
+    Case(
+        UNANSWERED,
+        "another host has been promoted",
+        (unanswered(primary(), 3), primary(2)),
+        Then(SWITCH, 1, Reason.NEWER_TIMELINE, abort=True),
+        current=0,
+    ),
+    Case(
+        UNANSWERED,
+        "during a search, a host that does not say who it is is not chosen",
+        (unanswered(primary(), 3), standby()),
+        Then(WAIT, None, Reason.NONE),
+        searching=5,
     ),
     Case(
         REMOVED,

@@ -437,6 +437,55 @@ def test_a_report_shows_what_the_table_knows() -> None:
     assert (unknown.status, unknown.age, unknown.latency) == ("unknown", None, None)
 
 
+# -- questions that wait ------------------------------------------------------------------------
+
+
+def test_a_host_that_is_heard_otherwise_is_not_silent() -> None:
+    heard = after(STANDBY, MISSED, MISSED, FailureKind.UNANSWERED)
+
+    assert (heard.status, heard.misses, heard.silent_since) == (Status.UP, 0, None)
+    assert heard.is_unanswered
+    assert after(FailureKind.UNANSWERED).status is Status.UNKNOWN
+    assert after(STANDBY, FailureKind.REFUSED, FailureKind.UNANSWERED).status is Status.DOWN
+
+
+def test_it_is_remembered_since_when_a_host_answers_no_statement() -> None:
+    waits, served = (
+        FailureKind.UNANSWERED,
+        replace(seen(0, 13, FailureKind.UNANSWERED), served=True),
+    )
+    table = table_of(STANDBY)
+    for asked_at, outcome in [(11, waits), (12, waits)]:
+        table.apply(seen(0, asked_at, outcome))
+    waiting = table[0]
+    table.apply(served)
+
+    assert (waiting.unanswered_since, table[0].unanswered_since) == (11, None)
+    assert after(STANDBY, waits, MISSED).unanswered_since == 11
+    assert after(STANDBY, waits, FailureKind.SATURATED).unanswered_since is None
+    assert after(waits, STANDBY).unanswered_since is None
+
+
+@pytest.mark.parametrize("meanwhile", [MISSED, FailureKind.UNANSWERED, FailureKind.OTHER])
+def test_a_late_answer_counts(meanwhile: FailureKind) -> None:
+    table = table_of(STANDBY)
+    for asked_at in (12, 13):
+        table.apply(seen(0, asked_at, meanwhile))
+    _, late = table.apply(seen(0, 11, PRIMARY))
+
+    assert (late.status, late.role, late.misses) == (Status.UP, Role.PRIMARY, 0)
+    assert late.asked_at == 11  # it is no newer than that
+
+
+@pytest.mark.parametrize("told", [STANDBY, FailureKind.REFUSED, FailureKind.SATURATED])
+def test_a_late_answer_does_not_overwrite_what_the_host_has_told_since(told: Outcome) -> None:
+    table = table_of(STANDBY)
+    table.apply(seen(0, 12, told))
+    before, late = table.apply(seen(0, 11, PRIMARY))
+
+    assert late == before
+
+
 # -- what always holds --------------------------------------------------------------------------
 
 infos = st.builds(
@@ -459,9 +508,11 @@ def test_after_any_history_a_table_is_consistent(history: list[tuple[int, int, O
 
         before, state = table.apply(seen(host, asked_at, outcome))
 
-        # An older observation does not overwrite a newer one, and no other host changes.
-        assert state.asked_at == max(before.asked_at, asked_at)
-        assert asked_at >= before.asked_at or state == before
+        # An older observation does not overwrite a newer one, and no other host changes. A late
+        # answer counts, if there were only questions without one since.
+        late = isinstance(outcome, ServerInfo) and before.told_at <= asked_at
+        assert state.asked_at == (asked_at if late else max(before.asked_at, asked_at))
+        assert asked_at >= before.asked_at or late or state == before
         assert [state for state in table if state.host.index != host] == others
         # The newest timeline of a cluster only grows.
         now = [table.newest_timeline(system) for system in (None, 7, 8)]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pgmoor.health import Status
 
+from .failures import FailureKind
 from .rules import rank
 from .settling import is_known_stale, is_surely_newest, might_be_newer, steady_since
 
@@ -47,6 +48,7 @@ class Reason(Enum):
     ROLE = "it no longer satisfies the target"
     REMOVED = "it is no longer in the list"
     NO_SESSIONS = "it accepts no new connections"
+    UNANSWERED = "it answers no statement, although it accepts connections"
     FOREIGN = "it belongs to another database cluster"
     SETTLING = "other hosts have not answered yet"
     NONE = "no host satisfies the target"
@@ -104,7 +106,9 @@ def decide(
     others = [
         state
         for state in found
-        if state.misses == 0 and state.host.index != current and not state.refuses_sessions
+        if state.misses == 0
+        and state.host.index != current
+        and not (state.refuses_sessions or state.is_unanswered)
     ]
     if current is None:
         since = now if searching_since is None else searching_since
@@ -138,12 +142,14 @@ def _moved_gently(
     others: Sequence[HostState],
     now: float,
 ) -> Decision | None:
-    """Decide on a host that works, but is no longer listed or accepts no new connections.
+    """Decide on a host that lives, but is no longer listed or of no use to new callers.
 
     It is left when another host qualifies; what runs on it may finish.
     """
     listed = table.is_listed(state.host.index)
-    due = _refuses_from(rules, state, now)
+    reason, due = Reason.NO_SESSIONS, _refuses_from(rules, state, now)
+    if due is None and state.unanswered_since is not None and state.misses == 0:
+        reason, due = Reason.UNANSWERED, state.unanswered_since + rules.stall_timeout
     if listed and due is None:
         return None
     better = [other for other in others if not (listed and table.are_rivals(other, state))]
@@ -153,7 +159,7 @@ def _moved_gently(
         return Decision(Action.SWITCH, better[0].host.index, Reason.REMOVED)
     if now < due:
         return Decision(Action.STAY, state.host.index, Reason.FINE, recheck_at=due)
-    return Decision(Action.SWITCH, better[0].host.index, Reason.NO_SESSIONS)
+    return Decision(Action.SWITCH, better[0].host.index, reason)
 
 
 def _refuses_from(rules: FailoverRules, state: HostState, now: float) -> float | None:
@@ -171,10 +177,13 @@ def _refuses_from(rules: FailoverRules, state: HostState, now: float) -> float |
 def _useless(rules: FailoverRules, state: HostState, now: float) -> tuple[Reason, bool] | None:
     """Return why a host without a living connection must be left, although no other qualifies.
 
-    It gives no new connection either, so that callers would wait for nothing.
+    It gives no new connection either, so that callers would wait for nothing. What waits for an
+    answer may get it: that is no reason to begin again.
     """
     if state.status is Status.REJECTED:
         return Reason.REJECTED, False
+    if state.dials is not None and state.dials.failure.kind is FailureKind.UNANSWERED:
+        return None
     due = _refuses_from(rules, state, now)
     return None if due is None or now < due else (Reason.NO_SESSIONS, False)
 

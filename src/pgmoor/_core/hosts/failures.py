@@ -35,6 +35,7 @@ class FailureKind(Enum):
     ROLE = "role"  # it answers, but does not satisfy the target
     UNWILLING = "unwilling"  # it refuses a new session for a reason that means none of these
     STATEMENT = "statement"  # a statement of ours failed, and its session lives
+    UNANSWERED = "unanswered"  # a question waits, while other things were heard of the host
     OTHER = "other"  # nothing shows that the host answered
 
 

@@ -33,12 +33,17 @@ _KEEPS_STATUS = frozenset(
         FailureKind.ROLE,
         FailureKind.UNWILLING,
         FailureKind.STATEMENT,
+        FailureKind.UNANSWERED,
     }
 )
+_SAYS_NOTHING = frozenset({FailureKind.TIMEOUT, FailureKind.OTHER})
 # A server says so itself: one such answer is enough.
 _REJECTIONS = frozenset({FailureKind.CREDENTIALS, FailureKind.CONFIGURATION, FailureKind.UNWILLING})
 # What `configure` raises is no fault of the host, and a full server is not left.
-_SAYS_NOTHING_OF_SESSIONS = _KEEPS_STATUS - _REJECTIONS | {FailureKind.OTHER, FailureKind.SOURCE}
+_SAYS_NOTHING_OF_SESSIONS = _KEEPS_STATUS - {*_REJECTIONS, FailureKind.UNANSWERED} | {
+    FailureKind.OTHER,
+    FailureKind.SOURCE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,7 @@ class Observation:
     answered_at: float
     info: ServerInfo | None = None
     failure: Failure | None = None
+    served: bool = False  # statements of others were answered meanwhile
     dialled: bool = False  # asked over a new connection for the pool, not by the host's probe
     new_session: bool = False  # by the probe, over a new connection
 
@@ -125,6 +131,7 @@ class HostState:
     pooled: bool | None = None
     latency: float | None = None  # seconds the newest answer took
     asked_at: float = float("-inf")  # of the newest observation
+    told_at: float = float("-inf")  # of the newest one that was not a mere lack of an answer
     answered_at: float = float("-inf")  # of the newest observation that was an answer
     since: float = float("-inf")  # when the status began
     down_since: float | None = None  # when it stopped being up; None if it is, or never was
@@ -133,6 +140,7 @@ class HostState:
     )
     misses: int = 0  # unanswered questions in a row
     silent_since: float | None = None  # when the first of these questions was asked
+    unanswered_since: float | None = None  # since when it lives, and answers no statement
     failure: Failure | None = None  # the newest, until an answer clears it
     dials: DialTrouble | None = None  # until a new connection is made
 
@@ -140,6 +148,11 @@ class HostState:
     def refuses_sessions(self) -> bool:
         """Whether it accepted no new connection when one was last wanted."""
         return self.dials is not None and self.dials.no_sessions
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether it lives, and the newest question of who it is waits for its answer."""
+        return self.failure is not None and self.failure.kind is FailureKind.UNANSWERED
 
     @property
     def label(self) -> str:
@@ -201,6 +214,7 @@ class HostState:
             pooled=info.pooled,
             latency=seen.answered_at - seen.asked_at,
             asked_at=seen.asked_at,
+            told_at=seen.asked_at,
             answered_at=seen.asked_at,
             since=self.since if self.status is Status.UP else seen.answered_at,
             down_since=None,
@@ -208,6 +222,7 @@ class HostState:
             dials=None if seen.dialled or seen.new_session else self.dials,
             misses=0,
             silent_since=None,
+            unanswered_since=None,
             failure=None,
         )
 
@@ -225,30 +240,43 @@ class HostState:
         failure = seen.failure or Failure(FailureKind.OTHER, "no answer")
         status = _STATUS_BY_FAILURE.get(failure.kind, self.status)
         misses, silent_since = self.misses, self.silent_since
-        if failure.kind in (FailureKind.TIMEOUT, FailureKind.OTHER):
+        told_at = self.told_at
+        if failure.kind in _SAYS_NOTHING:
             misses += 1
             silent_since = seen.asked_at if silent_since is None else silent_since
             if misses >= MISSES_UNTIL_SILENT:
                 status = Status.SILENT
         else:  # an answer of any kind ends a silence
             misses, silent_since = 0, None
+            if failure.kind is not FailureKind.UNANSWERED:
+                told_at = seen.asked_at
             if failure.kind in _KEEPS_STATUS and status is Status.SILENT:
                 status = Status.UP if self.answered_at > float("-inf") else Status.UNKNOWN
             unknown = failure.kind in (FailureKind.UNWILLING, FailureKind.STATEMENT)
             if unknown and status is not Status.UP:
                 status = Status.REJECTED
+        keeps = failure.kind in _KEEPS_STATUS and failure.kind is not FailureKind.UNANSWERED
         went_down = self.status is Status.UP and status is not Status.UP
         return replace(
             self,
             status=status,
             asked_at=seen.asked_at,
+            told_at=told_at,
             since=self.since if status is self.status else seen.answered_at,
             down_since=seen.answered_at if went_down else self.down_since,
-            steady_since=self.steady_since if failure.kind in _KEEPS_STATUS else None,
+            steady_since=self.steady_since if keeps else None,
             misses=misses,
             silent_since=silent_since,
+            unanswered_since=self._unanswered_since(seen, failure.kind),
             failure=failure,
         )
+
+    def _unanswered_since(self, seen: Observation, kind: FailureKind) -> float | None:
+        if kind in _SAYS_NOTHING:
+            return self.unanswered_since
+        if kind is not FailureKind.UNANSWERED or seen.served:
+            return None
+        return seen.asked_at if self.unanswered_since is None else self.unanswered_since
 
 
 def _role(info: ServerInfo) -> Role:

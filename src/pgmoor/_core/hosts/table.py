@@ -181,7 +181,8 @@ class HostTable:
         """Record an observation; return the host's state before and after it.
 
         One that was asked earlier than the newest changes nothing but the newest timeline: a
-        timeline, once seen, is not forgotten.
+        timeline, once seen, is not forgotten. A late answer counts, unless the host has told
+        something since: that a later question waits as well does not make it older.
         """
         before = self._states[seen.host]
         info = seen.info
@@ -190,7 +191,7 @@ class HostTable:
             self._timelines.note(system_id, info.timeline, before, seen.asked_at)
             known = {state.system_id for state in self._states.values()}
             self._timelines.limit(known | {self.system_id, system_id})
-        if seen.asked_at < before.asked_at:
+        if seen.asked_at < (before.told_at if info else before.asked_at):
             return before, before
         after = before.after(seen)
         self._states[seen.host] = after
