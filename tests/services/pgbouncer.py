@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
+from collections import Counter
 from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Self
+
+from psycopg import AsyncConnection, generators
 
 from pgmoor.testing._ports import LOOPBACK, free_port
 
@@ -42,6 +46,7 @@ class PgBouncer:
             "unix_socket_dir": "",
             "auth_type": "any",
             "server_login_retry": "0.1",
+            "admin_users": "postgres",
             **self._settings,
         }
         config = self._home / "pgbouncer.ini"
@@ -77,6 +82,29 @@ class PgBouncer:
         """Send a signal to it."""
         if self._process is not None:
             self._process.send_signal(number)
+
+    def pause(self) -> None:
+        """Let what runs finish, and keep everything else waiting."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGUSR1)
+
+    def resume(self) -> None:
+        """Go on after a pause."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGUSR2)
+
+    async def clients(self) -> Counter[str]:
+        """Return how many clients it knows of, by their state; waiting ones that left, too."""
+        console = f"host={self.host} port={self.port} user=postgres dbname=pgbouncer"
+        async with await AsyncConnection.connect(console, autocommit=True) as conn:
+            conn.pgconn.send_query(b"show clients")
+            (found,) = await conn.wait(generators.execute(conn.pgconn))
+            rows = [
+                {found.fname(column): found.get_value(row, column) for column in range(5)}
+                for row in range(found.ntuples)
+            ]
+        states = (row[b"state"] for row in rows if row[b"database"] != b"pgbouncer")
+        return Counter(state.decode() for state in states if state is not None)
 
     def _wait(self) -> None:
         assert self._process is not None

@@ -11,10 +11,12 @@ import os
 import socket
 import struct
 from contextvars import ContextVar
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from psycopg import AsyncConnection, errors, pq
 
+from pgmoor._core.hosts.hearing import Hearing
 from pgmoor._core.reporting.log_fields import fields
 from pgmoor._core.util import forking
 from pgmoor.errors import ConnectionAborted, RetrySafety, retry_safety
@@ -51,6 +53,7 @@ class AbortableConnection(AsyncConnection[Any]):
     """A psycopg connection whose socket can be cut from outside, whatever it is doing."""
 
     owner: ConnectionOwner | None = None
+    hearing: Hearing = Hearing()  # of its host, once a pool has it
 
     def __init__(self, pgconn: PGconn, *args: Any, **kwargs: Any) -> None:
         super().__init__(pgconn, *args, **kwargs)
@@ -162,7 +165,7 @@ class AbortableConnection(AsyncConnection[Any]):
         self._waiters += 1
         before = self.pgconn.transaction_status
         try:
-            return await self.readiness.drive(gen, self.pgconn.socket, interval, timeout)
+            result = await self.readiness.drive(gen, self.pgconn.socket, interval, timeout)
         except asyncio.CancelledError:
             if self.pgconn.transaction_status == ACTIVE:
                 await self._cancelled(gen)
@@ -177,6 +180,11 @@ class AbortableConnection(AsyncConnection[Any]):
             if error is raised:
                 raise
             raise error from raised
+        else:
+            # What is only sent, in a COPY or a pipeline, is no answer.
+            if result is not None or self.pgconn.transaction_status != ACTIVE:
+                self.hearing.statement_at = monotonic()
+            return result
         finally:
             self._waiters -= 1
             if self.pgconn.status == BAD:
@@ -191,6 +199,8 @@ class AbortableConnection(AsyncConnection[Any]):
     def _explained(self, raised: errors.Error, before: int) -> errors.Error:
         """Return the error that the caller gets; it says what became of the work."""
         error = raised
+        if raised.sqlstate is not None:
+            self.hearing.statement_at = monotonic()
         if self.pgconn.status == BAD:
             error = what_ended_it(raised)
             if self.loss is None:

@@ -15,6 +15,8 @@ from .abortable import BAD
 from .polling import bytes_waiting
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from psycopg.abc import PQGen
     from psycopg.pq.abc import PGconn, PGresult
 
@@ -33,9 +35,15 @@ class MalformedAnswer(errors.OperationalError):
 
 
 async def query(
-    conn: AbortableConnection, statement: bytes, timeout: float, reason: str
+    conn: AbortableConnection,
+    statement: bytes,
+    timeout: float,
+    reason: str,
+    goes_on: Callable[[], bool] | None = None,
 ) -> list[PGresult]:
     """Send a statement outside any transaction, and return its results.
+
+    While *goes_on* returns True after *timeout* seconds, the statement gets its time once more.
 
     Raises `TimeoutError` with *reason* after *timeout* seconds, when a timer cuts the connection;
     `MalformedAnswer`, with the connection dropped; or psycopg's error when the server reports one,
@@ -43,7 +51,7 @@ async def query(
     """
     if conn.lock.locked():  # to wait for it would have no end
         raise errors.OperationalError("another task uses the connection")
-    timer = abort_after(conn, timeout, reason)
+    timer = abort_after(conn, timeout, reason, goes_on)
     try:
         with timer:
             async with conn.lock:

@@ -11,10 +11,13 @@ import re
 import sys
 from contextlib import suppress
 from functools import cache
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from psycopg import errors, pq
 from psycopg.waiting import Wait
+
+from .progress import DialProgress, progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,18 +40,25 @@ def connecting(conninfo: str) -> PQGenConn[PGconn]:
 
     Raises `OperationalError`, with `sqlstate` if the server has sent one.
     """
+    dial = progress.get() or DialProgress()
     pgconn = pq.PGconn.connect_start(conninfo.encode())
     _set_verbosity(pgconn, VERBOSE)
-    while True:
-        if pgconn.status == BAD:
-            raise _failed("connection is bad", pgconn)
-        status = pgconn.connect_poll()
-        if status == pq.PollingStatus.OK:
-            break
-        if status not in _WAITS:
-            raise _failed("connection failed", pgconn)
-        while not (yield pgconn.socket, _WAITS[status]):
-            pass
+    dial.connects(pgconn)
+    try:
+        while True:
+            if pgconn.status == BAD:
+                raise _failed("connection is bad", pgconn)
+            status = pgconn.connect_poll()
+            if status == pq.PollingStatus.OK:
+                break
+            if status not in _WAITS:
+                raise _failed("connection failed", pgconn)
+            began = monotonic()
+            while not (yield pgconn.socket, _WAITS[status]):
+                pass
+            dial.waited(pgconn, monotonic() - began)
+    finally:
+        dial.ends(pgconn)
     _set_verbosity(pgconn, DEFAULT)
     pgconn.nonblocking = 1
     return pgconn

@@ -17,6 +17,8 @@ from pgmoor._core.reporting.log_fields import fields
 from .bounded_read import MalformedAnswer, query
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from psycopg.pq.abc import PGresult
 
     from pgmoor._core.hosts.host import Host
@@ -160,14 +162,22 @@ class IdentityQuery:
         self._again_at = 0.0  # when the fuller ones are due
         self._again_after = FIRST_AGAIN
 
-    async def ask(self, conn: AbortableConnection, timeout: float) -> ServerInfo:
-        """Return what the server says of itself; raise if it doesn't within *timeout* seconds."""
+    async def ask(
+        self,
+        conn: AbortableConnection,
+        timeout: float,
+        goes_on: Callable[[], bool] | None = None,
+    ) -> ServerInfo:
+        """Return what the server says of itself; raise if it doesn't within *timeout* seconds.
+
+        It gets these again for as long as *goes_on* returns True.
+        """
         reason = f"no answer to a health check within {timeout:g} s"
         question = self._question if monotonic() < self._again_at else 0
         while True:
             statement, _ = QUESTIONS[question]
             try:
-                results = await query(conn, statement, timeout, reason)
+                results = await query(conn, statement, timeout, reason, goes_on)
             except errors.Error as error:
                 if error.sqlstate not in NOT_POSTGRESQL or statement is PLAIN_SQL:
                     raise
@@ -178,7 +188,8 @@ class IdentityQuery:
                     return parse_plain(results)
                 info = parse_identity(results, conn.info.backend_pid)
                 if info.pooled and info.in_recovery is False and not info.writable:
-                    new = parse_plain(await query(conn, NEW_SESSIONS_SQL, timeout, reason))
+                    asked = await query(conn, NEW_SESSIONS_SQL, timeout, reason, goes_on)
+                    new = parse_plain(asked)
                     info = replace(info, writable=new.writable)
                 return info
 

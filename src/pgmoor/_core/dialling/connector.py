@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import anyio
 
 from pgmoor._core.connection.abortable import AbortableConnection
+from pgmoor._core.connection.progress import DialProgress, reporting_to
 from pgmoor._core.connection.users_class import UnusableConnect
 from pgmoor._core.hosts.failures import Failure, FailureKind, classify, describe_failure
 from pgmoor._core.reporting.psycopg_logs import without_dial_logs
@@ -61,8 +62,16 @@ class Connector:
         if self._names is not None:
             self._names.cancel()
 
-    async def connect(self, cls: type[C], timeout: float) -> C:
-        """Connect within *timeout* seconds.
+    async def connect(
+        self,
+        cls: type[C],
+        timeout: float,
+        progress: DialProgress | None = None,
+        goes_on: Callable[[], bool] | None = None,
+    ) -> C:
+        """Connect within *timeout* seconds, or more while *goes_on* returns True, asked after each.
+
+        *progress* is told how far that has come.
 
         Raises `ConnectFailed`, `TimeoutError` or psycopg's error.
 
@@ -74,17 +83,18 @@ class Connector:
         """
         if rejection := self.throttle.admit(monotonic()):
             raise ConnectFailed(rejection)
+        dial = progress or DialProgress()
         params = await self.params()
         try:
             try:
-                conn = await self._connect(cls, params, timeout)
+                conn = await self._connect(cls, params, timeout, dial, goes_on)
             except Exception as error:
                 if self._credentials is None or classify(error) is not FailureKind.CREDENTIALS:
                     raise
                 newer = await self.params(fresh=True)
                 if newer == params:
                     raise
-                conn = await self._connect(cls, newer, timeout)
+                conn = await self._connect(cls, newer, timeout, dial, goes_on)
         except Exception as error:
             self.throttle.failed(failure_of(error, self._settings, timeout), monotonic())
             raise
@@ -107,7 +117,14 @@ class Connector:
         except CallableFailed as error:
             raise ConnectFailed(error.failure) from None
 
-    async def _connect(self, cls: type[C], params: ConnectParams | None, timeout: float) -> C:
+    async def _connect(
+        self,
+        cls: type[C],
+        params: ConnectParams | None,
+        timeout: float,
+        dial: DialProgress,
+        goes_on: Callable[[], bool] | None,
+    ) -> C:
         settings, host = self._settings, self._host
         unresolved: ConnectFailed | None = None
 
@@ -117,7 +134,7 @@ class Connector:
             call = settings.connect_call(host, fresh=params)
             return await call_connect(cls, *call, address_for(host, address, unresolved))
 
-        with fail_after(timeout), without_dial_logs():
+        with fail_after(timeout, goes_on), without_dial_logs(), reporting_to(dial):
             addresses: tuple[str, ...] = ()
             try:
                 addresses = await self._addresses(timeout)
@@ -125,6 +142,7 @@ class Connector:
                 if not settings.own_connect:
                     raise
                 unresolved = error
+            dial.begins()
             if len(addresses) > 1:
                 self._good, conn = await race(addresses, connect_to)
             else:

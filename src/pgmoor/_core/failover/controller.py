@@ -58,11 +58,14 @@ class FailoverController:
     def _react(self, seen: Observation, before: HostState, after: HostState) -> None:
         """Do at once what an observation calls for, whatever is decided later."""
         pool = self._queue.pool
-        recovered = before.failure is not None and after.status is Status.UP
+        failed = before.failure is not None and not before.is_unanswered
+        recovered = failed and after.status is Status.UP and not after.is_unanswered
         if not seen.dialled and pool is not None and pool.host.index == seen.host:
             pool.sweep()
             if recovered:
                 pool.dialler.restart(before.silent_since or before.asked_at)
+            elif seen.new_session and seen.info:
+                pool.dialler.outdone(seen.asked_at)
         if was_replaced(before, after):
             self._pools.cut_off(before.host, "another server has taken over its address")
         self._pools.retired.cut(self._table, serving=self._phase.current is not None)

@@ -1,7 +1,14 @@
-"""Asks one host who it is, over a connection of its own: a full pool is not a dead host."""
+"""Asks one host who it is, over a connection of its own: a full pool is not a dead host.
+
+What has been asked is left to wait for its answer, see `attempts`. So a host has two sessions of
+its probe at most: one whose question waits, and one beside it that shows whether others are served.
+Behind a pooler a second question would wait as the first does, so the second session is closed as
+soon as it is there.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -11,15 +18,26 @@ from psycopg import errors, pq
 from pgmoor._core.connection.abortable import BAD
 from pgmoor._core.connection.identity import IdentityQuery
 from pgmoor._core.dialling.connector import failure_of
+from pgmoor._core.hosts.failures import Failure, FailureKind
+from pgmoor._core.hosts.hearing import LOST_AFTER, Hearing, patience
 from pgmoor._core.hosts.host import Observation
+from pgmoor._core.util.awake_limit import LATE, AwakeLimit
+
+from .attempts import Dial, Question, Turn
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pgmoor._core.connection.abortable import AbortableConnection
+    from pgmoor._core.connection.progress import DialProgress
     from pgmoor._core.dialling.connector import Connector
     from pgmoor._core.hosts.host import Host, ServerInfo
     from pgmoor._core.settings.settings import Settings
 
+    from .attempts import Attempt
+
 IDLE = pq.TransactionStatus.IDLE
+LOSSES = frozenset({FailureKind.RESET, FailureKind.TIMEOUT, FailureKind.OTHER})
 
 
 class Prober:
@@ -31,16 +49,28 @@ class Prober:
         host: Host,
         connector: Connector,
         connection_class: type[AbortableConnection],
+        *,
+        hearing: Hearing | None = None,
+        wake: Callable[[], None] = lambda: None,
     ) -> None:
         self.host = host
         self.scope = anyio.CancelScope()  # of the task that uses it
         self._connector = connector
         self._class = connection_class
         self._settings = settings
+        self._hearing = hearing or Hearing()
+        self._wake = wake  # called when there may be an answer that nobody waits for
+        self._listens = False
         self._identity = IdentityQuery(settings.name, host)
-        self._conn: AbortableConnection | None = None
-        self._patience = settings.health_timeout  # seconds for a new connection
+        self._patience = settings.health_timeout  # seconds for an answer
+        self._conn: AbortableConnection | None = None  # over which nothing is asked now
         self._dialled_at: float | None = None  # when the newest connection was made
+        self._round_trip = 0.0  # seconds; the longest wait of that dial
+        self._pooled = False
+        self._questions: list[Question] = []  # that wait for an answer, the oldest first
+        self._dials: list[Dial] = []
+        self._news = asyncio.Event()
+        self._ended: set[asyncio.Task[None]] = set()  # given up, and not over yet
 
     async def probe(self, max_age: float = float("inf"), *, renew: bool = False) -> Observation:
         """Ask over the present connection, or a new one when that is older than *max_age* seconds.
@@ -48,69 +78,256 @@ class Prober:
         With *renew* a new one is tried first, and the present one is kept if there is none. Return
         what was learnt, within about `health_timeout`; never raise psycopg's errors.
         """
-        limit = self._settings.health_timeout
-        before = self._conn
-        if renew and before is not None:
-            await self._renew(limit)
-        asked_at = monotonic()
-        if asked_at - (self._dialled_at or asked_at) > max_age:
-            self.close()
+        self._listens = True
         try:
-            info = await self._ask(limit)
-        except Exception as error:  # noqa: BLE001  whatever it is, the host could not be asked
-            failure = failure_of(error, self._settings, limit)
-            return Observation(self.host.index, asked_at, monotonic(), failure=failure)
-        new = self._conn is not before
-        return Observation(self.host.index, asked_at, monotonic(), info=info, new_session=new)
+            return await self._probe(max_age, renew=renew)
+        finally:
+            self._listens = False
 
-    async def _ask(self, limit: float) -> ServerInfo:
-        if self._conn is not None:
-            try:
-                return await self._ask_over(self._conn, limit)
-            except errors.Error:
-                if self._conn is not None:
-                    raise  # the session lives: this is an answer
-                # The server may have ended only this session: a new one tells.
-        self._conn = await self._dial(limit)
-        return await self._ask_over(self._conn, limit)
+    async def _probe(self, max_age: float, *, renew: bool) -> Observation:
+        turn = Turn(monotonic(), renew=renew and self._conn is not None)
+        self._forget_undelivered()
+        if self._conn is not None and turn.began_at - (self._dialled_at or 0.0) > max_age:
+            self._drop_session()
+        while True:
+            self._news.clear()
+            seen = self._answer(turn)
+            if seen is not None:
+                return seen
+            self._ask(turn)
+            if not await self._hears(turn) and not self._tries_present(turn):
+                return self._silence(turn)
 
-    async def _dial(self, limit: float) -> AbortableConnection:
-        """Connect within `health_timeout`, or more where that has never been enough.
+    # -- asking --------------------------------------------------------------------------------
 
-        A connection takes several round trips, which add up over a long way with TLS.
-        """
-        began = monotonic()
-        try:
-            conn = await self._connector.connect(self._class, self._patience)
-        except TimeoutError:
-            if self._dialled_at is None:
-                self._patience = min(self._patience * 2, self._settings.connect_timeout)
-            raise
-        self._dialled_at = monotonic()
-        took = self._dialled_at - began
-        self._patience = max(limit, min(3 * took, self._settings.connect_timeout))
-        return conn
-
-    async def _renew(self, limit: float) -> None:
-        """Replace the connection by a new one if the server accepts that."""
-        try:
-            conn = await self._dial(limit)
-        except Exception:  # noqa: BLE001  it accepts none: the present one tells the rest
+    def _ask(self, turn: Turn) -> None:
+        """Begin what is to be asked in this turn and was not yet."""
+        if turn.renews and not turn.dialled:
+            turn.dialled = True
+            if not self._dials:
+                self._dial(renews=True)
+                return
+            turn.renews = False  # one is being made for long: the present one tells the rest
+        if turn.renews:
             return
-        self.close()
-        self._conn = conn
+        if self._conn is not None:
+            conn, self._conn = self._conn, None
+            self._question(conn, new_session=False)
+        elif not turn.dialled and self._may_dial():
+            turn.dialled = True
+            self._dial(renews=False)
 
-    async def _ask_over(self, conn: AbortableConnection, limit: float) -> ServerInfo:
-        try:
-            return await self._identity.ask(conn, limit)
-        except BaseException as error:
-            answered = isinstance(error, errors.Error) and error.sqlstate is not None
-            if not answered or conn.pgconn.transaction_status != IDLE:
-                self.close()
-            raise
+    def _may_dial(self) -> bool:
+        """Return whether a new session would tell more than what is asked already."""
+        if not self._questions:
+            return len(self._dials) < 2 and all(map(self._is_stuck, self._dials))
+        return not self._dials and self._is_stuck(self._questions[-1])
 
-    def close(self) -> None:
-        """Close the probe's connection."""
+    def _is_stuck(self, attempt: Attempt) -> bool:
+        """Return whether nothing at all was heard for the time that an answer may take."""
+        since = attempt.heard_at if isinstance(attempt, Dial) else attempt.began_at
+        heard_at = self._hearing.statement_at if self._pooled else since
+        return monotonic() - max(since, heard_at) >= self._patience
+
+    def _question(self, conn: AbortableConnection, *, new_session: bool) -> None:
+        self._questions.append(Question(conn, self._who, self._tell, new_session=new_session))
+
+    async def _who(self, conn: AbortableConnection) -> ServerInfo:
+        return await self._identity.ask(conn, LOST_AFTER)
+
+    def _dial(self, *, renews: bool) -> None:
+        self._dials.append(Dial(self._hearing, self._connect, self._tell, renews=renews))
+
+    async def _connect(self, progress: DialProgress) -> AbortableConnection:
+        limit = self._patience
+        began = monotonic()
+
+        def goes_on() -> bool:
+            return monotonic() - began < LOST_AFTER and not progress.has_no_end
+
+        return await self._connector.connect(self._class, limit, progress, goes_on)
+
+    def _tell(self) -> None:
+        self._news.set()
+        if not self._listens:
+            self._wake()
+
+    def _tries_present(self, turn: Turn) -> bool:
+        """Return whether the present session is still to be asked: a new one has not come."""
+        waited, turn.renews = turn.renews, False
+        self._forget_undelivered()
+        return waited and self._conn is not None
+
+    # -- answers -------------------------------------------------------------------------------
+
+    def _answer(self, turn: Turn) -> Observation | None:
+        """Take in what was answered; return what is learnt of the host, if anything is."""
+        return self._dialled(turn) or self._answered(turn)
+
+    def _dialled(self, turn: Turn) -> Observation | None:
+        for dial in [dial for dial in self._dials if dial.done]:
+            self._dials.remove(dial)
+            if dial.error is None and dial.conn is not None:
+                self._arrived(dial.conn, dial.progress)
+                turn.renews, turn.dialled = False, True
+            elif self._conn is not None or turn.asks(self._questions):
+                turn.renews = False  # it accepts none: the present one tells the rest
+            elif not self._is_late_loss(dial, turn):
+                return self._failed(dial.error, turn)
+        return None
+
+    def _answered(self, turn: Turn) -> Observation | None:
+        for question in [question for question in self._questions if question.done]:
+            if question not in self._questions:
+                continue  # a later one was answered
+            self._questions.remove(question)
+            if question.info is not None:
+                return self._told(question, question.info)
+            if not self._lives(question):
+                question.conn.discard()
+                # Only this session may have ended: a new one tells.
+                if self._is_late_loss(question, turn):
+                    continue
+                if not question.new_session:
+                    turn.dialled = False
+                    continue
+            return self._failed(question.error, turn)
+        return None
+
+    def _is_late_loss(self, attempt: Attempt, turn: Turn) -> bool:
+        """Return whether something that was asked long ago was lost: a new session tells more.
+
+        The server may have had enough of it (`authentication_timeout`).
+        """
+        late = attempt.began_at < turn.began_at
+        lost = failure_of(attempt.error or TimeoutError(), self._settings, self._patience)
+        if late and lost.kind in LOSSES:
+            turn.dialled = False
+            return True
+        return False
+
+    def _arrived(self, conn: AbortableConnection, progress: DialProgress) -> None:
+        """Use a new session, if more than that it was made is to be learnt by it."""
+        self._round_trip = progress.longest_wait
+        if len(self._questions) < (1 if self._pooled else 2):
+            self._dialled_at = monotonic()
+            self._drop_session()
+            self._question(conn, new_session=True)
+        else:
+            conn.discard()
+
+    def _lives(self, question: Question) -> bool:
+        """Return whether an error was the server's answer to a question, and its session lives."""
+        answered = isinstance(question.error, errors.Error) and question.error.sqlstate is not None
+        if answered and question.conn.pgconn.transaction_status == IDLE:
+            self._keep(question)
+            return True
+        return False
+
+    def _told(self, question: Question, info: ServerInfo) -> Observation:
+        for earlier in [other for other in self._questions if other.began_at < question.began_at]:
+            self._give_up(earlier)  # its answer would be older
+        self._keep(question)
+        self._pooled = bool(info.pooled)
+        now = monotonic()
+        self._round_trip = min(self._round_trip, now - question.began_at)
+        least, most = self._settings.health_timeout, self._settings.connect_timeout
+        self._patience = patience(least, self._round_trip, most)
+        return Observation(
+            self.host.index,
+            question.began_at,
+            now,
+            info=info,
+            new_session=question.new_session,
+        )
+
+    def _keep(self, question: Question) -> None:
+        self._drop_session()
+        self._conn = question.conn
+
+    def _failed(self, error: Exception | None, turn: Turn) -> Observation:
+        failure = failure_of(error or TimeoutError(), self._settings, self._patience)
+        return Observation(self.host.index, turn.began_at, monotonic(), failure=failure)
+
+    # -- silence -------------------------------------------------------------------------------
+
+    async def _hears(self, turn: Turn) -> bool:
+        """Wait until something was answered; return False if it takes too long."""
+        while True:
+            due = self._asked_at(turn) + self._patience
+            with AwakeLimit(max(due - monotonic(), 0.0)) as limit:
+                await self._news.wait()
+            if not limit.expired or self._news.is_set():
+                return True
+            if self._asked_at(turn) + self._patience > monotonic():
+                continue
+            if turn.extended or not any(asked.conn.has_unread() for asked in self._questions):
+                return False
+            turn.extended = True
+            with anyio.move_on_after(LATE):  # let what has arrived be read first
+                await self._news.wait()
+
+    def _asked_at(self, turn: Turn) -> float:
+        """Return when the newest of the questions was asked; for a name there is another limit."""
+        asked = [question.began_at for question in self._questions]
+        for dial in self._dials:
+            if dial.progress.began_at is not None:
+                asked.append(dial.progress.began_at)
+            elif not self._questions:
+                asked.append(monotonic())
+        return max([turn.began_at, *asked])
+
+    def _silence(self, turn: Turn) -> Observation:
+        """Return what the lack of an answer means, and give up what the host knows nothing of."""
+        served = self._hearing.statement_at > turn.began_at
+        heard = self._hearing.since(turn.began_at)
+        what = "no answer" if self._dials else "no answer to a health check"
+        kind = FailureKind.UNANSWERED if heard else FailureKind.TIMEOUT
+        failure = Failure(kind, f"{what} within {self._patience:.3g} s")
+        self._forget_undelivered()
+        if self._dialled_at is None:  # it takes several round trips, over a long way perhaps
+            self._patience = min(self._patience * 2, self._settings.connect_timeout)
+        return Observation(
+            self.host.index, turn.began_at, monotonic(), failure=failure, served=served
+        )
+
+    def _forget_undelivered(self) -> None:
+        """Give up what waits for long, and the host knows nothing of."""
+        now = monotonic()
+        for question in [question for question in self._questions if not question.done]:
+            if now - question.began_at >= self._patience and not question.is_delivered:
+                self._give_up(question)
+        for dial in [dial for dial in self._dials if not dial.done]:
+            # A path may be slower than a health check: the oldest gets more time.
+            only = dial is self._dials[0] and self._conn is None
+            most = self._settings.connect_timeout if only else self._patience
+            if now - dial.heard_at >= most and not dial.is_delivered:
+                self._give_up(dial)
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def _give_up(self, attempt: Attempt) -> None:
+        attempt.cancel()
+        self._ended.add(attempt.task)
+        attempt.task.add_done_callback(self._ended.discard)
+        if isinstance(attempt, Question) and attempt in self._questions:
+            self._questions.remove(attempt)
+        elif isinstance(attempt, Dial) and attempt in self._dials:
+            self._dials.remove(attempt)
+
+    def _drop_session(self) -> None:
         conn, self._conn = self._conn, None
         if conn is not None and conn.pgconn.status != BAD:
             conn.discard()
+
+    def close(self) -> None:
+        """Give up what was asked, and close the probe's connections."""
+        for attempt in (*self._questions, *self._dials):
+            self._give_up(attempt)
+        self._drop_session()
+
+    async def aclose(self) -> None:
+        """Close, and wait for the tasks to end, `cancel_timeout` at most."""
+        self.close()
+        if self._ended:
+            await asyncio.wait(tuple(self._ended), timeout=self._settings.cancel_timeout)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from pgmoor._core.hosts.failures import FailureKind
 from pgmoor._core.hosts.probe_pace import BURST_FIRST, pace
 from pgmoor._core.reporting.log_fields import fields
 from pgmoor._core.util.backoff import spread
@@ -65,9 +66,19 @@ class Probing:
         assert self._group is not None
         for index, host in wanted.items():
             if index not in self._probers:
-                prober = Prober(self._settings, host, self._connectors.to(host), self._class)
-                self._probers[index] = prober
+                prober = self._probers[index] = self._prober(host)
                 self._group.start_soon(self._watch, prober, name=f"pgmoor-probe-{host}")
+
+    def _prober(self, host: Host) -> Prober:
+        requests = self._evidence.requests
+        return Prober(
+            self._settings,
+            host,
+            self._connectors.to(host),
+            self._class,
+            hearing=self._evidence.hearings.of(host.index),
+            wake=lambda: requests.probe(host.index),
+        )
 
     async def probe_all(self, timeout: float) -> None:
         """Probe every host now; return when all have answered or failed, or after *timeout*."""
@@ -95,7 +106,8 @@ class Probing:
             try:
                 await self._probe_forever(prober)
             finally:
-                prober.close()
+                with anyio.CancelScope(shield=True):
+                    await prober.aclose()
 
     async def _probe_forever(self, prober: Prober) -> None:
         index = prober.host.index
@@ -148,7 +160,11 @@ class Probing:
 
         Sessions that live there may finish, so the probe's own says whether it is up.
         """
-        return index != self._phase.current and self._evidence.table[index].refuses_sessions
+        state = self._evidence.table[index]
+        if index != self._phase.current:
+            return state.refuses_sessions
+        # Dials that were delivered wait for long: they may be lost.
+        return state.dials is not None and state.dials.failure.kind is FailureKind.TIMEOUT
 
     async def _pause(self, host: Host, wanted: asyncio.Event) -> None:
         state = self._evidence.table[host.index]

@@ -135,7 +135,7 @@ class ConnectionManager(Generic[ACT]):
         num_workers: How many connections of a pool are made at the same time.
         close_returns: Whether `close()` of a connection gives it back instead.
         health_interval: The time between two probes of a host while all is well.
-        health_timeout: A later answer is a miss; two misses in a row make a host silent.
+        health_timeout: Nothing heard for so long is a miss; two in a row make a host silent.
         keepalive_interval: A connection that has been idle for so long is pinged.
         validate_after: A connection idle for longer is pinged before it is lent; one idle for less
             is tested by a look at its socket.

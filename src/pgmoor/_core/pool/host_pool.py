@@ -292,6 +292,7 @@ class HostPool:
     def adopt(self, conn: ManagedConnection) -> None:
         """Make a new connection one of the pool's."""
         conn.owner = self
+        conn.hearing = self._evidence.hearings.of(self.host.index)
         psycopg_adapter.set_return_address(conn, self)
         conn.generation = self._generation
         # Not all at once: programs that were started together would reconnect together for ever.

@@ -48,6 +48,7 @@ SEEN_BY_PROBES = frozenset(
         FailureKind.REFUSED,
         FailureKind.RESET,
         FailureKind.TIMEOUT,
+        FailureKind.UNANSWERED,
         FailureKind.STARTING,
         FailureKind.NAME,
         FailureKind.ROLE,

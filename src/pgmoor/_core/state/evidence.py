@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pgmoor._core.hosts.decision import Reason
 from pgmoor._core.hosts.failures import Failure, FailureKind
+from pgmoor._core.hosts.hearing import Hearings
 from pgmoor._core.hosts.host import Observation
 from pgmoor._core.hosts.rules import Target, rank
 from pgmoor._core.hosts.suspicion import Suspicion
@@ -37,6 +38,7 @@ class Evidence:
         self.table: HostTable = HostTable(settings.hosts)
         self.suspicion: Suspicion = Suspicion(settings.health_interval)
         self.dial_failures: dict[int, Failure] = {}  # by host: of its newest dial
+        self.hearings: Hearings = Hearings()
         self.requests: ProbeRequests = ProbeRequests()
         self.changed: asyncio.Event = asyncio.Event()  # set when there is something to decide
         self.notifier: Notifier = Notifier()  # wakes those who wait for a condition
@@ -71,6 +73,13 @@ class Evidence:
         self._reporter.dial_failed(self.table[host.index], failure)
         if failure.kind is not FailureKind.SATURATED:
             self.suspect("a dial failed", host)
+
+    def dial_waits(self, host: Host, failure: Failure) -> None:
+        """Record that a connection for the pool is not made yet, although it may be."""
+        if host.index == self.table.last:
+            now = monotonic()
+            self.observe(Observation(host.index, now, now, failure=failure, dialled=True))
+        self.suspect("a dial is not answered", host)
 
     def suspect(self, why: str, host: Host | None = None) -> None:
         """Doubt *host*, or else the one in use: have it probed, at once if *why* is new.
@@ -128,6 +137,7 @@ class Evidence:
         for index in [index for index in self.dial_failures if not self.table.is_known(index)]:
             del self.dial_failures[index]
         self.suspicion.forget(self.table.is_known)
+        self.hearings.forget(self.table.is_known)
         self._reporter.hosts_changed(self.table, revision)
         self.announce()
         return revision

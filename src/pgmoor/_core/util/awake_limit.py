@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
 # Seconds. A timer that fires this late shows that the loop was busy or the process was stopped:
@@ -21,13 +21,15 @@ class AwakeLimit:
     """Cancels what its `with` block awaits after *seconds*; `expired` tells if it did.
 
     If the event loop stood still meanwhile, the block gets its time once more, and `stood_still` is
-    at least how long that was.
+    at least how long that was. It also gets it again for as long as *goes_on* returns True, which
+    is called each time.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, goes_on: Callable[[], bool] | None = None) -> None:
         self.expired = False
         self.stood_still = 0.0
         self._seconds = seconds
+        self._goes_on = goes_on
         self._scope = anyio.CancelScope()
 
     def __enter__(self) -> Self:
@@ -55,15 +57,18 @@ class AwakeLimit:
             self.stood_still = late
             self._start()
             return
+        if self._goes_on is not None and self._goes_on():
+            self._start()
+            return
         self.expired = True
         self._scope.cancel()
 
 
 @contextmanager
-def fail_after(seconds: float) -> Iterator[None]:
+def fail_after(seconds: float, goes_on: Callable[[], bool] | None = None) -> Iterator[None]:
     """Raise `TimeoutError` if the block takes longer than an `AwakeLimit` of *seconds*."""
     done = False
-    with AwakeLimit(seconds) as limit:
+    with AwakeLimit(seconds, goes_on) as limit:
         yield
         done = True
     if limit.expired and not done:

@@ -1,0 +1,140 @@
+"""What the probe of a host has asked and not been told yet: it outlasts the probe.
+
+A question that was given up would still wait in the server, or in a pooler in front of it: one a
+second, until nobody else gets in. So it is left to wait, and its late answer is an answer.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import anyio
+from psycopg import errors
+
+from pgmoor._core.connection.progress import DialProgress, is_delivered
+from pgmoor._core.util.asynctools import spawn
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from pgmoor._core.connection.abortable import AbortableConnection
+    from pgmoor._core.hosts.hearing import Hearing
+    from pgmoor._core.hosts.host import ServerInfo
+
+
+class Attempt:
+    """Something that is asked of a host, in a task of its own."""
+
+    def __init__(self, name: str, tell: Callable[[], None]) -> None:
+        self.began_at = monotonic()
+        self.error: Exception | None = None
+        self.done = False
+        self._tell = tell
+        self._scope = anyio.CancelScope()
+        self.task = spawn(self._run(), name)
+
+    async def _run(self) -> None:
+        self.error = errors.OperationalError("the attempt was cancelled")
+        try:
+            with self._scope:
+                try:
+                    await self._work()
+                except Exception as error:  # noqa: BLE001  whatever it is, there was no answer
+                    self.error = error
+                else:
+                    self.error = None
+        finally:
+            self.done = True
+            self._tell()
+
+    async def _work(self) -> None:
+        raise NotImplementedError
+
+    def cancel(self) -> None:
+        """Give it up."""
+        self._scope.cancel()
+
+
+class Question(Attempt):
+    """Who the server is, asked over a session."""
+
+    def __init__(
+        self,
+        conn: AbortableConnection,
+        ask: Callable[[AbortableConnection], Awaitable[ServerInfo]],
+        tell: Callable[[], None],
+        *,
+        new_session: bool,
+    ) -> None:
+        self.conn = conn
+        self.new_session = new_session  # which nothing was asked over before
+        self.info: ServerInfo | None = None
+        self._ask = ask
+        super().__init__("pgmoor-question", tell)
+
+    async def _work(self) -> None:
+        self.info = await self._ask(self.conn)
+
+    @property
+    def is_delivered(self) -> bool:
+        """Whether the server may know of it."""
+        return is_delivered(self.conn.pgconn)
+
+    def cancel(self) -> None:
+        """Give it up, with its session."""
+        super().cancel()
+        self.conn.discard()
+
+
+class Dial(Attempt):
+    """A new session."""
+
+    def __init__(
+        self,
+        hearing: Hearing,
+        connect: Callable[[DialProgress], Awaitable[AbortableConnection]],
+        tell: Callable[[], None],
+        *,
+        renews: bool,
+    ) -> None:
+        self.progress = DialProgress(hearing)
+        self.renews = renews  # another session may tell as well
+        self.conn: AbortableConnection | None = None
+        self._connect = connect
+        super().__init__("pgmoor-probe-dial", tell)
+
+    async def _work(self) -> None:
+        self.conn = await self._connect(self.progress)
+
+    @property
+    def is_delivered(self) -> bool:
+        """Whether the server may know of it."""
+        return self.progress.is_delivered()
+
+    @property
+    def heard_at(self) -> float:
+        """When it was begun, or has last heard something; names and credentials take their time."""
+        if self.progress.began_at is None:
+            return monotonic()
+        return max(self.progress.began_at, self.progress.heard_at)
+
+    def cancel(self) -> None:
+        """Give it up."""
+        super().cancel()
+        if self.conn is not None:
+            self.conn.discard()
+
+
+class Turn:
+    """One probe: when it began, and what is left to try in it."""
+
+    def __init__(self, began_at: float, *, renew: bool) -> None:
+        self.began_at = began_at
+        self.renews = renew  # a new session is waited for first
+        self.dialled = False
+        self.extended = False  # what arrived at the last moment was waited for
+
+    def asks(self, questions: list[Question]) -> bool:
+        """Return whether one of the questions was asked in this turn."""
+        return any(question.began_at >= self.began_at for question in questions)
