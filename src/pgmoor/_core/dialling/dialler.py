@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -14,6 +15,7 @@ from psycopg_pool import PoolClosed
 
 from pgmoor._core.connection.identity import IdentityQuery
 from pgmoor._core.connection.managed import ManagedConnection
+from pgmoor._core.connection.progress import DialProgress
 from pgmoor._core.hosts.failures import Failure, FailureKind
 from pgmoor._core.hosts.host import Observation
 from pgmoor._core.reporting.instrument_list import ended
@@ -23,10 +25,12 @@ from pgmoor._core.util.hooks import NotAwaitableError, call_hook, how_it_failed
 
 from .connector import failure_of
 from .login_throttle import REJECTIONS, RETRY_INTERVAL
+from .long_wait import LongWait
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
+    from pgmoor._core.hosts.hearing import Hearing
     from pgmoor._core.hosts.host import Host
     from pgmoor._core.settings.settings import Settings
     from pgmoor._core.state.evidence import Evidence
@@ -44,12 +48,18 @@ class HostLeft(PoolClosed):
 class _Attempt:
     """One attempt of a dial, and the pause after it."""
 
-    def __init__(self, *, again: bool) -> None:
+    def __init__(self, hearing: Hearing, *, again: bool) -> None:
         self.scope = anyio.CancelScope()
         self.again = again  # another one was broken off for it
         self.waits = False  # it has failed, and the next one is waited for
-        self.heard_at = float("-inf")  # when something was last heard of the server
+        self.answered_at = float("-inf")  # when its question was answered
         self.conn: ManagedConnection | None = None
+        self.progress = DialProgress(hearing)
+
+    @property
+    def heard_at(self) -> float:
+        """When something was last heard of the server."""
+        return max(self.progress.heard_at, self.answered_at)
 
 
 class Dialler(Generic[C]):
@@ -70,6 +80,7 @@ class Dialler(Generic[C]):
         self._connector = connector
         self._host = host
         self._evidence = evidence
+        self._hearing = evidence.hearings.of(host.index)
         self._class = connection_class
         self._configure = configure
         self._instruments = instruments
@@ -97,6 +108,19 @@ class Dialler(Generic[C]):
                 attempt.again = not attempt.waits
                 attempt.scope.cancel()
 
+    def outdone(self, asked_at: float) -> None:
+        """Start the dials again of which nothing was heard for long, while a later one succeeded.
+
+        *asked_at* is when that one was begun.
+        """
+        for attempt in tuple(self._attempts):
+            began_at = attempt.progress.began_at
+            if began_at is None or attempt.waits or attempt.again:
+                continue
+            if max(began_at, attempt.heard_at) + self._settings.connect_timeout < asked_at:
+                attempt.again = True
+                attempt.scope.cancel()
+
     async def dial(self, wanted: Callable[[], bool] = lambda: True) -> C:
         """Return a tested connection, however long that takes.
 
@@ -105,7 +129,7 @@ class Dialler(Generic[C]):
         waits = delays(self._settings.backoff_base, self._settings.backoff_cap)
         again = False
         while self._goes_on() and wanted():
-            attempt = _Attempt(again=again)
+            attempt = _Attempt(self._hearing, again=again)
             self._attempts.add(attempt)
             try:
                 with attempt.scope:
@@ -146,17 +170,22 @@ class Dialler(Generic[C]):
     async def _attempt(self, attempt: _Attempt) -> C | Failure:
         limit = self._settings.connect_timeout
         asked_at = monotonic()
+        waiting = LongWait(self._settings, self._host, self._evidence, attempt.progress)
         try:
-            conn = await self._connector.connect(self._class, limit)
+            with waiting.for_login():
+                conn = await self._connector.connect(
+                    self._class, limit, attempt.progress, waiting.login_is_late
+                )
         except Exception as error:  # noqa: BLE001  `connection_class` is the user's
             return failure_of(error, self._settings, limit)
-        attempt.conn, attempt.heard_at = conn, monotonic()
+        attempt.conn, conn.hearing = conn, self._hearing
         kept = False
         try:
-            info = await self._identity.ask(conn, self._settings.health_timeout)
-            attempt.heard_at = monotonic()
+            late = partial(waiting.answer_is_late, conn)
+            info = await self._identity.ask(conn, waiting.patience, late)
+            attempt.answered_at = monotonic()
             seen = Observation(
-                self._host.index, asked_at, attempt.heard_at, info=info, dialled=True
+                self._host.index, asked_at, attempt.answered_at, info=info, dialled=True
             )
             self._evidence.observe(seen)
             # This connection's own answer decides, whatever a probe has learnt meanwhile: one
