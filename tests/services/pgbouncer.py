@@ -19,7 +19,6 @@ from psycopg import AsyncConnection, generators
 from pgmoor.testing._ports import LOOPBACK, free_port
 
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Mapping
 
     from pgmoor.testing import Node
@@ -85,13 +84,11 @@ class PgBouncer:
 
     def pause(self) -> None:
         """Let what runs finish, and keep everything else waiting."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGUSR1)
+        self.signal(signal.SIGUSR1)
 
     def resume(self) -> None:
         """Go on after a pause."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGUSR2)
+        self.signal(signal.SIGUSR2)
 
     async def clients(self) -> Counter[str]:
         """Return how many clients it knows of, by their state; waiting ones that left, too."""

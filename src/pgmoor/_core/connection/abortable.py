@@ -187,10 +187,14 @@ class AbortableConnection(AsyncConnection[Any]):
             return result
         finally:
             self._waiters -= 1
-            if self.pgconn.status == BAD:
-                self.readiness.stop()
-            if self._doomed and not self._waiters:
-                self._finish()
+            self._close_if_lost()
+
+    def _close_if_lost(self) -> None:
+        """Leave the socket alone once the connection is lost; close it if that was put off."""
+        if self.pgconn.status == BAD:
+            self.readiness.stop()
+        if self._doomed and not self._waiters:
+            self._finish()
 
     def _finish(self) -> None:
         self.readiness.stop()

@@ -59,4 +59,13 @@ def bytes_waiting(descriptor: int) -> int:
     """Return how many bytes can be read; where nobody can tell, how many one read may bring."""
     if not _CAN_COUNT:
         return _A_READ
-    return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, b"\0" * 4), sys.byteorder)
+    return _count(descriptor, termios.FIONREAD)
+
+
+def bytes_unacknowledged(descriptor: int) -> int:
+    """Return how many sent bytes the peer has not acknowledged; 0 where nobody can tell."""
+    return _count(descriptor, termios.TIOCOUTQ) if _CAN_COUNT else 0
+
+
+def _count(descriptor: int, question: int) -> int:
+    return int.from_bytes(fcntl.ioctl(descriptor, question, b"\0" * 4), sys.byteorder)

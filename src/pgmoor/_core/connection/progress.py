@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import socket
-import struct
-import termios
 from contextlib import contextmanager
 from contextvars import ContextVar
 from time import monotonic
@@ -14,6 +11,8 @@ from typing import TYPE_CHECKING
 from psycopg import pq
 
 from pgmoor._core.hosts.hearing import NEVER, Hearing
+
+from .polling import bytes_unacknowledged, bytes_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,8 +83,7 @@ def reporting_to(dial: DialProgress) -> Iterator[None]:
 
 def has_received(pgconn: PGconn) -> bool:
     """Return whether bytes wait to be read; the end of a connection is none."""
-    unread = fcntl.ioctl(pgconn.socket, termios.FIONREAD, struct.pack("i", 0))
-    return bool(struct.unpack("i", unread)[0])
+    return bytes_waiting(pgconn.socket) > 0
 
 
 def is_delivered(pgconn: PGconn) -> bool:
@@ -103,8 +101,7 @@ def is_delivered(pgconn: PGconn) -> bool:
         raw.getpeername()
         if raw.family == socket.AF_UNIX:
             return True
-        unsent = fcntl.ioctl(raw.fileno(), termios.TIOCOUTQ, struct.pack("i", 0))
-        return not struct.unpack("i", unsent)[0]
+        return not bytes_unacknowledged(raw.fileno())
     except OSError:
         return False  # its first packet was not answered
     finally:
