@@ -59,6 +59,11 @@ SENTENCES: dict[ev.Event, str] = {
     ev.Stalled(host=A): (
         "db1:5432 does not answer, and no other host qualifies; it is given more time"
     ),
+    ev.FellQuiet(seconds=300.2): (
+        "unused for 300 s: all connections are closed, and no host is asked until somebody wants"
+        " one"
+    ),
+    ev.Awoke(host=A, seconds=0.31): "awake again: connected to db1:5432 after 0.31 s",
     ev.StallEnded(host=A, seconds=3.0): "db1:5432 answers again after 3.00 s",
     ev.ReconnectFailed(seconds=300.0): "no host has qualified for 300.0 s; still searching",
     ev.GaveUp(tries=1, seconds=1.0): (

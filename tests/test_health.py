@@ -74,6 +74,7 @@ def test_a_manager_passes_warns_or_fails_by_its_state(state: State) -> None:
     serving = {
         State.READY: ("pass", "connected"),
         State.STALLED: ("warn", "the host in use does not answer"),
+        State.QUIET: ("pass", "quiet: the next caller wakes it"),
     }
     assert serving.keys() == SERVING
     assert graded == serving.get(state, ("fail", state.value))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 __all__ = [
+    "Awoke",
     "ClusterRebuilt",
     "Connected",
     "DialFailed",
@@ -17,6 +18,7 @@ __all__ = [
     "Failback",
     "FailbackPostponed",
     "Failover",
+    "FellQuiet",
     "ForeignHost",
     "GaveUp",
     "HeldTooLong",
@@ -319,3 +321,27 @@ class HeldTooLong(Event):
 
     def __str__(self) -> str:
         return f"a connection has been held for {self.seconds:.1f} s by {self.task}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FellQuiet(Event):
+    """Nobody has used the manager for `quiet_after`: it holds no connection and asks no host."""
+
+    seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"unused for {self.seconds:.0f} s: all connections are closed, and no host is asked"
+            " until somebody wants one"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Awoke(Event):
+    """A quiet manager uses a host again, *seconds* after somebody wanted a connection."""
+
+    host: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"awake again: connected to {self.host} after {self.seconds:.2f} s"

@@ -48,13 +48,14 @@ class State(StrEnum):
     STARTING = "starting"  # opened; no host has been chosen yet
     READY = "ready"
     STALLED = "stalled"  # the host in use is silent, and is given `stall_timeout`
+    QUIET = "quiet"  # unused for `quiet_after`: no connections; the next caller wakes it
     SEARCHING = "searching"  # the host in use was left; the next one is being chosen
     OUTAGE = "outage"  # no host qualifies; the manager keeps trying to reconnect
     GAVE_UP = "gave up"  # max_tries or max_time is used up
     CLOSED = "closed"
 
 
-SERVING = frozenset({State.READY, State.STALLED})
+SERVING = frozenset({State.READY, State.STALLED, State.QUIET})  # callers get connections
 WAY_OUT = "if nobody is on it any more, call reconnect(forget_timelines=True)"
 SATURATED = "all connections are in use and callers wait"
 

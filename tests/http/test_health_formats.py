@@ -141,6 +141,7 @@ def test_spring_tells_a_failed_manager_from_one_that_is_not_in_service() -> None
         State.STARTING: "OUT_OF_SERVICE",
         State.READY: "UP",
         State.STALLED: "UP",
+        State.QUIET: "UP",
         State.SEARCHING: "DOWN",
         State.OUTAGE: "DOWN",
         State.GAVE_UP: "DOWN",

@@ -37,8 +37,8 @@ def codes(health: Health, check: Check = "ready") -> set[int]:
     return {health_response(health, format=form, check=check).status_code for form in FORMATS}
 
 
-def test_readiness_is_200_while_a_host_is_in_use_and_503_otherwise() -> None:
-    serving = {State.READY, State.STALLED}
+def test_readiness_is_200_while_callers_get_connections_and_503_otherwise() -> None:
+    serving = {State.READY, State.STALLED, State.QUIET}
 
     for state in State:
         assert codes(report(state)) == ({200} if state in serving else {503})

@@ -95,7 +95,7 @@ DURATIONS = (
     *("backoff_base", "backoff_cap", "keep_keys"),
 )
 DURATIONS_OR_ZERO = ("max_idle", "validate_after", "settle", "failback_after")
-DURATIONS_OR_NONE = ("max_time", "held_warning")
+DURATIONS_OR_NONE = ("max_time", "held_warning", "quiet_after")
 BAD_DURATIONS: tuple[object, ...] = (-1, -0.001, INFINITE, NAN, "5", b"5", True, [], object())
 
 

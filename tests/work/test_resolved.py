@@ -20,9 +20,10 @@ from pgmoor import (
     RetrySafety,
     retry_safety,
 )
+from pgmoor.events import FellQuiet
 from pgmoor.instruments import Instrument
 from pgmoor.testing import Cluster
-from support import until
+from support import recorder, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -461,6 +462,24 @@ async def test_old_keys_are_removed_in_the_background(
     )
     await manager.run(Writer(), key="new")
     await alone[0].wait_for("select not exists (select from pgmoor.transactions)")
+
+
+async def test_the_removal_of_old_keys_keeps_no_manager_awake(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*alone, keep_keys=0.2, quiet_after=0.5)
+    await alone[0].sql("drop schema if exists pgmoor cascade")
+    await manager.install()
+    await manager.run(Writer(), key=True)
+
+    await recorder(manager).wait_for(FellQuiet)
+    await alone[0].sql(
+        "insert into pgmoor.transactions values ('old', gen_random_uuid(), '2020-1-1')"
+    )
+    await asyncio.sleep(0.3)  # several times as long as it rests
+
+    assert manager.snapshot().state == "quiet"
+    assert await alone[0].sql("select key from pgmoor.transactions where key = 'old'")
 
 
 async def test_a_server_without_transaction_ids_is_not_asked_for_them(

@@ -45,6 +45,8 @@ TONES: Mapping[type[Event], Tone] = {
     ev.HostsChanged: Tone.PLAIN,
     ev.RoleChanged: Tone.PLAIN,
     ev.Connected: Tone.GOOD,
+    ev.FellQuiet: Tone.PLAIN,
+    ev.Awoke: Tone.GOOD,
     ev.Failback: Tone.GOOD,
     ev.Failover: Tone.GOOD,
     ev.OutageEnded: Tone.GOOD,

@@ -20,12 +20,18 @@ class SwitchAnnouncer:
     def __init__(self, live: LiveState) -> None:
         self._live = live
         self._opened_at = 0.0
-        self._left: tuple[Host, Reason] | None = None  # the host that is being failed over from
+        self._woken_at: float | None = None  # after it was quiet
+        self._left: tuple[Host, str] | None = None  # the host that is being failed over from
         self._trouble_since: float | None = None  # with that host
 
     def opened(self) -> None:
         """Note that the manager is opened."""
         self._opened_at = monotonic()
+
+    def woken(self, host: Host) -> None:
+        """Note that the manager wakes; *host* was in use before it fell quiet."""
+        self._woken_at = self._trouble_since = monotonic()
+        self._left = (host, "another host was chosen when the manager woke")
 
     def leaving(self, state: HostState, decision: Decision) -> str:
         """Report that a host is left with no other chosen yet; return why, with its failure."""
@@ -33,7 +39,7 @@ class SwitchAnnouncer:
         reason = decision.reason.value + detail
         self._live.reporter.leaving(state.host, reason)
         self.lost(state.host)
-        self._left = (state.host, decision.reason)
+        self._left = (state.host, decision.reason.value)
         self._trouble_since = self._first_sign(state.host)
         return reason
 
@@ -53,8 +59,11 @@ class SwitchAnnouncer:
         if decision.reason is Reason.PREFERRED and before is not None:
             tell(ev.Failback(before=before.label, after=host.label))
             return
+        if self._woken_at is not None:
+            tell(ev.Awoke(host=host.label, seconds=now - self._woken_at))
+            self._woken_at = None
         began = self._trouble_since if before is None else self._first_sign(before)
-        left = (before, decision.reason) if before is not None else self._left
+        left = (before, decision.reason.value) if before is not None else self._left
         if left is None:
             tell(ev.Connected(host=host.label, seconds=now - self._opened_at))
         elif left[0] != host:
@@ -62,7 +71,7 @@ class SwitchAnnouncer:
                 ev.Failover(
                     before=left[0].label,
                     after=host.label,
-                    reason=left[1].value,
+                    reason=left[1],
                     seconds=0.0 if began is None else now - began,
                 )
             )

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from .controller import FailoverController
     from .probing import Probing
+    from .quiet import Quiet
 
 logger = logging.getLogger("pgmoor.monitor")
 
@@ -47,6 +48,7 @@ class Background:
         queue: CheckoutQueue,
         controller: FailoverController,
         probing: Probing,
+        quiet: Quiet,
     ) -> None:
         self._settings = live.settings
         self._evidence = live.evidence
@@ -56,11 +58,22 @@ class Background:
         self._queue = queue
         self._controller = controller
         self._probing = probing
+        self._quiet = quiet
         self._group: TaskGroup | None = None
+        self._fell_quiet = False
         self._running: set[str] = set()
 
     async def run(self) -> None:
         """Run all background tasks that are needed; ends by cancellation only."""
+        while self._phase.quiet or await self._run_awake():
+            await self._quiet.over()
+
+    async def _run_awake(self) -> bool:
+        """Run them; return whether they have ended because the manager fell quiet.
+
+        Else something has cancelled one of them.
+        """
+        self._fell_quiet = False
         try:
             async with anyio.create_task_group() as group:
                 self._group = group
@@ -70,6 +83,8 @@ class Background:
                 self._start(self._keep_alive, "pgmoor-keepalive")
                 if self._settings.held_warning is not None:
                     self._start(self._check_holders, "pgmoor-holders")
+                if self._quiet.after is not None:
+                    self._start(self._fall_quiet, "pgmoor-quiet")
                 if self._settings.discovery is not None:
                     self._start(self._discover, "pgmoor-discovery")
                 self._phase.on_search = self._start_reconnecting
@@ -78,6 +93,7 @@ class Background:
         finally:
             self._group = None
             self._probing.close()
+        return self._fell_quiet
 
     def _start(
         self,
@@ -106,6 +122,14 @@ class Background:
                     await asyncio.sleep(1.0)
         finally:
             self._running.discard(name)
+
+    async def _fall_quiet(self) -> None:
+        left = self._quiet.left()
+        if left <= 0 and self._group is not None:
+            self._quiet.fall()
+            self._fell_quiet = True
+            self._group.cancel_scope.cancel()
+        await asyncio.sleep(max(left, 0.0))
 
     # -- hosts ---------------------------------------------------------------------------------
 

@@ -83,6 +83,14 @@ class FailoverController:
         self._announcer.opened()
         self._search(State.STARTING)
 
+    def wake(self) -> None:
+        """Look for a host after having been quiet; the one that was in use may be another now."""
+        last = self._table.last
+        assert last is not None  # it was in use
+        self._announcer.woken(self._table[last].host)
+        self._phase.waking = True
+        self._search(State.STARTING)
+
     def restart(self, *, forget_timelines: bool = False) -> None:
         """Search again after having given up; *forget_timelines* that no host is on now."""
         if forget_timelines:
@@ -153,7 +161,7 @@ class FailoverController:
 
     async def _step(self) -> float | None:
         """Decide once and act; return when to decide again, if time alone can change it."""
-        if self._phase.given_up:
+        if self._phase.given_up or self._phase.quiet:
             return None
         decision = self._decide()
         match decision.action:
@@ -214,8 +222,11 @@ class FailoverController:
     def _grace(self) -> float:
         """Return the seconds of a search before it counts as an outage.
 
-        At the start nothing is wrong while the first answers may still be on their way.
+        At the start nothing is wrong while the first answers may still be on their way, nor while a
+        database may be waking that slept as long as nobody asked it.
         """
+        if self._phase.waking:
+            return max(self._settings.settle, self._settings.connect_timeout)
         starting = self._phase.state is State.STARTING
         if starting and any(state.asked_at == float("-inf") for state in self._table):
             return max(self._settings.settle, self._settings.health_timeout)

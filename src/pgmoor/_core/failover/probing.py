@@ -81,7 +81,12 @@ class Probing:
         )
 
     async def probe_all(self, timeout: float) -> None:
-        """Probe every host now; return when all have answered or failed, or after *timeout*."""
+        """Probe every host now; return when all have answered or failed, or after *timeout*.
+
+        A quiet manager probes none.
+        """
+        if self._phase.quiet:
+            return  # a probe might wake a database that sleeps
         asked_at = monotonic()
         self._evidence.requests.probe_all()
         with anyio.move_on_after(timeout):

@@ -152,6 +152,8 @@ class ConnectionManager(Generic[ACT]):
         max_tries: After how many attempts to give up; None for never. See `reconnect()`.
         max_time: After how long to give up; None for never.
         held_warning: A connection held for longer is reported, once; None reports none.
+        quiet_after: After so long without a caller everything is closed and no host is asked, until
+            somebody wants a connection; None for never. For databases that sleep when unused.
         keep_keys: How long the idempotency keys of `run()` are kept. Older ones are removed in the
             background.
         on_event: A function or coroutine function that is called with each event, as by
@@ -207,6 +209,7 @@ class ConnectionManager(Generic[ACT]):
         max_tries: int | None = None,
         max_time: float | None = None,
         held_warning: float | None = 300.0,
+        quiet_after: float | None = None,
         keep_keys: float = 86400.0,
         on_event: Callable[[Event], Any] | None = None,
         alerts: Sequence[str] | Alerts | None = None,
@@ -247,6 +250,7 @@ class ConnectionManager(Generic[ACT]):
             max_tries=max_tries,
             max_time=max_time,
             held_warning=held_warning,
+            quiet_after=quiet_after,
             keep_keys=keep_keys,
         )
         self._given = Hidden(make)
@@ -700,6 +704,7 @@ class ConnectionManager(Generic[ACT]):
         def decided() -> bool:
             nonlocal refused
             refused = self._why_unusable() or availability.refusal()
+            runtime.live.phase.want()
             return refused is not None or condition()
 
         with anyio.move_on_after(timeout):

@@ -17,6 +17,7 @@ from pgmoor._core.failover.background import Background
 from pgmoor._core.failover.controller import FailoverController
 from pgmoor._core.failover.host_pools import HostPools
 from pgmoor._core.failover.probing import Probing
+from pgmoor._core.failover.quiet import Quiet
 from pgmoor._core.pool.checkout_queue import CheckoutQueue
 from pgmoor._core.pool.ledger import Ledger
 from pgmoor._core.reporting.counters import Counters, DialCounter
@@ -84,7 +85,8 @@ class Runtime:
         self.probing = Probing(
             self.live, self.connectors, mixed(AbortableConnection, callbacks.connection_class)
         )
-        self._background = Background(self.live, self.queue, self.controller, self.probing)
+        quiet = Quiet(self.live, self.queue, self.pools, self.controller)
+        self._background = Background(self.live, self.queue, self.controller, self.probing, quiet)
 
     @property
     def alive(self) -> bool:

@@ -67,17 +67,23 @@ def grade(
     if state not in SERVING or empty is not None:
         why = state.value if stale is None else f"{state.value}: {stale}"
         return "fail", why if empty is None else f"no connection can be made: {empty}"
+    if state is State.QUIET:  # what is known of the hosts is old
+        return "pass", "quiet: the next caller wakes it"
     if state is State.STALLED or failing is not None:
         stalled = "the host in use does not answer"
         return "warn", f"no new connection can be made: {failing}" if failing else stalled
+    trouble = _trouble(hosts, stale) or (SATURATED if pool.saturated else None)
+    return ("pass", "connected") if trouble is None else ("warn", trouble)
+
+
+def _trouble(hosts: tuple[HostHealth, ...], stale: HostHealth | None) -> str | None:
+    """Return what is wrong with a host while another one, or this one, is in use."""
     if stale is not None:
-        return "warn", f"{stale.host} claims to be primary on a superseded timeline"
+        return f"{stale.host} claims to be primary on a superseded timeline"
     for host in hosts:
         if host.status not in (Status.UP.value, Status.UNKNOWN.value):
-            return "warn", f"{host.host} {status_label(host.status)}"
-    if pool.saturated:
-        return "warn", SATURATED
-    return "pass", "connected"
+            return f"{host.host} {status_label(host.status)}"
+    return None
 
 
 def unopened(settings: Settings, state: State) -> Health:

@@ -54,6 +54,7 @@ class CheckoutQueue:
         self._waiters = self.waiting.waiters  # empty while nobody waits
         self._loop: asyncio.AbstractEventLoop | None = None
         self._settings = live.settings
+        self._phase = live.phase
         self._evidence = live.evidence
         self._availability = live.availability
         self._checks = checks
@@ -114,7 +115,7 @@ class CheckoutQueue:
     ) -> ManagedConnection:
         if timeout is None:
             timeout = self._settings.timeout
-        began = monotonic()
+        began = self._phase.used_at = monotonic()
         deadline = began + timeout
         ends = [instrument.waiting() for instrument in self._instruments]
         waits: Iterator[float] | None = None
@@ -173,6 +174,7 @@ class CheckoutQueue:
         """
         if refusal := self._unusable() or self._availability.refusal():
             raise refusal
+        self._phase.want()
         if not self._waiters and (conn := self._take_ready()) is not None:
             return conn
         limit = self._settings.max_waiting
@@ -265,7 +267,7 @@ class CheckoutQueue:
         cancelled meanwhile, and is bounded by `cancel_timeout`.
         """
         pool: HostPool = conn.owner  # type: ignore[assignment] # a cast costs
-        now = monotonic()
+        now = self._phase.used_at = monotonic()
         held = now - conn.held_since
         self.counters.usage += held
         conn.holder = None  # from here on it can't be given back a second time

@@ -22,7 +22,8 @@ ARGUMENTS = (
     *("reconnect_failed", "num_workers", "close_returns", "health_interval", "health_timeout"),
     *("keepalive_interval", "validate_after", "stall_timeout", "settle", "failback"),
     *("failback_after", "cancel_timeout", "close_timeout", "when_down", "backoff_base"),
-    *("backoff_cap", "max_tries", "max_time", "held_warning", "keep_keys", "on_event", "alerts"),
+    *("backoff_cap", "max_tries", "max_time", "held_warning", "quiet_after", "keep_keys"),
+    *("on_event", "alerts"),
 )
 # What other pools, drivers and frameworks call one of them.
 RENAMED = {

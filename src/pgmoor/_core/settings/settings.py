@@ -80,6 +80,7 @@ class Settings:
     max_tries: int | None
     max_time: float | None
     held_warning: float | None
+    quiet_after: float | None
     keep_keys: float
     num_workers: int
     reconnect_timeout: float

@@ -38,7 +38,7 @@ _POSITIVE = (
     "backoff_cap",
 )
 _NOT_NEGATIVE = ("max_idle", "validate_after", "settle", "failback_after")
-_POSITIVE_OR_NONE = ("max_time", "held_warning")
+_POSITIVE_OR_NONE = ("max_time", "held_warning", "quiet_after")
 
 # Seconds. Beyond these, sums and products of durations may overflow.
 SHORTEST, LONGEST = 1e-6, 1e20

@@ -33,13 +33,33 @@ class Phase:
         self.searching: asyncio.Event = asyncio.Event()
         self.found: asyncio.Event = asyncio.Event()
         self.on_search: Callable[[], None] | None = None  # called when a search begins
+        # When a caller last came to wait for a connection, or gave one back.
+        self.used_at: float = monotonic()
+        self.waking: bool = False  # the search that goes on is the first since it was quiet
+        self.on_wanted: Callable[[], None] | None = None  # wakes a quiet manager
         self._notifier = notifier
         self._instruments = instruments
 
     @property
     def serving(self) -> bool:
-        """Whether a host is in use."""
+        """Whether callers get connections: a host is in use, or the manager is quiet."""
         return self.state in SERVING
+
+    @property
+    def quiet(self) -> bool:
+        """Whether no host is asked, because nobody wants a connection."""
+        return self.state is State.QUIET
+
+    def want(self) -> None:
+        """Wake the manager if it is quiet: somebody wants a connection."""
+        if self.quiet and self.on_wanted is not None:
+            self.used_at = monotonic()
+            self.on_wanted()
+
+    def fall_quiet(self) -> None:
+        """Use no host, and search for none, until somebody wants a connection."""
+        self.current = None
+        self.enter(State.QUIET)
 
     def enter(self, state: State) -> None:
         """Change the state, and tell everybody who waits for that."""
@@ -65,6 +85,7 @@ class Phase:
     def use(self, index: int) -> None:
         """Use a host from now on; who becomes ready has to `enter()` that."""
         self.current = index
+        self.waking = False
         self.searching_since = None
         self.outage_announced = False
         self.searching.clear()
@@ -73,6 +94,7 @@ class Phase:
     def announce_outage(self) -> None:
         """Enter an outage, which lasts until a host qualifies."""
         self.outage_announced = True
+        self.waking = False
         if self.outage_since is None:
             self.outage_since = self.searching_since
         self.enter(State.OUTAGE)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from pgmoor._core.connection.managed import ManagedConnection
     from pgmoor._core.pool.checkout import Checkout
+    from pgmoor._core.state.live import LiveState
 
 logger = logging.getLogger("pgmoor.work")
 
@@ -75,13 +76,17 @@ def _first(row: object) -> object:
 
 
 class KeyKeeper:
-    """Removes keys that are older than *keep* seconds, in small batches, in the background."""
+    """Removes keys older than `keep_keys`, in small batches, in the background.
+
+    Not while the manager is quiet.
+    """
 
     def __init__(
-        self, name: str, keep: float, checkout: Callable[[float], Checkout[ManagedConnection]]
+        self, live: LiveState, checkout: Callable[[float], Checkout[ManagedConnection]]
     ) -> None:
-        self._name = name
-        self._keep = keep
+        self._name = live.settings.name
+        self._keep = live.settings.keep_keys
+        self._phase = live.phase
         self._checkout = checkout
         self._task: asyncio.Task[None] | None = None
 
@@ -100,7 +105,7 @@ class KeyKeeper:
             await asyncio.sleep(spread(min(self._keep / 4, LONGEST_INTERVAL)))
             try:
                 removed = BATCH
-                while removed == BATCH:
+                while removed == BATCH and not self._phase.quiet:
                     removed = await self._remove()
                     await asyncio.sleep(BETWEEN_BATCHES)
             except ManagerClosed:
@@ -111,6 +116,12 @@ class KeyKeeper:
                 logger.info("old idempotency keys were not removed: %s", reason, extra=extra)
 
     async def _remove(self) -> int:
-        async with self._checkout(PATIENCE) as conn, conn.transaction():
-            cursor = await conn.execute(REMOVE, [self._keep, BATCH])
-            return cursor.rowcount
+        used_at = self._phase.used_at
+        try:
+            async with self._checkout(PATIENCE) as conn, conn.transaction():
+                cursor = await conn.execute(REMOVE, [self._keep, BATCH])
+                return cursor.rowcount
+        finally:
+            # This is no use of the manager, and must not keep it from falling quiet. What others
+            # gave back meanwhile counts as given back before: then it falls quiet a little early.
+            self._phase.used_at = used_at

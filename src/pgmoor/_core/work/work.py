@@ -49,7 +49,7 @@ class Work:
         self.budget: Budget = Budget(sizes.max_size + sizes.max_overflow, live.instruments)
         self._timeout = settings.timeout
         self._checkout = checkout
-        self._keeper = KeyKeeper(settings.name, settings.keep_keys, checkout)
+        self._keeper = KeyKeeper(live, checkout)
         self._shared = Circumstances(
             checkout,
             Resolver(settings.name, checkout, settings.health_timeout, live.instruments),
