@@ -6,9 +6,11 @@ It starts two PostgreSQL servers. Try:
 
     curl -X PUT -H 'Content-Type: application/json' -d '{"item": "pen"}' 127.0.0.1:8000/orders/7
     curl 127.0.0.1:8000/readyz
+    curl 127.0.0.1:8000/metrics/
 
 With DATABASE_URL it uses that database, which must have the table of `SCHEMA`. It needs
-`pip install "pgmoor[fastapi,testing]" uvicorn`. In production, with any number of workers:
+`pip install "pgmoor[fastapi,prometheus,testing]" uvicorn`. In production, with any number of
+workers:
 
     DATABASE_URL="postgresql://app@db1,db2/orders" uvicorn --factory fastapi_app:make_app
 """
@@ -19,14 +21,20 @@ import asyncio
 import os
 import signal
 import sys
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
 
 import uvicorn
 from fastapi import APIRouter, FastAPI, HTTPException
+from prometheus_client import CollectorRegistry, make_asgi_app
 from pydantic import BaseModel
 
 from pgmoor import ConnectionManager
 from pgmoor.fastapi import Connection, add_error_handlers, health_router, lifespan
+from pgmoor.prometheus import Collector
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 SCHEMA = "create table if not exists orders (number int primary key, item text not null)"
 
@@ -65,9 +73,19 @@ def make_manager() -> ConnectionManager:
 
 
 def make_app() -> FastAPI:
-    app = FastAPI(title="Orders", lifespan=lifespan(make_manager))
+    registry = CollectorRegistry()
+
+    @asynccontextmanager
+    async def own(_: FastAPI, manager: ConnectionManager) -> AsyncIterator[None]:
+        collector = Collector(manager)
+        registry.register(collector)
+        yield
+        registry.unregister(collector)
+
+    app = FastAPI(title="Orders", lifespan=lifespan(make_manager, inner=own))
     app.include_router(router)
     app.include_router(health_router())
+    app.mount("/metrics", make_asgi_app(registry))  # not for the public
     add_error_handlers(app)
     return app
 

@@ -146,7 +146,8 @@ def add_status_page(
     """
     from ._statuspage.aiohttp import endpoints  # noqa: PLC0415  only apps with a page need it
 
-    page, stream, end_streams = endpoints(manager, allow)
+    page, stream, begin, end_streams = endpoints(manager, allow)
     app.router.add_get(path, page)
     app.router.add_get(f"{path}/stream", stream, allow_head=False)
+    app.on_startup.append(begin)
     app.on_shutdown.append(end_streams)

@@ -9,8 +9,10 @@ add_error_handlers(app)
 
 from __future__ import annotations
 
+import inspect
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 try:
     from starlette.requests import Request  # noqa: TC002  FastAPI reads the annotations
@@ -28,7 +30,7 @@ from .http._permission import is_allowed
 from .http._unavailable import UNAVAILABLE_ERRORS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from starlette.applications import Starlette
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from .http import Response as HttpResponse
     from .http._permission import Permission
 
-    Lifespan = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]]
+    Lifespan = Callable[..., AbstractAsyncContextManager[Mapping[str, Any] | None]]
     Given = ConnectionManager[Any] | Callable[[], ConnectionManager[Any]]
     Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -56,13 +58,21 @@ __all__ = [
 STATE = "pgmoor"  # the key of a request's state: the app's managers by name, the first one first
 TRY_AGAIN_LATER = 1013  # a WebSocket close code (IANA's registry)
 
+# By the handler of a status page: begins its history, given the lifespan's managers by name.
+_at_start: WeakKeyDictionary[Any, Callable[[Mapping[str, ConnectionManager[Any]]], None]] = (
+    WeakKeyDictionary()
+)
+
 
 def lifespan(
     manager: Given, *others: Given, inner: Lifespan | None = None
 ) -> Callable[[Any], AbstractAsyncContextManager[dict[str, Any]]]:
     """Return a lifespan that opens the managers, then enters the app's own lifespan *inner*.
 
-    The managers are closed after *inner* has ended. The app starts even if the database is down.
+    *inner* is called with the app; if it needs more arguments, with the managers after it, in their
+    order: `async def inner(app, manager)`. The managers are closed after it has ended. The app
+    starts even if the database is down.
+
     `connection()` and FastAPI's `Connection` use the first manager by default; others are found by
     their names.
 
@@ -72,7 +82,8 @@ def lifespan(
     Raises:
         ValueError: At the app's start: two managers have the same name.
         RuntimeError: At the app's start: a manager is closed, because the app has run before.
-        TypeError: What was given is no manager, or the function returns none.
+        TypeError: What was given is no manager, or the function returns none; or, at the app's
+            start, *inner* takes other arguments.
     """
     for given in (manager, *others):
         if not callable(given):
@@ -89,12 +100,50 @@ def lifespan(
                     raise ValueError(f"two managers are named {each.name!r}; name them apart")
                 _check_new(each)
                 managers[each.name] = await stack.enter_async_context(each)
+                for endpoint in _endpoints(getattr(app, "routes", ())):
+                    if endpoint in _at_start:
+                        _at_start[endpoint](managers)
             state: Mapping[str, Any] | None = None
             if inner is not None:
-                state = await stack.enter_async_context(inner(app))
+                arguments = _arguments_of(inner, app, tuple(managers.values()))
+                state = await stack.enter_async_context(inner(*arguments))
             yield {**(state or {}), STATE: managers}
 
     return run
+
+
+def _arguments_of(
+    inner: Lifespan, app: Any, managers: tuple[ConnectionManager[Any], ...]
+) -> tuple[Any, ...]:
+    """Return what the inner lifespan takes: the app, or the app and the managers."""
+    try:
+        signature = inspect.signature(inner)
+    except ValueError:  # it can't be told
+        return (app,)
+    for arguments in ((app,), (app, *managers)):
+        try:
+            signature.bind(*arguments)
+        except TypeError:
+            continue
+        return arguments
+    raise TypeError(
+        "the inner lifespan takes other arguments than it gets; let it take the app, or the app and"
+        f" its managers, {len(managers)} of them"
+    )
+
+
+def _endpoints(routes: Iterable[Any]) -> Iterator[Any]:
+    """Yield the handlers of all routes, those of mounted apps and routers included.
+
+    FastAPI may keep a router that is included as it is, as `original_router`. A status page that is
+    not found here begins its history with the first view.
+    """
+    for route in routes:
+        router = getattr(route, "original_router", route)
+        yield from _endpoints(getattr(router, "routes", None) or ())
+        endpoint = getattr(route, "endpoint", None)
+        if inspect.isfunction(endpoint):
+            yield endpoint
 
 
 def _check_new(manager: ConnectionManager[Any]) -> None:
@@ -221,8 +270,8 @@ def status_routes(
     request that returns true or false, or True for everyone who can reach the server. Others get
     403. The function may also raise, for instance `HTTPException(401)`.
 
-    *manager* is as in `health_routes()`. The chart of a manager that you pass begins when it opens;
-    that of any other begins with the first view.
+    *manager* is as in `health_routes()`. The chart and the events begin when the lifespan opens the
+    manager, if the routes are the app's by then.
     """
     page, stream = status_endpoints(manager, allow)
     return [
@@ -249,4 +298,11 @@ def status_endpoints(
             return asgi.forbidden()
         return asgi.EventStreamResponse(pages.of(find(request, manager)))
 
+    def begin(managers: Mapping[str, ConnectionManager[Any]]) -> None:
+        name = next(iter(managers)) if manager is None else manager
+        shown = managers.get(name) if isinstance(name, str) else name
+        if shown is not None:  # else the page will say that there is none of that name
+            pages.of(shown).begin()
+
+    _at_start[page] = begin
     return page, stream

@@ -32,6 +32,7 @@ async def test_the_example_serves_requests_and_stops_its_servers(
             again = await client.put("/orders/7", json={"item": "pen"})
             shown = await client.get("/orders/7")
             other = await client.get("/orders/8")
+            metrics = await client.get("/metrics/")
             states = [(await client.get(path)).status_code for path in ("/livez", "/readyz")]
         servers = children(server.process.pid)
         await server.terminate(10)
@@ -40,6 +41,8 @@ async def test_the_example_serves_requests_and_stops_its_servers(
     assert shown.json() == {"item": "pen"}
     assert other.status_code == 404
     assert states == [200, 200]
+    if example == "fastapi_app":
+        assert 'pgmoor_ready{manager="orders"} 1.0' in metrics.text
     assert server.process.returncode == 0
     assert len(servers) >= 2  # and the watcher process
     assert not alive(servers)

@@ -22,13 +22,17 @@ if TYPE_CHECKING:
 
     from .stream import Viewer
 
-    End = Callable[[web.Application], Awaitable[None]]
+    Signal = Callable[[web.Application], Awaitable[None]]
 
 
 def endpoints(
     manager: ConnectionManager[Any], allow: Permission[web.Request]
-) -> tuple[Handler, Handler, End]:
-    """Return the handlers of the page and of its stream, and a function that ends all streams."""
+) -> tuple[Handler, Handler, Signal, Signal]:
+    """Return the handlers of the page and of its stream.
+
+    And what to do at the application's start and at its shutdown: begin the history, and end all
+    streams.
+    """
     status = StatusPage(manager)
 
     async def page(request: web.Request) -> web.StreamResponse:
@@ -47,10 +51,13 @@ def endpoints(
         finally:
             viewer.leave()
 
+    async def begin(_: web.Application) -> None:
+        status.begin()
+
     async def end(_: web.Application) -> None:
         status.end_streams()
 
-    return page, stream, end
+    return page, stream, begin, end
 
 
 def _forbidden() -> web.Response:

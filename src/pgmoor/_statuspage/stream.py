@@ -87,6 +87,10 @@ class StatusPage:
         self._outdated = False
         self._unsubscribe = manager.subscribe(self._record)
 
+    def begin(self) -> None:
+        """Begin the history, as soon as the manager is open."""
+        self._start()
+
     def document(self) -> bytes:
         """Return the whole page as of now."""
         self._start()
@@ -122,7 +126,7 @@ class StatusPage:
         self._start()
 
     def _start(self, *, at_once: bool = False) -> None:
-        """Start sampling, at the manager's first event or the first view.
+        """Start sampling: at the app's start, or else at the first event or the first view.
 
         It is a timer and not a task, because a timer needs no end when the loop closes.
         """
