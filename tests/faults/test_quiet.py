@@ -97,7 +97,6 @@ async def test_what_is_lent_keeps_a_manager_awake(alone: Cluster, moor: Callable
     await quiet(listening)
 
 
-@both_loops
 @pytest.mark.parametrize("fault", ["killed", "silent"])
 async def test_a_primary_that_was_lost_meanwhile_is_found_out_by_the_caller_who_wakes_it(
     fault: str,
@@ -208,3 +207,53 @@ async def test_the_task_that_would_wake_a_manager_is_started_again_if_something_
     assert manager.snapshot().state == "quiet"
     assert manager.snapshot().ready
     assert await port_of(manager) == door.port
+
+
+async def test_a_quiet_manager_calls_no_callable_and_asks_for_the_list_as_it_wakes(
+    pair: Cluster,
+) -> None:
+    listed, asked = [pair[0]], {"hosts": 0, "password": 0}
+
+    def hosts() -> list[str]:
+        asked["hosts"] += 1
+        return [f"{node.host}:{node.port}" for node in listed]
+
+    def password() -> str:
+        asked["password"] += 1
+        return "any"
+
+    async with ConnectionManager(
+        "user=postgres dbname=postgres",
+        hosts=hosts,
+        password=password,
+        target="primary",
+        hosts_interval=0.05,
+        quiet_after=AFTER,
+    ) as manager:
+        assert await port_of(manager) == pair[0].port
+        await quiet(manager)
+        before = dict(asked)
+        listed[:] = [pair[1]]
+        await pair[0].kill()
+        await pair[1].promote()
+        await asyncio.sleep(0.2)  # four times `hosts_interval`
+        assert asked == before
+
+        began = monotonic()
+        assert await port_of(manager) == pair[1].port
+        assert monotonic() - began < 2.0
+
+
+async def test_a_manager_that_wakes_begins_with_the_preferred_host(
+    equals: list[FaultProxy], moor: Callable[..., Any]
+) -> None:
+    preferred, other = equals
+    preferred.refuse()
+    manager = await moor(*equals, target="any", failback="manual", quiet_after=AFTER)
+    assert await port_of(manager) == other.port
+    preferred.heal()
+    await quiet(manager)
+
+    assert await port_of(manager) == preferred.port
+    assert len(recorder(manager).of(ev.Failover)) == 1
+    assert not recorder(manager).of(ev.Failback)

@@ -61,6 +61,7 @@ class Background:
         self._quiet = quiet
         self._group: TaskGroup | None = None
         self._fell_quiet = False
+        self._old_list = False
         self._running: set[str] = set()
 
     async def run(self) -> None:
@@ -127,17 +128,21 @@ class Background:
         left = self._quiet.left()
         if left <= 0 and self._group is not None:
             self._quiet.fall()
-            self._fell_quiet = True
+            self._fell_quiet = self._old_list = True
             self._group.cancel_scope.cancel()
         await asyncio.sleep(max(left, 0.0))
 
     # -- hosts ---------------------------------------------------------------------------------
 
     async def _discover(self) -> None:
-        """Call for the list of hosts: at its interval, and more often during a search."""
+        """Call for the list of hosts: at its interval, and more often during a search.
+
+        After having been quiet at once: the list may be old.
+        """
         discovery = self._settings.discovery
         assert discovery is not None
-        with anyio.move_on_after(spread(self._settings.hosts_interval)):
+        old, self._old_list = self._old_list, False
+        with anyio.move_on_after(0 if old else spread(self._settings.hosts_interval)):
             await self._phase.searching.wait()
             await asyncio.sleep(spread(SEARCHING_INTERVAL))
         try:
