@@ -486,6 +486,16 @@ def test_a_late_answer_does_not_overwrite_what_the_host_has_told_since(told: Out
     assert late == before
 
 
+def test_a_session_that_took_long_to_make_ends_the_trouble_with_dials() -> None:
+    table = table_of(STANDBY)
+    table.apply(replace(seen(0, 11, FailureKind.UNANSWERED), dialled=True))
+    table.apply(seen(0, 12, STANDBY))
+    assert table[0].dials
+    _, later = table.apply(replace(seen(0, 11, PRIMARY), dialled=True))
+
+    assert (later.dials, later.role) == (None, Role.STANDBY)
+
+
 # -- what always holds --------------------------------------------------------------------------
 
 infos = st.builds(

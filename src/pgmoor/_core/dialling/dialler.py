@@ -169,7 +169,6 @@ class Dialler(Generic[C]):
 
     async def _attempt(self, attempt: _Attempt) -> C | Failure:
         limit = self._settings.connect_timeout
-        asked_at = monotonic()
         waiting = LongWait(self._settings, self._host, self._evidence, attempt.progress)
         try:
             with waiting.for_login():
@@ -181,6 +180,7 @@ class Dialler(Generic[C]):
         attempt.conn, conn.hearing = conn, self._hearing
         kept = False
         try:
+            asked_at = monotonic()
             late = partial(waiting.answer_is_late, conn)
             info = await self._identity.ask(conn, waiting.patience, late)
             attempt.answered_at = monotonic()

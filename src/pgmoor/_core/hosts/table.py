@@ -192,7 +192,11 @@ class HostTable:
             known = {state.system_id for state in self._states.values()}
             self._timelines.limit(known | {self.system_id, system_id})
         if seen.asked_at < (before.told_at if info else before.asked_at):
-            return before, before
+            if not (info and seen.dialled and before.dials):
+                return before, before
+            after = replace(before, dials=None)  # the session is there now, whatever it has told
+            self._states[seen.host] = after
+            return before, after
         after = before.after(seen)
         self._states[seen.host] = after
         return before, after
