@@ -29,7 +29,8 @@ async def test_it_is_left_for_another_and_used_again_when_it_accepts_them(
         max_size=4,
         failback_after=0.3,
         health_interval=0.2,
-        kwargs={"connect_timeout": 0.5},
+        health_timeout=0.4,
+        kwargs={"connect_timeout": 30},  # a dial that is not answered counts long before
     )
     await manager.wait()
     held = await hold(manager, 1)

@@ -38,6 +38,7 @@ RV = TypeVar("RV")
 logger = logging.getLogger("pgmoor.connection")
 
 ACTIVE = pq.TransactionStatus.ACTIVE
+RUNNING = 1  # ACTIVE; a comparison with the enum's member costs more
 INTRANS = pq.TransactionStatus.INTRANS
 INERROR = pq.TransactionStatus.INERROR
 UNKNOWN = pq.TransactionStatus.UNKNOWN
@@ -182,7 +183,7 @@ class AbortableConnection(AsyncConnection[Any]):
             raise error from raised
         else:
             # What is only sent, in a COPY or a pipeline, is no answer.
-            if result is not None or self.pgconn.transaction_status != ACTIVE:
+            if result is not None or self.pgconn.transaction_status != RUNNING:
                 self.hearing.statement_at = monotonic()
             return result
         finally:

@@ -76,6 +76,7 @@ class Dialler(Generic[C]):
         configure: Callable[[Any], Awaitable[None]] | None,
         instruments: Iterable[Instrument],
     ) -> None:
+        self.failed_at: float | None = None  # since when the host has not answered as it should
         self._settings = settings
         self._connector = connector
         self._host = host
@@ -96,13 +97,16 @@ class Dialler(Generic[C]):
                 attempt.conn.abort("the pool was closed while it was being made")
             attempt.scope.cancel()
 
-    def restart(self, failed_at: float) -> None:
-        """Start the pending dials again that may have lost something since *failed_at*.
+    def restart(self) -> None:
+        """Start the pending dials again that may have lost something since `failed_at`.
 
         The host has just answered after a failure: a dial that waits for a retransmission or in its
         backoff would take seconds longer. One that was started again is left alone for once, or a
         host that falters again and again would never give a connection.
         """
+        failed_at, self.failed_at = self.failed_at, None
+        if failed_at is None:
+            return
         for attempt in tuple(self._attempts):
             if attempt.waits or (attempt.heard_at < failed_at and not attempt.again):
                 attempt.again = not attempt.waits

@@ -59,11 +59,13 @@ class FailoverController:
         """Do at once what an observation calls for, whatever is decided later."""
         pool = self._queue.pool
         failed = before.failure is not None and not before.is_unanswered
-        recovered = failed and after.status is Status.UP and not after.is_unanswered
         if not seen.dialled and pool is not None and pool.host.index == seen.host:
             pool.sweep()
-            if recovered:
-                pool.dialler.restart(before.silent_since or before.asked_at)
+            if failed:
+                pool.dialler.failed_at = before.silent_since or before.asked_at
+            if pool.dialler.failed_at is not None and after.status is Status.UP:
+                if not after.is_unanswered:  # else what was asked since may still be answered
+                    pool.dialler.restart()
             elif seen.new_session and seen.info:
                 pool.dialler.outdone(seen.asked_at)
         if was_replaced(before, after):

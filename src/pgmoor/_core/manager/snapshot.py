@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Literal
 
+from pgmoor._core.hosts.failures import FailureKind
 from pgmoor._core.hosts.table import HostTable
 from pgmoor.health import (
     SATURATED,
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from pgmoor._core.settings.settings import Settings
     from pgmoor._core.state.phase import Phase
     from pgmoor.health import HostHealth, RepeatFigures
+
+UNANSWERED = FailureKind.UNANSWERED.value
 
 
 def snapshot(
@@ -81,8 +84,10 @@ def _trouble(hosts: tuple[HostHealth, ...], stale: HostHealth | None) -> str | N
     if stale is not None:
         return f"{stale.host} claims to be primary on a superseded timeline"
     for host in hosts:
-        if host.status not in (Status.UP.value, Status.UNKNOWN.value):
-            return f"{host.host} {status_label(host.status)}"
+        unanswered = host.current and host.failure_kind == UNANSWERED
+        if unanswered or host.status not in (Status.UP.value, Status.UNKNOWN.value):
+            what = f"lives, but gives {host.failure}" if unanswered else status_label(host.status)
+            return f"{host.host} {what}"
     return None
 
 
