@@ -64,7 +64,9 @@ class PgBouncer:
         return self
 
     def start(self) -> None:
-        """Start it, and wait until it listens."""
+        """Start it unless it runs, and wait until it listens."""
+        if self._process is not None and self._process.poll() is None:
+            return
         with (self._home / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self._program, str(self._config)], stdout=log, stderr=log, user=self._user
