@@ -23,6 +23,9 @@ Each case, a library and a fault, runs in its own process with its own servers, 
     python benchmarks/failover.py [--only pgmoor,asyncpg] [--faults crash,silence] [--repeat 3]
         [--limit 20] [--outage 8] [--promote-after 0] [--quick] [--synchronous]
         [--loop uvloop] [--json FILE]
+
+Exit status: with `--synchronous` 1 if of `pgmoor-run` an operation failed, was lost or happened
+twice; else 0.
 """
 
 from __future__ import annotations
@@ -175,7 +178,15 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def main() -> None:
+def unharmed(results: dict[str, Result]) -> bool:
+    """Return whether nothing failed, was lost or happened twice, in no case."""
+    return all(
+        "problem" not in one and not (one["failed"] or one["missing"] or one["twice"])
+        for one in results.values()
+    )
+
+
+def main() -> int:
     args = parse()
     # Like Ctrl-C: the running case ends with its servers.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
@@ -197,7 +208,8 @@ def main() -> None:
             "synchronous": args.synchronous,
         }
         args.json.write_text(json.dumps({**facts, "results": table}, indent=1))
+    return 0 if not args.synchronous or unharmed(table.get("pgmoor-run", {})) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

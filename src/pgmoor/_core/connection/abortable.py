@@ -211,7 +211,7 @@ class AbortableConnection(AsyncConnection[Any]):
             if self.loss is None:
                 self.loss = self._safety_of_loss(raised, before)
             note(error, self.loss)
-        self.met(error)
+        self._met(error)
         if self.pgconn.status == BAD and self.abort_reason:
             return note(ConnectionAborted(*self.abort_reason), retry_safety(error))
         return error
@@ -238,5 +238,5 @@ class AbortableConnection(AsyncConnection[Any]):
         """Deal with a query whose task is being cancelled: drop the connection."""
         self.discard()
 
-    def met(self, error: errors.Error) -> None:
+    def _met(self, error: errors.Error) -> None:
         """Note an error of a query."""

@@ -90,7 +90,7 @@ async def exchange(conn: AbortableConnection, statements: bytes) -> list[PGresul
 def failure(conn: AbortableConnection, result: PGresult) -> errors.Error:
     """Return the error of a server that `exchange()` has brought; its connection has met it."""
     error = errors.error_from_result(result, encoding=conn.info.encoding)
-    conn.met(error)
+    conn._met(error)  # noqa: SLF001  as its own statements do
     return error
 
 

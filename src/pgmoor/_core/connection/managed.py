@@ -94,7 +94,7 @@ class ManagedConnection(AbortableConnection):
         else:  # it is still being made
             self.discard()
 
-    def met(self, error: errors.Error) -> None:
+    def _met(self, error: errors.Error) -> None:
         """Tell the owner of an error that may be the host's."""
         broken = self.pgconn.status == BAD
         if self.owner is not None and (broken or error.sqlstate == READ_ONLY_SQL_TRANSACTION):
@@ -191,7 +191,7 @@ class ManagedConnection(AbortableConnection):
             error = ConnectionAborted(*self.abort_reason)
         else:
             error = errors.OperationalError("the connection was lost before COMMIT was sent")
-        self.met(error)
+        self._met(error)
         return note(error, self.loss or RetrySafety.ROLLED_BACK)
 
     def _outcome_unknown(self, error: errors.Error) -> bool:
