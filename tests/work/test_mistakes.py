@@ -10,6 +10,7 @@ import pytest
 from psycopg import errors
 
 from pgmoor import Retry, RetrySafety, retry_safety
+from stepping import step
 from support import until
 
 if TYPE_CHECKING:
@@ -290,38 +291,6 @@ async def test_cancelled_at_every_await_it_happens_once_or_not_at_all(
     assert at > 6
     ((number,),) = await alone[0].sql("select count(*) from work where id = %s", name)
     assert number == 1
-
-
-async def step(work: Any, at: int) -> Any:
-    """Await *work*, and cancel this task at the *at*-th suspension."""
-    return await Stepping(work, at)
-
-
-class Stepping:
-    def __init__(self, work: Any, at: int) -> None:
-        self._work = work
-        self._at = at
-
-    def __await__(self) -> Any:
-        iterator = self._work.__await__()
-        count = 0
-        value: Any = None
-        error: BaseException | None = None
-        while True:
-            try:
-                future = iterator.throw(error) if error else iterator.send(value)
-            except StopIteration as stop:
-                return stop.value
-            count += 1
-            if count == self._at:
-                task = asyncio.current_task()
-                assert task is not None
-                asyncio.get_running_loop().call_soon(task.cancel)
-            value, error = None, None
-            try:
-                value = yield future
-            except BaseException as raised:  # noqa: BLE001  the work gets it
-                error = raised
 
 
 @pytest.mark.parametrize("delivered", [False, True])

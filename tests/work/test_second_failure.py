@@ -11,6 +11,7 @@ import pytest
 from psycopg import errors
 
 from pgmoor import CommitOutcomeUnknown, ConnectionManager, Retry, RetrySafety, retry_safety
+from stepping import step
 from support import until
 
 if TYPE_CHECKING:
@@ -88,6 +89,34 @@ async def test_cancelled_while_resolving_it_ends_at_once_and_gives_all_back(
     stats = manager.get_stats
     await until(lambda: stats()["pool_size"] - stats()["pool_available"] == 0)
     await manager.run(lambda conn: conn.execute(INSERT), timeout=10)
+
+
+@pytest.mark.parametrize("delivered", [False, True])
+async def test_cancelled_at_every_await_of_resolving_it_happens_once_or_not_at_all(
+    delivered: bool, manager: Any, door: FaultProxy, alone: Cluster
+) -> None:
+    async def work(conn: Any, name: str) -> None:
+        await conn.execute("insert into work (id) values (%s)", [name])
+        if door.commits_lost == lost:
+            door.lose_commits(delivered=delivered)
+
+    stats = manager.get_stats
+    retry = Retry(backoff_base=1e-3, backoff_cap=1e-3, budget=None)
+    at, cancelled = 0, True
+    while cancelled:
+        at += 1
+        lost = door.commits_lost
+        running = manager.run(work, str(at), retry=retry, timeout=20)
+        try:
+            await asyncio.create_task(step(running, at))
+            cancelled = False
+        except asyncio.CancelledError:
+            door.heal()  # a COMMIT that was not sent is not to be lost later
+        await until(lambda: stats()["pool_size"] - stats()["pool_available"] == 0)
+        found = await alone[0].sql("select count(*) from work where id = %s", str(at))
+        assert found[0][0] <= 1
+    assert found == [(1,)]
+    assert at > 6  # more than an undisturbed run has
 
 
 @pytest.mark.parametrize("key", [None, True])
