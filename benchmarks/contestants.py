@@ -19,7 +19,7 @@ from pgmoor._cli.peers import PEERS, Contestant, PsycopgPool, SqlAlchemy
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-__all__ = ["CONTESTANTS", "Contestant", "Hasql", "Pgmoor", "PsycopgPool"]
+__all__ = ["CONTESTANTS", "INTERVALS", "Contestant", "Hasql", "Pgmoor", "PsycopgPool"]
 
 
 class Pgmoor(Contestant):
@@ -52,8 +52,12 @@ class PgmoorRun(Pgmoor):
         return partial(self.manager.run, self.executor(statement), key=True)
 
 
-class PgmoorQuick(Pgmoor):
-    settings = {"health_interval": 0.1}  # noqa: RUF012 - read only
+def pgmoor_at(interval: float) -> type[Pgmoor]:
+    """Return pgmoor with this `health_interval`, in seconds."""
+    return type("PgmoorAt", (Pgmoor,), {"settings": {"health_interval": interval}})
+
+
+INTERVALS = (0.1, 0.25, 0.5, 1.0, 2.0)
 
 
 class SqlAlchemyAsyncpg(SqlAlchemy):
@@ -100,7 +104,7 @@ CONTESTANTS: dict[str, type[Contestant]] = {
     **PEERS,
     "pgmoor": Pgmoor,
     "pgmoor-run": PgmoorRun,
-    "pgmoor-0.1": PgmoorQuick,
+    **{f"pgmoor-{interval:g}": pgmoor_at(interval) for interval in INTERVALS},
     "sqlalchemy-asyncpg": SqlAlchemyAsyncpg,
     "hasql": Hasql,
     "hasql-asyncpg": HasqlAsyncpg,

@@ -65,11 +65,11 @@ Result = dict[str, Any]
 def run_case(library: str, fault: str, args: argparse.Namespace) -> Result:
     """Run one case in a process of its own; end it and its servers if it takes too long."""
     command = [sys.executable, str(CASE), "--library", library, "--fault", fault]
-    for name in ("limit", "outage", "stale", "promote-after", "loop"):
+    for name in ("limit", "outage", "stale", "promote-after", "show", "loop"):
         command += [f"--{name}", str(getattr(args, name.replace("-", "_")))]
     if args.synchronous:
         command.append("--synchronous")
-    limit = args.limit + GRACE + max(args.outage, args.stale) + args.promote_after
+    limit = args.limit + GRACE + max(args.outage, args.stale) + args.promote_after + args.show
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
@@ -164,6 +164,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--synchronous", action="store_true", help="the primary waits for a standby"
+    )
+    parser.add_argument(
+        "--show", type=float, default=0.0, help="seconds after the fault whose rates are kept"
     )
     parser.add_argument("--quick", action="store_true", help="limit 6 s, outage 3 s, stale 3 s")
     parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")

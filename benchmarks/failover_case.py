@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from contestants import Contestant
 
 MIN_SIZE, MAX_SIZE = 4, 8
+BEFORE, STEP = 2.0, 0.25  # seconds: where the rates begin before the fault, and each one's step
 
 
 def summary(work: Workload, instants: Instants, recovered: float | None) -> dict[str, Any]:
@@ -46,6 +47,7 @@ def summary(work: Workload, instants: Instants, recovered: float | None) -> dict
         "hanging": work.hanging(),
         "lost": instants.lost,
         "written": work.written(instants.began),
+        "rates": work.rates(instants.began - BEFORE, STEP),
     }
 
 
@@ -57,8 +59,10 @@ async def play(args: argparse.Namespace, scene: Scene, contestant: Contestant) -
     try:
         if not await work.flow(10.0):
             return {"problem": f"did not work before the fault: {dict(work.errors(0.0))}"}
+        await asyncio.sleep(BEFORE if args.show else 0)
         instants = await FAULTS[args.fault](scene)
         recovered = await work.recover(instants.effective, instants.writable + args.limit)
+        await asyncio.sleep(max(instants.began + args.show - monotonic(), 0))
         result = summary(work, instants, recovered)
     finally:
         alive = await work.stop()
@@ -102,6 +106,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--outage", type=float, default=8.0, help="seconds")
     parser.add_argument("--stale", type=float, default=8.0, help="seconds")
     parser.add_argument("--promote-after", type=float, default=0.0, help="seconds")
+    parser.add_argument("--show", type=float, default=0.0, help="seconds of rates after the fault")
     parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
     parser.add_argument("--synchronous", action="store_true")
     parser.add_argument("--verbose", action="store_true", help="show what the libraries log")

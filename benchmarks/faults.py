@@ -2,10 +2,10 @@
 each event loop, one environment after the other.
 
     python benchmarks/faults.py [--python PATH ...] [--loops asyncio,uvloop] [--rows crash,outage]
-        [--repeat 3] [--quick] [--json FILE] [--write docs/measured.md]
+        [--repeat 3] [--quick] [--json FILE]
 
-Each PATH is an interpreter with `pgmoor[test]` (default: this one). `--write` writes the table into
-a page of the docs. Figures are medians over the repetitions; rows that take long run once.
+Each PATH is an interpreter with `pgmoor[test]` (default: this one). Figures are medians over the
+repetitions; rows that take long run once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 from collections import defaultdict
@@ -56,7 +55,7 @@ WANTED = {
     "first_silent": "first within 0.3 s; later ones pay nothing",
     "old_primary": "none",
     "preferred_back": "none fails",
-    "flapping": "one failover at most",
+    "flapping": "limit: one failover",
     "all_standby": "back 0.2 s",
     "saturated": "when slots free; none fails",
     "starting": "back 0.2 s",
@@ -131,27 +130,6 @@ def table(results: dict[str, dict[str, Cell]], rows: list[str]) -> str:
     return "\n".join(lines)
 
 
-PAGE = """# Faults, measured
-
-Written by `python benchmarks/faults.py --write docs/measured.md` on a machine with {cpus} cores,
-{system}, PostgreSQL 18. {runs} A primary and a streaming standby, each behind a proxy on the same
-machine; 16 tasks that each acquire, insert, commit and pause 20 ms; a pool of 4 to 8.
-
-*Back* is the time from the fault until every task works again and none fails any more; after an
-outage it counts from the server's return. *Writable* is the part of it after the standby accepted
-writes. *Failed* counts operations that raised. The columns give Python, the event loop, and the
-defaults or `health_interval=0.1`.
-
-{table}
-"""
-
-
-def runs(repeat: int) -> str:
-    if repeat == 1:
-        return "Each figure is a single run."
-    return f"Figures are medians of {repeat} runs; rows that take long ran once."
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--python", action="append")
@@ -160,7 +138,6 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="one run, without the long rows")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--write", type=Path)
     args = parser.parse_args()
     rows = [row for row in args.rows.split(",") if not (args.quick and row in LONG)]
     repeat = 1 if args.quick else args.repeat
@@ -173,11 +150,7 @@ def main() -> None:
             results[name].update(play(command, chosen, times) if chosen else {})
     if args.json:
         args.json.write_text(json.dumps(results, indent=1))
-    text = table(results, rows)
-    print(text)
-    if args.write:
-        cpus, system = os.cpu_count(), f"{platform.system()} {platform.machine()}"
-        args.write.write_text(PAGE.format(table=text, runs=runs(repeat), cpus=cpus, system=system))
+    print(table(results, rows))
 
 
 if __name__ == "__main__":

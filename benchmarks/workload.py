@@ -128,6 +128,15 @@ class Workload:
             one.error for done in self.done for one in done if one.error and one.ended >= since
         )
 
+    def rates(self, start: float, step: float) -> list[float]:
+        """Return the successful operations per second, in steps of *step* seconds, until now."""
+        counts = [0] * max(int((monotonic() - start) / step), 0)
+        for one in (one for done in self.done for one in done if one.error is None):
+            place = int((one.ended - start) // step)
+            if 0 <= place < len(counts):
+                counts[place] += 1
+        return [count / step for count in counts]
+
     def hanging(self) -> int:
         """Return how many tasks have waited for longer than load explains."""
         now = monotonic()

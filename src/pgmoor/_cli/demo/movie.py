@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
     from .film import Cell, Film, Span
 
-WIDTH, EDGE, LEFT = 760, 20, 76  # LEFT: where time begins
+WIDTH, EDGE, LEFT = 680, 20, 64  # LEFT: where time begins
 RIGHT = WIDTH - EDGE
 SPAN = RIGHT - LEFT
 BAR, GAP = 13, 6  # the bars of the hosts
 ROW = 25
-COLUMN = 92
+COLUMN = 88
 SPEED = 2.2  # seconds of the demo in one of the film
 SHORTEST, LONGEST, STILL = 6.0, 22.0, 5.0  # seconds of the film; STILL is how long the end stands
 
@@ -41,9 +41,7 @@ COLOURS = {
     "idle": ("#c9d5e0", "#33404d"),
     "warn": ("#d98a00", "#d29922"),
 }
-ABOUT = (
-    "Servers are killed, frozen, demoted and restarted. Each task inserts, commits, and goes on."
-)
+ABOUT = "Servers are killed, frozen, demoted and restarted while tasks write."
 TONE_CLASSES = {Tone.GOOD: "good", Tone.BAD: "fail", Tone.PLAIN: "mute"}
 HOST_CLASSES = {"primary": "bars", "standby": "idle", "unknown": "idle"}
 STALE = ("stale primary", "read-only primary")
@@ -103,7 +101,7 @@ class _Drawing:
             until = following.at if following else self._film.length
             name = self._shown(caption.at, min(until, caption.at + 4 * READING))
             kind = TONE_CLASSES[caption.tone]
-            self._say(EDGE, 58, _cut(caption.text, 92), f"{kind} {name}", opacity=0)
+            self._say(EDGE, 58, _cut(caption.text, 84), f"{kind} {name}", opacity=0)
         self._y = 74
 
     def _hosts(self) -> None:
@@ -162,8 +160,8 @@ class _Drawing:
             f"{share:.2f}%,to{{opacity:1;transform:scaleX(0)}}}}\n"
             f"@keyframes head{{0%{{opacity:1;transform:none}}{share:.2f}%{{opacity:1;"
             f"transform:translateX({SPAN}px)}}{share + 0.1:.2f}%,to{{opacity:0}}}}\n"
-            f".curtain{{transform-origin:{RIGHT}px 0;animation:curtain {self._loop:.1f}s linear"
-            f" infinite}}\n.head{{animation:head {self._loop:.1f}s linear infinite}}\n"
+            f".curtain{{transform-origin:{RIGHT}px 0;{self._animation('curtain')}}}\n"
+            f".head{{{self._animation('head')}}}\n"
         )
         self._parts.append(
             f'<g class="curtain" opacity="0"><rect class="cover" x="{LEFT}" y="{top - 1:.0f}"'
@@ -223,11 +221,12 @@ class _Drawing:
         else:
             ends = max(self._share(until), begins + 1)
             frames += f",{ends - 0.4:.2f}%{{opacity:1}}{ends:.2f}%,to{{opacity:0}}"
-        self._frames.append(
-            f"@keyframes {name}{{{frames}}}\n"
-            f".{name}{{animation:{name} {self._loop:.1f}s linear infinite}}\n"
-        )
+        self._frames.append(f"@keyframes {name}{{{frames}}}\n.{name}{{{self._animation(name)}}}\n")
         return name
+
+    def _animation(self, frames: str) -> str:
+        # It begins with the end, which is what a glance, or a thumbnail, is to show.
+        return f"animation:{frames} {self._loop:.1f}s linear -{self._play:.1f}s infinite"
 
     def _share(self, seconds: float) -> float:
         share = min(max(seconds / self._film.length, 0.0), 1.0)
