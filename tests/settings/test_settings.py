@@ -103,7 +103,7 @@ def refuse(name: str, value: object, remedy: str) -> None:
     with pytest.raises(ConfigError) as caught:
         settings(**{name: value})
     assert caught.value.setting == name
-    assert caught.value.remedy.startswith(remedy)  # test_mistakes.py is about the rest
+    assert caught.value.remedy.startswith(remedy)  # test_mistaken_settings.py is about the rest
 
 
 def test_every_duration_is_tried_here() -> None:

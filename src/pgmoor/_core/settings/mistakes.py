@@ -14,7 +14,7 @@ from pgmoor.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-# Of `ConnectionManager`; tests/settings/test_mistakes.py compares them with its signature.
+# Of `ConnectionManager`; tests/settings/test_mistaken_settings.py compares them with its signature.
 ARGUMENTS = (
     *("conninfo", "hosts", "hosts_interval", "target", "password", "connection_class", "kwargs"),
     *("open", "configure", "check", "reset", "name", "min_size", "max_size", "max_overflow"),
