@@ -105,7 +105,11 @@ class Dial(Attempt):
         super().__init__("pgmoor-probe-dial", tell)
 
     async def _work(self) -> None:
-        self.conn = await self._connect(self.progress)
+        conn = await self._connect(self.progress)
+        if self._scope.cancel_called:  # it was made in the instant in which this was given up
+            conn.discard()
+        else:
+            self.conn = conn
 
     @property
     def is_delivered(self) -> bool:
