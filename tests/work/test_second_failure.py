@@ -116,7 +116,7 @@ async def test_cancelled_at_every_await_of_resolving_it_happens_once_or_not_at_a
         found = await alone[0].sql("select count(*) from work where id = %s", str(at))
         assert found[0][0] <= 1
     assert found == [(1,)]
-    assert at > 6  # more than an undisturbed run has
+    assert at > 4  # an undisturbed run has three
 
 
 @pytest.mark.parametrize("key", [None, True])
