@@ -7,7 +7,7 @@ import re
 import tomllib
 from pathlib import Path
 
-TOOLS = {"test", "bench", "docs", "dev"}
+TOOLS = {"test", "libraries", "bench", "docs", "dev"}
 
 project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
 wanted = list(project["dependencies"])
