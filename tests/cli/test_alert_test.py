@@ -83,7 +83,7 @@ def test_a_channel_without_an_answer_fails_after_the_timeout(pgmoor: Start) -> N
         hook.silent.set()
         process = pgmoor("alert-test", f"json://127.0.0.1:{hook.port}/", "--timeout", "0.3")
 
-        out, _ = process.communicate(timeout=10)
+        out, _ = process.communicate(timeout=20)
 
     assert process.returncode == 1
     assert "no answer within 0.3 s" in out
