@@ -182,9 +182,7 @@ class AbortableConnection(AsyncConnection[Any]):
                 raise
             raise error from raised
         else:
-            # What is only sent, in a COPY or a pipeline, is no answer.
-            if result is not None or self.pgconn.transaction_status != RUNNING:
-                self.hearing.statement_at = monotonic()
+            self._heard(result)
             return result
         finally:
             self._waiters -= 1
@@ -196,6 +194,11 @@ class AbortableConnection(AsyncConnection[Any]):
             self.readiness.stop()
         if self._doomed and not self._waiters:
             self._finish()
+
+    def _heard(self, result: object) -> None:
+        """Note an answer; what is only sent, in a COPY or a pipeline, is none."""
+        if result is not None or self.pgconn.transaction_status != RUNNING:
+            self.hearing.statement_at = monotonic()
 
     def _finish(self) -> None:
         self.readiness.stop()

@@ -6,6 +6,7 @@ second, until nobody else gets in. So it is left to wait, and its late answer is
 
 from __future__ import annotations
 
+import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -142,3 +143,58 @@ class Turn:
     def asks(self, questions: list[Question]) -> bool:
         """Return whether one of the questions was asked in this turn."""
         return any(question.began_at >= self.began_at for question in questions)
+
+
+class Pending:
+    """What was asked of one host and not answered yet."""
+
+    def __init__(self) -> None:
+        self.questions: list[Question] = []  # the oldest first, as below
+        self.dials: list[Dial] = []
+        self._ended: set[asyncio.Task[None]] = set()  # given up, and not over yet
+
+    def asked_at(self, turn: Turn) -> float:
+        """Return when the newest was asked; names and credentials have limits of their own."""
+        asked = [question.began_at for question in self.questions]
+        for dial in self.dials:
+            if dial.progress.began_at is not None:
+                asked.append(dial.progress.began_at)
+            elif not self.questions:
+                asked.append(monotonic())
+        return max([turn.began_at, *asked])
+
+    def forget_undelivered(self, patience: float, most: float) -> None:
+        """Give up what waits for *patience* seconds, and the host knows nothing of.
+
+        The oldest dial may wait for *most* seconds.
+        """
+        now = monotonic()
+        for question in [question for question in self.questions if not question.done]:
+            if now - question.began_at >= patience and not question.is_delivered:
+                self.give_up(question)
+        for dial in [dial for dial in self.dials if not dial.done]:
+            longest = most if dial is self.dials[0] else patience
+            if now - dial.heard_at >= longest and not dial.is_delivered:
+                self.give_up(dial)
+
+    def give_up(self, attempt: Question | Dial) -> None:
+        """End an attempt."""
+        attempt.cancel()
+        self._ended.add(attempt.task)
+        attempt.task.add_done_callback(self._ended.discard)
+        if isinstance(attempt, Dial):
+            self.dials.remove(attempt)
+        else:
+            self.questions.remove(attempt)
+
+    def close(self) -> None:
+        """Give everything up."""
+        for question in tuple(self.questions):
+            self.give_up(question)
+        for dial in tuple(self.dials):
+            self.give_up(dial)
+
+    async def wait_for_end(self, longest: float) -> None:
+        """Wait until the tasks of what was given up have ended, *longest* seconds at most."""
+        if self._ended:
+            await asyncio.wait(tuple(self._ended), timeout=longest)

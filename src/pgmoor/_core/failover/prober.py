@@ -23,7 +23,7 @@ from pgmoor._core.hosts.hearing import LOST_AFTER, Hearing, patience
 from pgmoor._core.hosts.host import Observation
 from pgmoor._core.util.awake_limit import LATE, AwakeLimit
 
-from .attempts import Dial, Question, Turn
+from .attempts import Dial, Pending, Question, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,10 +67,8 @@ class Prober:
         self._dialled_at: float | None = None  # when the newest connection was made
         self._round_trip = 0.0  # seconds; the longest wait of that dial
         self._pooled = False
-        self._questions: list[Question] = []  # that wait for an answer, the oldest first
-        self._dials: list[Dial] = []
+        self._pending = Pending()
         self._news = asyncio.Event()
-        self._ended: set[asyncio.Task[None]] = set()  # given up, and not over yet
 
     async def probe(self, max_age: float = float("inf"), *, renew: bool = False) -> Observation:
         """Ask over the present connection, or a new one when that is older than *max_age* seconds.
@@ -104,7 +102,7 @@ class Prober:
         """Begin what is to be asked in this turn and was not yet."""
         if turn.renews and not turn.dialled:
             turn.dialled = True
-            if not self._dials:
+            if not self._pending.dials:
                 self._dial(renews=True)
                 return
             turn.renews = False  # one is being made for long: the present one tells the rest
@@ -119,9 +117,9 @@ class Prober:
 
     def _may_dial(self) -> bool:
         """Return whether a new session would tell more than what is asked already."""
-        if not self._questions:
-            return len(self._dials) < 2 and all(map(self._is_stuck, self._dials))
-        return not self._dials and self._is_stuck(self._questions[-1])
+        if not self._pending.questions:
+            return len(self._pending.dials) < 2 and all(map(self._is_stuck, self._pending.dials))
+        return not self._pending.dials and self._is_stuck(self._pending.questions[-1])
 
     def _is_stuck(self, attempt: Attempt) -> bool:
         """Return whether nothing at all was heard for the time that an answer may take."""
@@ -130,13 +128,15 @@ class Prober:
         return monotonic() - max(since, heard_at) >= self._patience
 
     def _question(self, conn: AbortableConnection, *, new_session: bool) -> None:
-        self._questions.append(Question(conn, self._who, self._tell, new_session=new_session))
+        self._pending.questions.append(
+            Question(conn, self._who, self._tell, new_session=new_session)
+        )
 
     async def _who(self, conn: AbortableConnection) -> ServerInfo:
         return await self._identity.ask(conn, LOST_AFTER)
 
     def _dial(self, *, renews: bool) -> None:
-        self._dials.append(Dial(self._hearing, self._connect, self._tell, renews=renews))
+        self._pending.dials.append(Dial(self._hearing, self._connect, self._tell, renews=renews))
 
     async def _connect(self, progress: DialProgress) -> AbortableConnection:
         limit = self._patience
@@ -165,22 +165,22 @@ class Prober:
         return self._dialled(turn) or self._answered(turn)
 
     def _dialled(self, turn: Turn) -> Observation | None:
-        for dial in [dial for dial in self._dials if dial.done]:
-            self._dials.remove(dial)
+        for dial in [dial for dial in self._pending.dials if dial.done]:
+            self._pending.dials.remove(dial)
             if dial.error is None and dial.conn is not None:
                 self._arrived(dial.conn, dial.progress)
                 turn.renews, turn.dialled = False, True
-            elif self._conn is not None or turn.asks(self._questions):
+            elif self._conn is not None or turn.asks(self._pending.questions):
                 turn.renews = False  # it accepts none: the present one tells the rest
             elif not self._is_late_loss(dial, turn):
                 return self._failed(dial.error, turn)
         return None
 
     def _answered(self, turn: Turn) -> Observation | None:
-        for question in [question for question in self._questions if question.done]:
-            if question not in self._questions:
+        for question in [question for question in self._pending.questions if question.done]:
+            if question not in self._pending.questions:
                 continue  # a later one was answered
-            self._questions.remove(question)
+            self._pending.questions.remove(question)
             if question.info is not None:
                 return self._told(question, question.info)
             if not self._lives(question):
@@ -209,7 +209,7 @@ class Prober:
     def _arrived(self, conn: AbortableConnection, progress: DialProgress) -> None:
         """Use a new session, if more than that it was made is to be learnt by it."""
         self._round_trip = progress.longest_wait
-        if len(self._questions) < (1 if self._pooled else 2):
+        if len(self._pending.questions) < (1 if self._pooled else 2):
             self._dialled_at = monotonic()
             self._drop_session()
             self._question(conn, new_session=True)
@@ -225,8 +225,10 @@ class Prober:
         return False
 
     def _told(self, question: Question, info: ServerInfo) -> Observation:
-        for earlier in [other for other in self._questions if other.began_at < question.began_at]:
-            self._give_up(earlier)  # its answer would be older
+        for earlier in [
+            other for other in self._pending.questions if other.began_at < question.began_at
+        ]:
+            self._pending.give_up(earlier)  # its answer would be older
         self._keep(question)
         self._pooled = bool(info.pooled)
         now = monotonic()
@@ -254,34 +256,26 @@ class Prober:
     async def _hears(self, turn: Turn) -> bool:
         """Wait until something was answered; return False if it takes too long."""
         while True:
-            due = self._asked_at(turn) + self._patience
+            due = self._pending.asked_at(turn) + self._patience
             with AwakeLimit(max(due - monotonic(), 0.0)) as limit:
                 await self._news.wait()
             if not limit.expired or self._news.is_set():
                 return True
-            if self._asked_at(turn) + self._patience > monotonic():
+            if self._pending.asked_at(turn) + self._patience > monotonic():
                 continue
-            if turn.extended or not any(asked.conn.has_unread() for asked in self._questions):
+            if turn.extended or not any(
+                asked.conn.has_unread() for asked in self._pending.questions
+            ):
                 return False
             turn.extended = True
             with anyio.move_on_after(LATE):  # let what has arrived be read first
                 await self._news.wait()
 
-    def _asked_at(self, turn: Turn) -> float:
-        """Return when the newest of the questions was asked; for a name there is another limit."""
-        asked = [question.began_at for question in self._questions]
-        for dial in self._dials:
-            if dial.progress.began_at is not None:
-                asked.append(dial.progress.began_at)
-            elif not self._questions:
-                asked.append(monotonic())
-        return max([turn.began_at, *asked])
-
     def _silence(self, turn: Turn) -> Observation:
         """Return what the lack of an answer means, and give up what the host knows nothing of."""
         served = self._hearing.statement_at > turn.began_at
         heard = self._hearing.since(turn.began_at)
-        what = "no answer" if self._dials else "no answer to a health check"
+        what = "no answer" if self._pending.dials else "no answer to a health check"
         kind = FailureKind.UNANSWERED if heard else FailureKind.TIMEOUT
         failure = Failure(kind, f"{what} within {self._patience:.3g} s")
         self._forget_undelivered()
@@ -292,28 +286,11 @@ class Prober:
         )
 
     def _forget_undelivered(self) -> None:
-        """Give up what waits for long, and the host knows nothing of."""
-        now = monotonic()
-        for question in [question for question in self._questions if not question.done]:
-            if now - question.began_at >= self._patience and not question.is_delivered:
-                self._give_up(question)
-        for dial in [dial for dial in self._dials if not dial.done]:
-            # A path may be slower than a health check: the oldest gets more time.
-            only = dial is self._dials[0] and self._conn is None
-            most = self._settings.connect_timeout if only else self._patience
-            if now - dial.heard_at >= most and not dial.is_delivered:
-                self._give_up(dial)
+        # A path may be slower than a health check: where nothing else tells, a dial gets more time.
+        most = self._settings.connect_timeout if self._conn is None else self._patience
+        self._pending.forget_undelivered(self._patience, most)
 
     # -- the end -------------------------------------------------------------------------------
-
-    def _give_up(self, attempt: Attempt) -> None:
-        attempt.cancel()
-        self._ended.add(attempt.task)
-        attempt.task.add_done_callback(self._ended.discard)
-        if isinstance(attempt, Question) and attempt in self._questions:
-            self._questions.remove(attempt)
-        elif isinstance(attempt, Dial) and attempt in self._dials:
-            self._dials.remove(attempt)
 
     def _drop_session(self) -> None:
         conn, self._conn = self._conn, None
@@ -322,12 +299,10 @@ class Prober:
 
     def close(self) -> None:
         """Give up what was asked, and close the probe's connections."""
-        for attempt in (*self._questions, *self._dials):
-            self._give_up(attempt)
+        self._pending.close()
         self._drop_session()
 
     async def aclose(self) -> None:
         """Close, and wait for the tasks to end, `cancel_timeout` at most."""
         self.close()
-        if self._ended:
-            await asyncio.wait(tuple(self._ended), timeout=self._settings.cancel_timeout)
+        await self._pending.wait_for_end(self._settings.cancel_timeout)
