@@ -10,6 +10,7 @@ except ImportError as _error:
     ) from _error
 
 from ._core.connection.managed import ManagedConnection
+from ._core.failover.host_watch import HostWatch
 from ._core.hosts.rules import Target
 from ._core.manager.manager import ConnectionManager
 from ._core.settings.tls import InsecureTransportWarning
@@ -42,6 +43,7 @@ __all__ = [
     "Holder",
     "Host",
     "HostHealth",
+    "HostWatch",
     "InsecureTransportWarning",
     "ManagedConnection",
     "ManagerClosed",

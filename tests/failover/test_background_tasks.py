@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pgmoor import ConnectionManager
+from pgmoor._core.failover import host_probe
 from pgmoor._core.manager import runtime
 from support import until
 
@@ -21,6 +22,7 @@ async def test_a_manager_survives_that_its_tasks_are_cancelled(
     which: str, pair: Cluster, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runtime, "RESTART_AFTER", 0.05)
+    monkeypatch.setattr(host_probe, "RESTART_AFTER", 0.05)
     async with ConnectionManager(pair.conninfo(), min_size=1) as manager:
         await manager.wait()
         for task in asyncio.all_tasks():
@@ -36,7 +38,8 @@ async def test_a_manager_survives_that_its_tasks_are_cancelled(
             assert conn.info.port == pair[1].port
 
     errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
-    assert ["starting it again" in record.getMessage() for record in errors] == [True]
+    ended = len(pair.nodes) if which == "probe" else 1  # each host has its own probe
+    assert ["starting it again" in record.getMessage() for record in errors] == [True] * ended
 
 
 async def test_a_search_survives_that_its_task_is_cancelled(

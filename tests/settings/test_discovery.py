@@ -67,7 +67,7 @@ def runtime_of(manager: ConnectionManager) -> Runtime:
 
 
 def probed(manager: ConnectionManager) -> set[str]:
-    return {prober.host.label for prober in runtime_of(manager).probing._probers.values()}
+    return {client.host.label for client in runtime_of(manager).probing._clients.values()}
 
 
 def remembered(manager: ConnectionManager) -> int:

@@ -68,10 +68,14 @@ WITHOUT_CONTROL_FILE_SQL = _IDENTITY % {b"timeline": _TIMELINE % _RECEIVED, b"sy
 WITHOUT_TIMELINE_SQL = _IDENTITY % {b"timeline": b"null", b"system_id": b"null"}
 # Behind a pooler a session that others left read-only says nothing of the server: only the mode
 # that a new session begins with does.
+#
+# A server that refuses writes is asked why: by a setting of its own, or only where we have logged
+# in, by one of our role, our database or our session.
 NEW_SESSIONS_SQL = b"""
-select reset_val from pg_catalog.pg_settings
+select reset_val, source from pg_catalog.pg_settings
  where name operator(pg_catalog.=) 'default_transaction_read_only'
 """
+OWN_SOURCES = frozenset({b"database", b"user", b"database user", b"client", b"session"})
 # Poolers and databases that speak PostgreSQL's protocol without its functions.
 PLAIN_SQL = b"show transaction_read_only"
 # Undefined function, object or table, unsupported feature, syntax error, insufficient privilege.
@@ -122,6 +126,16 @@ def parse_plain(results: list[PGresult]) -> ServerInfo:
     if read_only not in (b"on", b"off"):
         raise MalformedAnswer(MALFORMED)
     return ServerInfo(writable=read_only == b"off")
+
+
+def explained(info: ServerInfo, results: list[PGresult]) -> ServerInfo:
+    """Add what the answer to `NEW_SESSIONS_SQL` says; raise `MalformedAnswer` when it is none."""
+    read_only, source = _row(results, 2)
+    if read_only not in (b"on", b"off"):
+        raise MalformedAnswer(MALFORMED)
+    if info.pooled:
+        return replace(info, writable=read_only == b"off")
+    return replace(info, own_mode=source in OWN_SOURCES)
 
 
 def _row(results: list[PGresult], columns: int) -> list[bytes | None]:
@@ -187,10 +201,9 @@ class IdentityQuery:
                 if statement is PLAIN_SQL:
                     return parse_plain(results)
                 info = parse_identity(results, conn.info.backend_pid)
-                if info.pooled and info.in_recovery is False and not info.writable:
+                if info.in_recovery is False and not info.writable:
                     asked = await query(conn, NEW_SESSIONS_SQL, timeout, reason, goes_on)
-                    new = parse_plain(asked)
-                    info = replace(info, writable=new.writable)
+                    info = explained(info, asked)
                 return info
 
     def _understood(self, question: int) -> None:

@@ -80,7 +80,7 @@ class Background:
                 self._group = group
                 self._running.clear()
                 group.start_soon(self._controller.run, name="pgmoor-failover")
-                self._probing.start(group)
+                self._probing.start()
                 self._start(self._keep_alive, "pgmoor-keepalive")
                 if self._settings.held_warning is not None:
                     self._start(self._check_holders, "pgmoor-holders")

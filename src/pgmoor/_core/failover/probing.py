@@ -1,57 +1,57 @@
-"""Probes all hosts, each in a task of its own, and keeps the pace."""
+"""Has all hosts of one manager probed."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from time import monotonic
 from typing import TYPE_CHECKING
 
 import anyio
 
-from pgmoor._core.hosts.failures import FailureKind
-from pgmoor._core.hosts.probe_pace import BURST_FIRST, pace
-from pgmoor._core.reporting.log_fields import fields
-from pgmoor._core.util.backoff import spread
 from pgmoor.health import Status
 
+from .host_probe import Ticks
+from .host_watch import key_of, watch_here
+from .probe_client import ProbeClient
 from .prober import Prober
 
 if TYPE_CHECKING:
-    from anyio.abc import TaskGroup
-
     from pgmoor._core.connection.abortable import AbortableConnection
     from pgmoor._core.dialling.connector import Connectors
-    from pgmoor._core.hosts.host import Host, Observation
+    from pgmoor._core.hosts.host import Host
     from pgmoor._core.state.live import LiveState
 
-logger = logging.getLogger("pgmoor.monitor")
-
-MAX_AGE = 1.0  # seconds; see `_max_age()`
+    from .host_watch import HostWatch
 
 
 class Probing:
-    """A prober for each host of the list and for the one in use."""
+    """A client of the watch for each host of the list and for the one in use."""
 
     def __init__(
         self,
         live: LiveState,
         connectors: Connectors,
         connection_class: type[AbortableConnection],
+        watch: HostWatch,
     ) -> None:
+        self._live = live
         self._settings = live.settings
         self._evidence = live.evidence
         self._phase = live.phase
-        self._instruments = live.instruments
         self._connectors = connectors
         self._class = connection_class
-        self._probers: dict[int, Prober] = {}  # by the hosts' indices
-        self._group: TaskGroup | None = None
-        self._tick_at = 0.0
+        self._watch = watch
+        self._ticks = Ticks()
+        self._clients: dict[int, ProbeClient] = {}  # by the hosts' indices
+        self._ending: list[asyncio.Task[object]] = []
 
-    def start(self, group: TaskGroup) -> None:
-        """Begin to probe, in tasks of *group*."""
-        self._group = group
+    @property
+    def alive(self) -> bool:
+        """Whether all hosts are being probed."""
+        return all(client.alive for client in tuple(self._clients.values()))
+
+    def start(self) -> None:
+        """Begin to probe."""
         self.follow_list()
 
     def follow_list(self) -> None:
@@ -60,14 +60,16 @@ class Probing:
         wanted = {state.host.index: state.host for state in table}
         if current is not None:
             wanted[current] = table[current].host
-        for index in [index for index in self._probers if index not in wanted]:
-            self._probers.pop(index).scope.cancel()
-            self._evidence.requests.drop(index)
-        assert self._group is not None
+        for index in [index for index in self._clients if index not in wanted]:
+            self._leave(self._clients.pop(index))
+        watch = watch_here(self._watch)
         for index, host in wanted.items():
-            if index not in self._probers:
-                prober = self._probers[index] = self._prober(host)
-                self._group.start_soon(self._watch, prober, name=f"pgmoor-probe-{host}")
+            if index not in self._clients:
+                prober = self._prober(host)
+                key = key_of(self._watch, self._settings, host)
+                client = ProbeClient(self._live, prober, watch, self._ticks, key)
+                self._clients[index] = client
+                client.enter()
 
     def _prober(self, host: Host) -> Prober:
         requests = self._evidence.requests
@@ -96,93 +98,21 @@ class Probing:
 
     def retry_lost(self) -> None:
         """Probe the hosts that don't answer, as an attempt to reconnect."""
-        for index in self._probers:
+        for index in self._clients:
             if self._evidence.table[index].status not in (Status.UP, Status.REJECTED):
                 self._evidence.requests.probe(index)
 
     def close(self) -> None:
-        """Close all probe connections."""
-        for prober in self._probers.values():
-            prober.close()
-        self._probers.clear()
+        """Probe no more, and close all probe connections."""
+        for client in self._clients.values():
+            self._leave(client)
+        self._clients.clear()
 
-    async def _watch(self, prober: Prober) -> None:
-        with prober.scope:
-            try:
-                await self._probe_forever(prober)
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await prober.aclose()
+    def _leave(self, client: ProbeClient) -> None:
+        client.leave()
+        self._ending = [task for task in self._ending if not task.done()] + client.ending
 
-    async def _probe_forever(self, prober: Prober) -> None:
-        index = prober.host.index
-        wanted = self._evidence.requests.of(index)
-        while self._probers.get(index) is prober:  # its cancellation may be on the way
-            wanted.clear()
-            try:
-                if self._evidence.requests.takes_redial(index):
-                    prober.close()
-                seen = await prober.probe(
-                    self._max_age(prober.host), renew=self._refuses_sessions(index)
-                )
-                if self._probers.get(index) is not prober:
-                    return
-                self._note(prober.host, seen)
-                self._evidence.observe(seen)
-            except Exception:  # one bad turn must not end the probes of a host
-                host = prober.host
-                extra = fields("InternalError", self._settings.name, host=host.label)
-                logger.exception("a probe of %s failed; going on", host, extra=extra)
-            await self._pause(prober.host, wanted)
-
-    def _note(self, host: Host, seen: Observation) -> None:
-        kind = seen.failure.kind.value if seen.failure else None
-        for instrument in self._instruments:
-            instrument.probed(host.label, seen.answered_at - seen.asked_at, kind)
-
-    def _until_tick(self, interval: float) -> float:
-        """Return the seconds until the hosts are probed next, all at once while all is well.
-
-        An idle program is woken once for all its hosts; many programs still spread out.
-        """
-        now = monotonic()
-        if self._tick_at <= now:
-            self._tick_at = now + spread(interval)
-        return self._tick_at - now
-
-    def _max_age(self, host: Host) -> float:
-        """Return how old a probe's connection may be, in seconds.
-
-        During a search, the address of a host that does not qualify may have been given to another
-        server, which an old connection would never tell.
-        """
-        situation = self._phase.situation(self._evidence.suspicion)
-        qualifies = self._evidence.qualifies(host)
-        return float("inf") if qualifies or not situation.searching else MAX_AGE
-
-    def _refuses_sessions(self, index: int) -> bool:
-        """Return whether a host accepted no new connections, and nobody but its probe would try.
-
-        Sessions that live there may finish, so the probe's own says whether it is up.
-        """
-        state = self._evidence.table[index]
-        if index != self._phase.current:
-            return state.refuses_sessions
-        # Dials that were delivered wait for long: they may be lost.
-        return state.dials is not None and state.dials.failure.kind is FailureKind.TIMEOUT
-
-    async def _pause(self, host: Host, wanted: asyncio.Event) -> None:
-        state = self._evidence.table[host.index]
-        situation = self._phase.situation(self._evidence.suspicion)
-        delay = pace(state, situation, self._settings.health_interval, monotonic())
-        if delay is None:
-            await wanted.wait()
-            return
-        if situation.unsure_since is None and state.status is not Status.REJECTED:
-            delay = self._until_tick(delay)
-        least = min(delay, BURST_FIRST)
-        if state.status is Status.REJECTED:
-            least = delay  # nothing but time or a person will help
-        await asyncio.sleep(least)
-        with anyio.move_on_after(delay - least):
-            await wanted.wait()
+    async def ended(self, timeout: float) -> None:
+        """Wait until nothing is under way any more, for *timeout* seconds at most."""
+        if self._ending:
+            await asyncio.wait(self._ending, timeout=timeout)

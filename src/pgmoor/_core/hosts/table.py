@@ -177,6 +177,28 @@ class HostTable:
         rebuilt = state.former_system_id == self.system_id
         return any(not (rebuilt and _is_gone(other, state.answered_at)) for other in remaining)
 
+    def is_sound(self, current: int | None) -> bool:
+        """Return whether the host in use is listed, all hosts are well and all others standbys."""
+        return current in self._order and all(
+            state.is_sound and (state.host.index == current or state.role is Role.STANDBY)
+            for state in self
+        )
+
+    def repeat(self, index: int, seen: Observation, within: float) -> bool:
+        """Record an answer about host *index* that says nothing new; return False for any other.
+
+        *within* is how many seconds ago the host may have been asked before.
+        """
+        before, info = self._states[index], seen.info
+        if info is None or not 0 <= seen.asked_at - before.asked_at <= within:
+            return False
+        if not before.is_repeated_by(info):
+            return False
+        if info.timeline is not None:
+            self._timelines.note(info.system_id, info.timeline, before, seen.asked_at)
+        self._states[index] = before.repeated(seen)
+        return True
+
     def apply(self, seen: Observation) -> tuple[HostState, HostState]:
         """Record an observation; return the host's state before and after it.
 

@@ -28,6 +28,7 @@ from psycopg_pool.abc import ACT
 
 from pgmoor._core.connection.managed import ManagedConnection
 from pgmoor._core.connection.users_class import has_own_connect
+from pgmoor._core.failover.host_watch import HostWatch, watch_for
 from pgmoor._core.pool.idle import check_idle
 from pgmoor._core.reporting.instrument_list import Guarded
 from pgmoor._core.reporting.listeners import EventStream, Listeners
@@ -51,6 +52,7 @@ from pgmoor._core.work.statements import Modes
 from pgmoor.errors import ConfigError, ManagerClosed, NoHostAvailable, PoolExhausted
 from pgmoor.health import Health, State
 
+from .sibling import sibling_arguments
 from .snapshot import unopened
 
 if TYPE_CHECKING:
@@ -156,6 +158,8 @@ class ConnectionManager(Generic[ACT]):
             somebody wants a connection; None for never. For databases that sleep when unused.
         keep_keys: How long the idempotency keys of `run()` are kept. Older ones are removed in the
             background.
+        watch: Managers with the same `HostWatch` share the probes of their hosts. By default those
+            of an event loop do that reach a host in the same way.
         on_event: A function or coroutine function that is called with each event, as by
             `subscribe()`.
         alerts: URLs of Apprise, such as `"mailtos://user:password@smtp.example.com"`, that hear of
@@ -211,10 +215,12 @@ class ConnectionManager(Generic[ACT]):
         held_warning: float | None = 300.0,
         quiet_after: float | None = None,
         keep_keys: float = 86400.0,
+        watch: HostWatch | None = None,
         on_event: Callable[[Event], Any] | None = None,
         alerts: Sequence[str] | Alerts | None = None,
         **unknown: Never,
     ) -> None:
+        given = Hidden({name: value for name, value in locals().items() if name != "self"})
         make = functools.partial(
             make_settings,
             conninfo,
@@ -272,7 +278,9 @@ class ConnectionManager(Generic[ACT]):
                 "on_event": on_event,
             }
         )
+        self._arguments = given
         self._settings = self._make_settings()
+        self._watch = watch_for(watch, self._settings)
         self._configure = configure
         self._check = check
         self._reset = reset
@@ -308,6 +316,18 @@ class ConnectionManager(Generic[ACT]):
             # Drop the frames below: their variables hold the arguments.
             error.__context__ = None
             raise error.with_traceback(None) from None
+
+    def for_database(self, dbname: str, **changes: Any) -> Self:
+        """Return another manager, not open, for another database of the same servers.
+
+        It has a pool of its own and shares the probes. Its arguments are those of this manager, but
+        for *changes*. Its name is this one's with *dbname*. It sends no alerts unless you give
+        `alerts`: of the servers, this manager tells. Raises `ConfigError` as the constructor.
+        """
+        given = self._arguments
+        return type(self)(
+            **sibling_arguments(given, dbname, changes, name=self.name, watch=self._watch)
+        )
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -404,6 +424,7 @@ class ConnectionManager(Generic[ACT]):
                 check=self._check,
                 reset=self._reset,
             ),
+            watch=self._watch,
             instruments=self._instruments,
             # Background tasks must not keep a manager alive that nobody closes.
             unusable=weakly(self._why_unusable),

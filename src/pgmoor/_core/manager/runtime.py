@@ -32,6 +32,7 @@ from .snapshot import snapshot
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pgmoor._core.failover.host_watch import HostWatch
     from pgmoor._core.pool.callbacks import Callbacks
     from pgmoor._core.reporting.listeners import Listeners
     from pgmoor._core.settings.settings import Settings
@@ -55,6 +56,7 @@ class Runtime:
         listeners: Listeners,
         callbacks: Callbacks,
         *,
+        watch: HostWatch,
         instruments: list[Instrument],
         unusable: Callable[[], Exception | None],
     ) -> None:
@@ -82,16 +84,15 @@ class Runtime:
             dial_counter=self._dials,
         )
         self.controller = FailoverController(self.live, self.queue, self.pools)
-        self.probing = Probing(
-            self.live, self.connectors, mixed(AbortableConnection, callbacks.connection_class)
-        )
+        probes_class = mixed(AbortableConnection, callbacks.connection_class)
+        self.probing = Probing(self.live, self.connectors, probes_class, watch)
         quiet = Quiet(self.live, self.queue, self.pools, self.controller)
         self._background = Background(self.live, self.queue, self.controller, self.probing, quiet)
 
     @property
     def alive(self) -> bool:
         """Whether the background tasks run."""
-        return self._task is not None and not self._task.done()
+        return self._task is not None and not self._task.done() and self.probing.alive
 
     def start(self) -> None:
         """Begin to look for a host, in the background."""
@@ -128,6 +129,7 @@ class Runtime:
             self._task.cancel()
             await asyncio.wait([self._task], timeout=max(deadline - monotonic(), 0.1))
         self.controller.stop()
+        await self.probing.ended(max(deadline - monotonic(), 0.1))
         await self._await_returns(deadline, caller)
         pools = list(self.pools.retired)
         for pool in pools:

@@ -12,6 +12,7 @@ from pgmoor._core.hosts.failures import Failure, FailureKind
 from pgmoor._core.hosts.hearing import Hearings
 from pgmoor._core.hosts.host import Observation
 from pgmoor._core.hosts.rules import Target, rank
+from pgmoor._core.hosts.sharing import concerns_one_login, contradicts, is_complete
 from pgmoor._core.hosts.suspicion import Suspicion
 from pgmoor._core.hosts.table import HostTable
 from pgmoor._core.reporting.log_fields import fields
@@ -44,6 +45,9 @@ class Evidence:
         self.notifier: Notifier = Notifier()  # wakes those who wait for a condition
         # Called with each observation that was applied, before anything else happens.
         self.on_change: Callable[[Observation, HostState, HostState], None] = _ignore
+        # Called with a host's index when an answer has only repeated what was known.
+        self.on_repeat: Callable[[int], None] = _ignore_repeat
+        self.settled = False  # an answer that repeats what is known would change no decision
         self._settings = settings
         self._rules = settings.rules
         self._reporter = reporter
@@ -54,11 +58,28 @@ class Evidence:
             known = self.table[seen.host].started
             if None not in (known, seen.info.started) and known != seen.info.started:
                 self.requests.redial(seen.host)  # the address leads to another server by now
+            if not is_complete(seen.info):
+                self.requests.doubt_others(seen.host)
+            elif contradicts(seen.info, self.table[seen.host]):
+                self.requests.contradicted(seen)
         before, after = self.table.apply(seen)
         self._weigh(seen, before, after)
         self._reporter.observed(self.table, before, after)
         self.on_change(seen, before, after)
         self.announce()
+
+    def repeat(self, index: int, seen: Observation) -> bool:
+        """Take an answer of host *index* that changes nothing; return False for any other.
+
+        At rest every answer is one, and costs microseconds.
+        """
+        if not self.settled or self.changed.is_set():
+            return False
+        if not self.table.repeat(index, seen, self._rules.expiry / 2):
+            return False
+        self.on_repeat(index)
+        self.notifier.notify()
+        return True
 
     def dial_succeeded(self, host: Host) -> None:
         """Forget why connections for the pool could not be made: one was, `configure` included."""
@@ -67,6 +88,8 @@ class Evidence:
     def dial_failed(self, host: Host, failure: Failure) -> None:
         """Record that a connection for the pool could not be made."""
         self.dial_failures[host.index] = failure
+        if concerns_one_login(failure):
+            self.requests.doubt_others(host.index)
         if host.index == self.table.last:
             now = monotonic()
             self.observe(Observation(host.index, now, now, failure=failure, dialled=True))
@@ -169,6 +192,10 @@ class Evidence:
         if self.table.is_foreign(state):
             return Reason.FOREIGN
         return Reason.ROLE if rank(self._rules.target, state) is None else None
+
+
+def _ignore_repeat(index: int) -> None:
+    """Do nothing: no controller has been made yet."""
 
 
 def _ignore(seen: Observation, before: HostState, after: HostState) -> None:

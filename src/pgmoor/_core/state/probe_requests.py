@@ -2,33 +2,50 @@
 
 from __future__ import annotations
 
-import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from pgmoor._core.hosts.host import Observation
+
+
+class Asked(Protocol):
+    """Has one host probed for this manager."""
+
+    def want(self) -> None:
+        """Have it probed now."""
+
+    def doubt_others(self) -> None:
+        """Have it probed by this manager alone: what others learn there does not hold for it."""
+
+    def contradicted(self, seen: Observation) -> None:
+        """Note that a dial has shown something else than the probes do, and have it probed now."""
 
 
 class ProbeRequests:
-    """Requests from everybody who wants to know more, to the tasks that probe."""
+    """Requests from everybody who wants to know more, to those who probe."""
 
     def __init__(self) -> None:
-        self._wanted: dict[int, asyncio.Event] = {}  # by the hosts' indices
+        self._asked: dict[int, Asked] = {}  # by the hosts' indices
         self._redial: set[int] = set()
 
-    def of(self, index: int) -> asyncio.Event:
-        """Return the event that is set while a probe of a host is wanted now."""
-        return self._wanted.setdefault(index, asyncio.Event())
+    def attach(self, index: int, asked: Asked) -> None:
+        """Pass on the requests about a host from now on."""
+        self._asked[index] = asked
 
     def drop(self, index: int) -> None:
         """Forget a host that is probed no longer."""
-        self._wanted.pop(index, None)
+        self._asked.pop(index, None)
         self._redial.discard(index)
 
     def probe(self, index: int) -> None:
         """Ask for a probe of one host now."""
-        self.of(index).set()
+        if (asked := self._asked.get(index)) is not None:
+            asked.want()
 
     def probe_all(self) -> None:
         """Ask for a probe of every host now."""
-        for wanted in self._wanted.values():
-            wanted.set()
+        for asked in tuple(self._asked.values()):
+            asked.want()
 
     def redial(self, index: int) -> None:
         """Have the next probe of a host use a new connection: its address may lead elsewhere."""
@@ -39,3 +56,13 @@ class ProbeRequests:
         wanted = index in self._redial
         self._redial.discard(index)
         return wanted
+
+    def doubt_others(self, index: int) -> None:
+        """Have a host probed by this manager alone: what others learn may not hold for it."""
+        if (asked := self._asked.get(index)) is not None:
+            asked.doubt_others()
+
+    def contradicted(self, seen: Observation) -> None:
+        """Note that a dial has shown something else than the probes of its host do."""
+        if (asked := self._asked.get(seen.host)) is not None:
+            asked.contradicted(seen)

@@ -1,0 +1,38 @@
+"""The arguments of a manager for another database of the same servers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pgmoor._core.util.asynctools import value_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pgmoor._core.failover.host_watch import HostWatch
+    from pgmoor._core.util.secrets import Hidden
+
+
+def sibling_arguments(
+    given: Hidden[dict[str, Any]],
+    dbname: str,
+    changes: Mapping[str, Any],
+    *,
+    name: str,
+    watch: HostWatch,
+) -> dict[str, Any]:
+    """Return the *given* arguments of a manager with another database, and with *changes*."""
+    own = {"name": f"{name}-{dbname}", "watch": watch, "open": None, "alerts": None}
+    arguments = {**given.reveal(), **own, **changes}
+    arguments["kwargs"] = _with_database(arguments["kwargs"], dbname)
+    return arguments
+
+
+def _with_database(kwargs: Any, dbname: str) -> dict[str, Any] | Callable[[], Any]:
+    if not callable(kwargs):
+        return {**(kwargs or {}), "dbname": dbname}
+
+    async def call() -> dict[str, Any]:
+        return {**(await value_of(kwargs)), "dbname": dbname}
+
+    return call
