@@ -14,8 +14,10 @@ Against one PostgreSQL server on this machine, in one run:
 - size: the memory and the tasks of an open pool with 4 connections.
 - rest: the processor time of an unused manager over three servers, the connections that each server
   sees from it, and the cost of one `health()`.
+- many: the same for 100 managers of one cluster, with and without sharing their probes, and how
+  long a failover of all of them takes.
 
-All but the last three go in rounds: in each round every library gets a short slice, in random
+All but the last four go in rounds: in each round every library gets a short slice, in random
 order. Ratios to psycopg_pool are taken within a round; the medians over the rounds are shown. A
 figure that misses what is wanted of it says so.
 
@@ -44,7 +46,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 from contestants import CONTESTANTS, Contestant
-from resting import measure_rest, measure_size, show_rest, show_size
+from resting import measure_many, measure_rest, measure_size, show_many, show_rest, show_size
 from rich.console import Console
 from rich.table import Table
 from timing import Series, compare, crowded_selects, idle_checkouts, opening, pairs
@@ -85,7 +87,7 @@ MEASURES = {
     "open": Measure(opening, 10.0, excess=True, unit="ms"),
 }
 IMPORT = Measure(opening, 1.20, unit="ms")  # in processes of its own
-OTHERS = ["import", "size", "rest"]
+OTHERS = ["import", "size", "rest", "many"]
 PACKAGES = ["psycopg", "psycopg-pool", "asyncpg", "sqlalchemy", "hasql", "uvloop"]
 
 
@@ -200,6 +202,10 @@ def main() -> None:
             if what == "rest":
                 results[what] = runner.run(measure_rest(args.rest_seconds, POOL))
                 show_rest(console, results[what])
+                continue
+            if what == "many":
+                results[what] = runner.run(measure_many(args.rest_seconds))
+                show_many(console, results[what])
                 continue
             if what == "size":
                 results[what] = runner.run(measure_size(POOL))

@@ -42,6 +42,7 @@ class ProbeClient:
         self.parting = False
         self.ending: list[asyncio.Task[object]] = []  # tasks that ask for it no more
         self._interval = live.settings.health_interval
+        self._at_rest = Pause(self._interval, BURST_FIRST, regular=True)
         self._evidence = live.evidence
         self._phase = live.phase
         self._instruments = live.instruments
@@ -136,6 +137,8 @@ class ProbeClient:
 
     def pause(self, now: float) -> Pause:
         """Return how long it can wait for the next answer."""
+        if self._evidence.at_rest:
+            return self._at_rest
         state = self._evidence.table[self.host.index]
         situation = self._phase.situation(self._evidence.suspicion)
         delay = pace(state, situation, self._interval, now)

@@ -52,7 +52,7 @@ from pgmoor._core.work.statements import Modes
 from pgmoor.errors import ConfigError, ManagerClosed, NoHostAvailable, PoolExhausted
 from pgmoor.health import Health, State
 
-from .sibling import sibling_arguments
+from .sibling import arguments_of, sibling_arguments
 from .snapshot import unopened
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ class ConnectionManager(Generic[ACT]):
         alerts: Sequence[str] | Alerts | None = None,
         **unknown: Never,
     ) -> None:
-        given = Hidden({name: value for name, value in locals().items() if name != "self"})
+        given = arguments_of(locals())
         make = functools.partial(
             make_settings,
             conninfo,

@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pgmoor._core.util.asynctools import value_of
+from pgmoor._core.util.secrets import Hidden
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pgmoor._core.failover.host_watch import HostWatch
-    from pgmoor._core.util.secrets import Hidden
+
+
+def arguments_of(variables: Mapping[str, Any]) -> Hidden[dict[str, Any]]:
+    """Return the arguments of a constructor, from the local variables at its begin."""
+    return Hidden({name: variables[name] for name in variables if name not in ("self", "unknown")})
 
 
 def sibling_arguments(

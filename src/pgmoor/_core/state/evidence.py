@@ -68,14 +68,17 @@ class Evidence:
         self.on_change(seen, before, after)
         self.announce()
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether there is nothing to decide until an answer says something new."""
+        return self.settled and not self.changed.is_set()
+
     def repeat(self, index: int, seen: Observation) -> bool:
         """Take an answer of host *index* that changes nothing; return False for any other.
 
         At rest every answer is one, and costs microseconds.
         """
-        if not self.settled or self.changed.is_set():
-            return False
-        if not self.table.repeat(index, seen, self._rules.expiry / 2):
+        if not self.at_rest or not self.table.repeat(index, seen, self._rules.expiry / 2):
             return False
         self.on_repeat(index)
         self.notifier.notify()
