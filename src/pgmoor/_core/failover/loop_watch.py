@@ -77,6 +77,9 @@ class LoopWatch:
             self.part(client)
 
     def _pass_on(self, probe: HostProbe, source: Client, seen: Observation) -> None:
+        # It may be for this one's database or role only. But what a server does not answer waits
+        # there: so no more than one is passed over while none is answered.
+        another = seen.failure is not None and not (tells_status(seen) and _fails(probe.newest))
         if tells_status(seen):
             probe.newest = seen
         source.verified = source.verified or seen.info is not None
@@ -86,8 +89,8 @@ class LoopWatch:
             except Exception:  # what fails for one manager is no matter of the others
                 extra = fields("InternalError", client.name, host=client.host.label)
                 logger.exception("a probe of %s failed; going on", client.host, extra=extra)
-        if seen.failure is not None:
-            probe.pass_over(source)  # it may hang for this one's database only
+        if another:
+            probe.pass_over(source)
 
     def _share(self, probe: HostProbe, client: Client, seen: Observation) -> None:
         """Let a client share from now on, if others agree with what it has learnt itself."""
@@ -126,3 +129,7 @@ class LoopWatch:
     def _ask_alone(self, client: Client, *, rested: bool) -> None:
         client.probe = HostProbe(client.ticks, self)
         client.probe.add(client, rested=rested)
+
+
+def _fails(seen: Observation | None) -> bool:
+    return seen is not None and seen.failure is not None
