@@ -15,7 +15,7 @@ from pgmoor.health import State, Status
 
 from .announcer import SwitchAnnouncer
 from .failback import FailbackFiller
-from .host_pools import lives
+from .host_pools import lives, sweep
 from .wakefulness import Wakefulness
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class FailoverController:
         self._wakefulness = Wakefulness(live.evidence.changed)
         self._failback = FailbackFiller(live, queue, pools, self._wakefulness)
         self._evidence.on_change = self._react
-        self._evidence.on_repeat = self._sweep
+        self._evidence.on_repeat = lambda host: sweep(queue.pool, host)
 
     # -- evidence ------------------------------------------------------------------------------
 
@@ -72,12 +72,6 @@ class FailoverController:
         if was_replaced(before, after):
             self._pools.cut_off(before.host, "another server has taken over its address")
         self._pools.retired.cut(self._table, serving=self._phase.current is not None)
-
-    def _sweep(self, host: int) -> None:
-        """Look at the idle connections to the host in use: it has just answered."""
-        pool = self._queue.pool
-        if pool is not None and pool.host.index == host:
-            pool.sweep()
 
     def revise(self, hosts: Sequence[Host]) -> None:
         """Take a new list of hosts; the one in use is left when another qualifies."""
@@ -199,13 +193,11 @@ class FailoverController:
             self._reporter.tell(ev.StallEnded(host=host, seconds=monotonic() - phase.since))
             phase.enter(State.READY)
         follow_up_at = self._watch(state)
-        self._evidence.settled = follow_up_at is None and self._is_settled(decision)
+        suspected = self._suspicion.since is not None or follow_up_at is not None
+        calm = decision.reason is Reason.FINE and not suspected
+        sound = not any(self._pools.retired) and self._table.is_sound(phase.current)
+        self._evidence.settled = calm and sound
         return _first(decision.recheck_at, follow_up_at)
-
-    def _is_settled(self, decision: Decision) -> bool:
-        """Return whether the same answers again would change no decision, and report nothing."""
-        calm = decision.reason is Reason.FINE and self._suspicion.since is None
-        return calm and not any(self._pools.retired) and self._table.is_sound(self._phase.current)
 
     def _watch(self, current: HostState) -> float | None:
         """Follow up the doubts about the hosts; return when to do so again, if time decides."""

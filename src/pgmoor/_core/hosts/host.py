@@ -166,33 +166,11 @@ class HostState:
             return self._answered(seen, self._completed(seen.info))
         return self._dial_failed(seen) if seen.dialled else self._failed(seen)
 
-    def is_repeated_by(self, info: ServerInfo) -> bool:
-        """Return whether an answer says only what is known of a host without any trouble."""
-        role = Role.STANDBY if info.in_recovery else Role.PRIMARY
-        known = (self.role, self.writable, self.timeline, self.system_id, self.started, self.pooled)
-        told = (role, info.writable, info.timeline, info.system_id, info.started, info.pooled)
-        return known == told and info.in_recovery is not None and self.is_sound
-
     @property
     def is_sound(self) -> bool:
         """Whether it is up, and nothing speaks against it."""
-        return (
-            self.status is Status.UP
-            and self.failure is None
-            and self.dials is None
-            and self.steady_since is not None
-        )
-
-    def repeated(self, seen: Observation) -> HostState:
-        """Return the state that follows from an answer that repeats what is known."""
-        return replace(
-            self,
-            lag=seen.info.lag if seen.info else None,
-            latency=seen.answered_at - seen.asked_at,
-            asked_at=seen.asked_at,
-            told_at=seen.asked_at,
-            answered_at=seen.asked_at,
-        )
+        steady = self.status is Status.UP and self.steady_since is not None
+        return steady and self.failure is None and self.dials is None
 
     def _completed(self, info: ServerInfo) -> ServerInfo:
         """Add what the server said earlier and may not say now: the right to ask may be missing.

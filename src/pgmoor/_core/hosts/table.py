@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pgmoor.health import HostHealth, Role, Status
 
 from .host import HostState
+from .repeats import repeated, repeats
 from .timelines import Timelines
 
 if TYPE_CHECKING:
@@ -192,11 +193,11 @@ class HostTable:
         before, info = self._states[index], seen.info
         if info is None or not 0 <= seen.asked_at - before.asked_at <= within:
             return False
-        if not before.is_repeated_by(info):
+        if not repeats(info, before):
             return False
         if info.timeline is not None:
             self._timelines.note(info.system_id, info.timeline, before, seen.asked_at)
-        self._states[index] = before.repeated(seen)
+        self._states[index] = repeated(before, seen)
         return True
 
     def apply(self, seen: Observation) -> tuple[HostState, HostState]:
