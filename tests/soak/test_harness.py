@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from itertools import islice
 from time import monotonic
+from typing import Any
 
 import psycopg
 import psycopg_pool
@@ -14,11 +15,12 @@ from psycopg.errors import QueryCanceled, ReadOnlySqlTransaction
 from pgmoor import ManagerClosed, PoolExhausted
 from pgmoor.health import PoolFigures
 from soak import loops
+from soak.journal import Journal
 from soak.ledger import Fate, Ledger, compare, strays
 from soak.promotions import TURN, Promotion
 from soak.schedule import SERVER, Episode, Fault, Kind, Where, episodes, manager_settings
 from soak.tolerance import Tolerance
-from soak.users import allowed
+from soak.users import Users, allowed
 from soak.watch import SLACK, Bounds, Watch
 
 
@@ -133,6 +135,37 @@ async def test_what_takes_too_long_is_reported_once_and_excused_time_does_not_co
     assert len(reports) == 1
     assert reports[0].startswith("slow-0: statement takes 0.1")
     assert "test_what_takes_too_long" in reports[0]  # where it waits
+
+
+async def test_nothing_begins_in_a_pause_that_follows_at_once() -> None:
+    journal, tolerance = Journal(), Tolerance()
+    watch, ledger = Watch(journal.violated), Ledger(tolerance)
+    nobody: Any = None
+    users = Users(
+        *(1, nobody, nobody, None, [], Bounds.of(manager_settings(1))),
+        *(ledger, watch, journal, nobody, tolerance, False),
+    )
+    acts = 0
+
+    async def act(*_: object) -> None:
+        nonlocal acts
+        acts += 1
+
+    users.start("user", act, 0.0)
+    while not acts:  # noqa: ASYNC110  no event announces it
+        await asyncio.sleep(0)
+    assert await users.pause(1.0)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    before = acts
+    users.resume()
+    assert await users.pause(1.0)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    during = acts
+    await users.end(1.0)
+
+    assert during == before
 
 
 def test_bounds_follow_from_settings() -> None:

@@ -88,7 +88,8 @@ class Users:
                 except Exception as error:  # noqa: BLE001  each of them is checked
                     self._check(name, operation, error)
             await asyncio.sleep(rng.uniform(0, 2 * pause))
-            await self._gate.wait()
+            while not self._gate.is_set():  # it may be closed again before this task runs
+                await self._gate.wait()
 
     def _check(self, name: str, operation: Operation, error: Exception) -> None:
         self.journal.failed(error)
