@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 PROGRAM = shutil.which("pgbouncer", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"]))
 SETTINGS = {
     "admin_users": "admin",
-    "default_pool_size": "4",  # the manager's probe, its two connections, and one
     "query_wait_timeout": "2",
     "server_connect_timeout": "2",
 }
@@ -34,10 +33,13 @@ class Poolers:
     """The poolers of one run; none where PgBouncer is not installed."""
 
     def __init__(self, seed: int, nodes: Sequence[Node]) -> None:
-        mode = random.Random(f"{seed}-poolers").choice(["session", "transaction"])
+        rng = random.Random(f"{seed}-poolers")
+        mode = rng.choice(["session", "transaction"])
+        # In session mode 2 are too few for two connections and a probe.
+        settings = {**SETTINGS, "default_pool_size": rng.choice(["2", "4"])}
         self.fronts: dict[Node, PgBouncer] = {}
         if PROGRAM is not None:
-            self.fronts = {node: PgBouncer(PROGRAM, node, mode, SETTINGS) for node in nodes}
+            self.fronts = {node: PgBouncer(PROGRAM, node, mode, settings) for node in nodes}
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
