@@ -8,6 +8,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
+from pgmoor._core.settings.mistakes import shown
 from pgmoor._core.util import forking
 from pgmoor.errors import ConfigError
 
@@ -106,7 +107,9 @@ def watch_for(given: Any, settings: Settings) -> HostWatch:
     manager elsewhere: it shares with nobody unless it is told to.
     """
     if given is not None and not isinstance(given, HostWatch):
-        raise ConfigError("watch", "it is no HostWatch", "give a pgmoor.HostWatch(), or None")
+        raise ConfigError(
+            "watch", f"{shown(given)} is no HostWatch", "give a pgmoor.HostWatch(), or None"
+        )
     if given is not None:
         return given
     alike = not settings.own_connect and not settings.callables.names()

@@ -23,7 +23,7 @@ ARGUMENTS = (
     *("keepalive_interval", "validate_after", "stall_timeout", "settle", "failback"),
     *("failback_after", "cancel_timeout", "close_timeout", "when_down", "backoff_base"),
     *("backoff_cap", "max_tries", "max_time", "held_warning", "quiet_after", "keep_keys"),
-    *("on_event", "alerts"),
+    *("watch", "on_event", "alerts"),
 )
 # What other pools, drivers and frameworks call one of them.
 RENAMED = {
