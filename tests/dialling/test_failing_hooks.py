@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -75,8 +76,10 @@ async def test_a_plain_function_and_a_line_are_named_for_check_and_reset_too(
     for check, reason in ((plain, f"`check` {PLAIN}"), (raises, f"`check` raised KeyError {FILE}")):
         manager = await moor(*alone, min_size=1, max_size=1, check=check)
         await manager.wait()
-        with pytest.raises(PoolTimeout, match=reason):
-            await manager.getconn(timeout=0.5)
+        caller = asyncio.create_task(manager.getconn())
+        failed = await recorder(manager).wait_for(DialFailed)
+        caller.cancel()
+        assert re.match(reason, failed.reason)
     for reset in (plain, raises):
         manager = await moor(*alone, min_size=1, max_size=1, reset=reset)
         async with manager.connection():
