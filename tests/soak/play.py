@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from soak import audit
 from soak.ledger import SELECT, strays
 from soak.orchestrator import NobodyLeft, bring_up, is_in_recovery, relax
+from soak.promotions import TURN
 from soak.schedule import NETWORK, Episode, Fault, Kind, Second, Takeover
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ class Play:
         if stays or not takeover.comes_back:
             return
         if await self._orchestrator.promotions.wait(LEARN):
+            await asyncio.sleep(2 * TURN)  # a COMMIT that still waits there for a standby is cut
             await relax(old)
         self._journal.note(f"{old.name} is back, writable")
         self._journal.counts["old primaries back"] += 1
