@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from time import time
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -77,20 +77,20 @@ async def test_a_callable_that_takes_the_host_is_called_for_each_and_its_answers
 
 
 class Clock:
-    """The time of day, moved by hand, and a source that returns tokens by it."""
+    """The time, moved by hand, and a source that returns tokens by it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = time()
+        self.now = monotonic()
         self.answers = 0
         self.sealed = False
-        monkeypatch.setattr(credentials, "time", lambda: self.now)
+        monkeypatch.setattr(credentials, "monotonic", lambda: self.now)
         monkeypatch.setattr(asynctools, "KEPT_FOR", -1.0)
 
     async def call(self, lives: float) -> Password:
         if self.sealed:
             raise CallableFailed(SEALED)
         self.answers += 1
-        expires_at = datetime.fromtimestamp(self.now + lives, UTC)
+        expires_at = datetime.now(UTC) + timedelta(seconds=lives)
         return Password.of(Token(f"token {self.answers}", expires_at), self.now)
 
 

@@ -25,6 +25,7 @@ DAY = 86_400.0
 SOURCES = Path(pgmoor.__file__).parent
 # They show the time to people and other programs, and compare nothing with it.
 SHOWN = {"events.py", "health.py", "otel/_spans.py", "_core/state/availability.py"}
+CALENDAR = {"_core/settings/password.py"}  # a token's issuer says by the clock when it ends
 WALL = {"time_ns", "now", "utcnow", "today", "localtime", "gmtime", "ctime"}
 
 
@@ -67,7 +68,7 @@ def test_only_modules_that_show_the_time_read_the_system_clock() -> None:
         and any(_reads_the_clock(ast.parse(path.read_text())))
     }
 
-    assert found <= SHOWN, found - SHOWN
+    assert found <= SHOWN | CALENDAR, found - SHOWN
 
 
 def _reads_the_clock(tree: ast.AST) -> Iterator[ast.AST]:

@@ -250,6 +250,24 @@ def test_a_server_that_hides_its_timeline_is_on_the_last_one_known_unless_it_was
         assert after(*outcomes).timeline == timeline, outcomes
 
 
+def test_an_answer_that_comes_late_corrects_a_timeline_that_was_inferred() -> (
+    None
+):
+    running = replace(PRIMARY, started=50)
+    hidden = replace(running, timeline=None, system_id=None)
+    for late, timeline in (
+        (replace(running, timeline=3), 3),
+        (replace(running, timeline=3, started=49), 1),  # another server at this address
+        (replace(STANDBY, timeline=3, started=50), 1),
+    ):
+        table = table_of(running)
+        table.apply(seen(0, 12, hidden))
+        table.apply(replace(seen(0, 11, late), dialled=True))
+
+        assert table[0].timeline == timeline, late
+        assert table.is_stale(table[0]) is (timeline == 1)
+
+
 def test_a_timeline_is_remembered_when_its_primary_is_gone() -> None:
     table = table_of(FailureKind.REFUSED, replace(PRIMARY, timeline=2))
     table.apply(seen(1, 11, FailureKind.REFUSED))

@@ -63,7 +63,7 @@ class AbortableConnection(AsyncConnection[Any]):
         self._waiters = 0  # tasks that wait for its socket
         self._doomed = False  # to be closed by the last of them
         self.readiness: Readiness = Readiness()
-        self.poll = poller(pgconn.socket)
+        self.poll: Callable[[int], list[tuple[int, int]]] = poller(pgconn.socket)
         forking.register(self)
 
     @classmethod

@@ -32,7 +32,7 @@ class Readiness:
     __slots__ = ("_fd", "_loop", "_read", "_waiting", "stays")
 
     def __init__(self) -> None:
-        self.stays = False
+        self.stays: bool = False
         self._fd = -1
         self._loop: asyncio.AbstractEventLoop | None = None  # the one that watches
         self._waiting: list[asyncio.Future[None]] = []

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import anyio
 
 from pgmoor._core.connection.abortable import AbortableConnection
+from pgmoor._core.connection.identity import IdentityQuery
 from pgmoor._core.connection.progress import DialProgress, reporting_to
 from pgmoor._core.connection.users_class import UnusableConnect
 from pgmoor._core.hosts.failures import Failure, FailureKind, classify, describe_failure
@@ -44,6 +45,8 @@ class Connector:
 
     def __init__(self, settings: Settings, host: Host, credentials: HostCredentials | None) -> None:
         self.throttle: LoginThrottle = LoginThrottle()
+        # One for the probe and the pool: what one learns of how to ask, the other need not.
+        self.identity: IdentityQuery = IdentityQuery(settings.name, host)
         self._settings = settings
         self._host = host
         self._credentials = credentials  # None without callables

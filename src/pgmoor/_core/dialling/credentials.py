@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from math import inf
-from time import monotonic, time
+from time import monotonic
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from pgmoor._core.reporting.log_fields import fields
@@ -27,7 +27,7 @@ REPORT_AGAIN = 60.0  # seconds
 
 
 class Kept(Protocol):
-    """What a callable returned, and for how long it is kept; seconds since the epoch."""
+    """What a callable returned, and for how long it is kept; instants of `monotonic()`."""
 
     @property
     def renew_at(self) -> float:
@@ -67,12 +67,12 @@ class Source(Generic[K]):
         `CallableFailed`.
         """
         last = self._last
-        if last is not None and not fresh and time() < last.renew_at:
+        if last is not None and not fresh and monotonic() < last.renew_at:
             return last
         try:
             last = self._last = await self._calls.get(fresh=fresh)
         except CallableFailed as error:
-            if last is None or fresh or time() >= last.expires_at:
+            if last is None or fresh or monotonic() >= last.expires_at:
                 raise
             if self._report.allows(monotonic(), None):
                 extra = fields("SourceFailed", self._name, reason=error.failure.text)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import anyio
 from psycopg_pool import PoolClosed
 
-from pgmoor._core.connection.identity import IdentityQuery
 from pgmoor._core.connection.managed import ManagedConnection
 from pgmoor._core.connection.progress import DialProgress
 from pgmoor._core.hosts.failures import Failure, FailureKind
@@ -85,7 +84,7 @@ class Dialler(Generic[C]):
         self._class = connection_class
         self._configure = configure
         self._instruments = instruments
-        self._identity = IdentityQuery(settings.name, host)
+        self._identity = connector.identity
         self._attempts: set[_Attempt] = set()
         self._retired = False
 

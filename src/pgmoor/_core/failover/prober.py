@@ -16,7 +16,6 @@ import anyio
 from psycopg import errors, pq
 
 from pgmoor._core.connection.abortable import BAD
-from pgmoor._core.connection.identity import IdentityQuery
 from pgmoor._core.dialling.connector import failure_of
 from pgmoor._core.hosts.failures import Failure, FailureKind
 from pgmoor._core.hosts.hearing import LOST_AFTER, Hearing, patience
@@ -61,7 +60,7 @@ class Prober:
         self._hearing = hearing or Hearing()
         self._wake = wake  # called when there may be an answer that nobody waits for
         self._listens = False
-        self._identity = IdentityQuery(settings.name, host)
+        self._identity = connector.identity
         self._patience = settings.health_timeout  # seconds for an answer
         self._conn: AbortableConnection | None = None  # over which nothing is asked now
         self._dialled_at: float | None = None  # when the newest connection was made

@@ -166,6 +166,23 @@ class HostState:
             return self._answered(seen, self._completed(seen.info))
         return self._dial_failed(seen) if seen.dialled else self._failed(seen)
 
+    def after_late(self, seen: Observation) -> HostState:
+        """Return the state that follows from an answer to what was asked before the newest answer.
+
+        A new session is there, whatever else was told meanwhile. And as long as a primary runs, its
+        timeline stays: one that was only inferred, because the server hid it, is corrected.
+        """
+        info = seen.info
+        if info is None:
+            return self
+        dials = None if seen.dialled else self.dials
+        primary = self.role is Role.PRIMARY and info.in_recovery is False
+        same = primary and self.started is not None and self.started == info.started
+        newer = same and info.timeline is not None and info.timeline > (self.timeline or 0)
+        if dials is self.dials and not newer:
+            return self
+        return replace(self, dials=dials, timeline=info.timeline if newer else self.timeline)
+
     @property
     def is_sound(self) -> bool:
         """Whether it is up, and nothing speaks against it."""

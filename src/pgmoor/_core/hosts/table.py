@@ -203,8 +203,8 @@ class HostTable:
     def apply(self, seen: Observation) -> tuple[HostState, HostState]:
         """Record an observation; return the host's state before and after it.
 
-        One that was asked earlier than the newest changes nothing but the newest timeline: a
-        timeline, once seen, is not forgotten. A late answer counts, unless the host has told
+        One that was asked earlier than the newest changes only what time can't: see `after_late()`.
+        And a timeline, once seen, is not forgotten. A late answer counts, unless the host has told
         something since: that a later question waits as well does not make it older.
         """
         before = self._states[seen.host]
@@ -215,9 +215,7 @@ class HostTable:
             known = {state.system_id for state in self._states.values()}
             self._timelines.limit(known | {self.system_id, system_id})
         if seen.asked_at < (before.told_at if info else before.asked_at):
-            if not (info and seen.dialled and before.dials):
-                return before, before
-            after = replace(before, dials=None)  # the session is there now, whatever it has told
+            after = before.after_late(seen)
             self._states[seen.host] = after
             return before, after
         after = before.after(seen)

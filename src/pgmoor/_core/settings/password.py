@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from math import inf
-from time import time
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from pgmoor._core.hosts.failures import FailureKind
@@ -35,7 +36,7 @@ RENEW_BEFORE = 60.0  # seconds before a token expires, or a tenth of its life if
 
 @dataclass(frozen=True, slots=True)
 class Password:
-    """An answer of the callable; instants are seconds since the epoch."""
+    """An answer of the callable; instants are of `monotonic()`, which nobody sets."""
 
     value: Hidden[str]
     renew_at: float = -inf  # from then on the callable is called for new connections
@@ -43,12 +44,12 @@ class Password:
 
     @classmethod
     def of(cls, answer: str | Token, now: float) -> Password:
-        """Return what was answered, by the clock's value *now*."""
+        """Return what was answered at *now*."""
         if not isinstance(answer, Token):
             return cls(Hidden(answer))
-        expires_at = answer.expires_at.timestamp()
-        early = min(RENEW_BEFORE, max(expires_at - now, 0.0) / 10)
-        return cls(Hidden(answer.value), expires_at - early, expires_at)
+        lives = max((answer.expires_at - datetime.now(UTC)).total_seconds(), 0.0)
+        early = min(RENEW_BEFORE, lives / 10)
+        return cls(Hidden(answer.value), now + lives - early, now + lives)
 
 
 class PasswordCallable:
@@ -72,7 +73,7 @@ class PasswordCallable:
                 f"its callable returned {kind_of(answer)}",
                 "let it return a string, or a Token",
             )
-        return Password.of(answer, time())
+        return Password.of(answer, monotonic())
 
     async def call_within(self, seconds: float, host: Host | None) -> Password:
         """Do what `call()` does, but raise only `CallableFailed`; its text quotes no answer."""
