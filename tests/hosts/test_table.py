@@ -250,9 +250,7 @@ def test_a_server_that_hides_its_timeline_is_on_the_last_one_known_unless_it_was
         assert after(*outcomes).timeline == timeline, outcomes
 
 
-def test_an_answer_that_comes_late_corrects_a_timeline_that_was_inferred() -> (
-    None
-):
+def test_an_answer_that_comes_late_corrects_a_timeline_that_was_inferred() -> None:
     running = replace(PRIMARY, started=50)
     hidden = replace(running, timeline=None, system_id=None)
     for late, timeline in (
