@@ -54,16 +54,16 @@ def setup(
     The application starts even if the database is down. Requests that get no connection get 503
     with Retry-After.
 
-    *health* adds the routes `/livez`, which says whether to restart the program and never depends
-    on the database, and `/readyz`, which says whether to send requests; *prefix* goes before both.
-    `?details` adds hosts, figures and error texts if *details* is true, or is a function that
-    returns true for the request.
+    *health* adds two routes, with *prefix* before each. `/livez` says whether to restart the
+    program, and never depends on the database; `/readyz` says whether to send requests. `?details`
+    adds hosts, figures and error texts if *details* is true, or is a function that returns true for
+    the request.
 
-    Several managers need a *key* and a *prefix* each.
+    For several managers, give each its own *key* and *prefix*.
 
     Raises:
         ValueError: The application already has a manager with this key, or routes with these paths.
-        TypeError: *manager* is none.
+        TypeError: *manager* isn't a `ConnectionManager`.
     """
     require_manager(manager, "setup()")
     if key in app:

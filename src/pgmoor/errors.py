@@ -1,4 +1,4 @@
-"""The exceptions a caller can meet, and what each says about repeating the work.
+"""The exceptions that you can meet, and whether you may repeat the work after each.
 
 All but `ConfigError` derive from psycopg's classes. Their texts carry host names, states and
 figures, never a password, the conninfo or an idempotency key.
@@ -32,10 +32,10 @@ __all__ = [
 
 
 class RetrySafety(StrEnum):
-    """What is known of the work when an error is raised; see `retry_safety()`."""
+    """Whether you may repeat work that ended with an error; see `retry_safety()`."""
 
     NOTHING_SENT = "nothing sent"
-    """No server was asked to do anything: you may repeat."""
+    """No statement was sent to a server: you may repeat."""
     ROLLED_BACK = "rolled back"
     """The transaction, or the statement with autocommit, has no effect: you may repeat the whole.
 
@@ -48,8 +48,8 @@ class RetrySafety(StrEnum):
 class ConfigError(ValueError):
     """A setting is not usable.
 
-    Raised by the constructor, before anything is dialled. The text names the setting and the
-    remedy. Of the value it shows a number, or the type: a text may be a secret.
+    The constructor raises it, before it connects to anything. The text names the setting, the
+    problem and the remedy. It shows a value only if that is a number: a string may be a secret.
     """
 
     retry_safety = RetrySafety.NOTHING_SENT
@@ -71,10 +71,9 @@ def _of(manager: str) -> str:
 class PoolExhausted(psycopg_pool.PoolTimeout):
     """No connection became free in time, although the host works.
 
-    Raised by `connection()` and `getconn()` after `timeout` seconds, and by `wait()`. `figures` is
-    the pool at that instant, `holders` who has held connections longest; `manager` is the manager's
-    name. `reason` is why the newest attempt to add a connection failed, in the server's words; None
-    if it did not.
+    `connection()`, `getconn()` and `wait()` raise it after `timeout` seconds. `figures` shows the
+    pool at that instant, `holders` the tasks that have held connections longest, `manager` the
+    manager's name. `reason` is why the last attempt to add a connection failed; None if it did not.
     """
 
     retry_safety = RetrySafety.NOTHING_SENT
@@ -104,9 +103,9 @@ class PoolExhausted(psycopg_pool.PoolTimeout):
 class NoHostAvailable(psycopg_pool.PoolTimeout):
     """No host satisfied the target in time.
 
-    Raised by `connection()` and `getconn()` after `timeout` seconds; at once with
-    `when_down="fail"` and after the manager has given up; by `open(wait=True)`, `wait()` and
-    `wait_ready()`. `hosts` holds the state and the last failure of each host.
+    `connection()` and `getconn()` raise it after `timeout` seconds, or at once with
+    `when_down="fail"` and after the manager has given up. So do `open(wait=True)`, `wait()` and
+    `wait_ready()`. `hosts` shows the state and the last failure of each host.
     """
 
     retry_safety = RetrySafety.NOTHING_SENT
@@ -124,7 +123,7 @@ class NoHostAvailable(psycopg_pool.PoolTimeout):
 class TooManyRequests(psycopg_pool.TooManyRequests):
     """`max_waiting` callers wait already.
 
-    Raised at once, with the pool's `figures`; `manager` is the manager's name.
+    `connection()` raises it at once. `figures` shows the pool, `manager` the manager's name.
     """
 
     retry_safety = RetrySafety.NOTHING_SENT
@@ -141,21 +140,21 @@ class TooManyRequests(psycopg_pool.TooManyRequests):
 class CommitOutcomeUnknown(psycopg.OperationalError):
     """The connection was lost during COMMIT: the server may have committed or not.
 
-    Raised by `commit()`, by the end of a `transaction()` block and by the end of
-    `async with manager.connection()`. `manager.run()` and `manager.transaction()` ask the server
-    what became of it, and raise this only when nobody can tell within their time. pgmoor never
-    repeats such a transaction: find out by reading, or make it safe to repeat. (SQLSTATE 40003 and
-    08007 mean the same.)
+    `conn.commit()` raises it, and so does the end of a block of `conn.transaction()` or
+    `manager.connection()`. `manager.run()` and `manager.transaction()` first ask the server what
+    happened, and raise it only if they can't find out in time. pgmoor never repeats such a
+    transaction: find out by reading, or make it safe to repeat. (SQLSTATE 40003 and 08007 mean the
+    same.)
     """
 
     retry_safety = RetrySafety.UNKNOWN
 
 
 class ConnectionAborted(psycopg.OperationalError):
-    """pgmoor cut this connection, because its host was left or did not answer in time.
+    """The manager cut this connection, because it left the host or got no answer in time.
 
-    Carries `host` and `reason`. A statement under way may have been carried out; `retry_safety`
-    tells whether it was in a transaction that is now rolled back.
+    Carries `host` and `reason`. The server may have carried out the statement under way;
+    `retry_safety` tells whether it was in a transaction that is now rolled back.
     """
 
     retry_safety: RetrySafety = RetrySafety.UNKNOWN
@@ -179,7 +178,7 @@ class ManagerClosed(psycopg_pool.PoolClosed):
 class TransactionTimeout(psycopg.OperationalError):
     """`run()` did not finish within its `timeout`, in seconds; the transaction was rolled back.
 
-    Its cause is the error that ended the attempt before, if there was one.
+    Its cause is the error that ended the previous attempt, if there was one.
     """
 
     retry_safety = RetrySafety.ROLLED_BACK
@@ -197,10 +196,10 @@ class TransactionTimeout(psycopg.OperationalError):
 
 
 class AlreadyDone(psycopg.IntegrityError):
-    """A transaction with this idempotency key has committed before, from another call of `run()`.
+    """Another call of `run()` with this idempotency key has committed already.
 
-    This one did nothing. `key` is the key. Answer what you answered then: read it, or store the
-    answer in the same transaction.
+    This call did nothing. `key` is the key. Give the same answer as then: read it, or store it in
+    the same transaction.
     """
 
     retry_safety = RetrySafety.ROLLED_BACK
@@ -216,7 +215,7 @@ class AlreadyDone(psycopg.IntegrityError):
 class NotInstalled(psycopg.ProgrammingError):
     """`run(key=...)` can't use the table `pgmoor.transactions`: it is missing, or not granted.
 
-    Make it once with `await manager.install()`, or let an administrator run the SQL that
+    Create it once with `await manager.install()`, or have an administrator run the SQL that
     `pgmoor install --sql` prints.
     """
 
@@ -233,15 +232,15 @@ _SESSION_ENDED = frozenset({"57P01", "57P02", "57P04", "25P04"})
 
 
 def retry_safety(error: BaseException) -> RetrySafety:
-    """Return what is known of the work that ended with *error*: whether you may repeat it.
+    """Return whether you may repeat the work that ended with *error*.
 
-    For errors of pgmoor and psycopg; any other is `UNKNOWN`. A lost connection is `ROLLED_BACK`
-    when a manager's connection was in a transaction that had not begun to commit, and `UNKNOWN`
-    when COMMIT was under way (as a statement, too), with autocommit, or in pipeline mode. On
-    connections that are not a manager's, it is always `UNKNOWN`.
+    It knows the errors of pgmoor and psycopg; any other is `UNKNOWN`. A lost connection of a
+    manager is `ROLLED_BACK` in a transaction that had not begun to commit. It is `UNKNOWN` during
+    COMMIT (as a statement, too), with autocommit, and in pipeline mode. A lost connection that is
+    not a manager's is always `UNKNOWN`.
 
-    An error that a server reports is `ROLLED_BACK`. With autocommit that is not true of a procedure
-    that commits, nor of several statements in one string.
+    An error that a server reports is `ROLLED_BACK`. With autocommit this is wrong for a procedure
+    that commits, and for several statements in one string.
     """
     noted = getattr(error, "retry_safety", None)
     if isinstance(noted, RetrySafety):

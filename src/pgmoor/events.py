@@ -1,6 +1,6 @@
 """What happened, as frozen records. `str(event)` is the sentence that logs and pages show.
 
-`subscribe()` and `events()` of a manager deliver them.
+You get them from `subscribe()`, `events()` and `on_event` of a manager.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Event:
     at: float = field(default_factory=time.time)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the event as plain values, with the name of its class under "event"."""
+        """Return plain values, with the name of the event's class under "event"."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         return {"event": type(self).__name__, **values}
 
@@ -122,10 +122,10 @@ class ForeignHost(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterRebuilt(Event):
-    """The cluster that was in use is no more: its hosts, or those that answer, are of another one.
+    """The hosts, or those that answer, now belong to another database cluster.
 
-    That is so after `pg_upgrade` or a restore into new servers. Hosts of the former cluster are not
-    used any more.
+    This happens after `pg_upgrade`, or a restore into new servers. The manager no longer uses hosts
+    of the old cluster.
     """
 
     host: str
@@ -136,7 +136,7 @@ class ClusterRebuilt(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostsChanged(Event):
-    """The callable for `hosts` returned another list; *hosts* is the whole of it, in its order."""
+    """Your callable for `hosts` returned another list; *hosts* is the whole list, in its order."""
 
     hosts: tuple[str, ...]
     added: tuple[str, ...]
@@ -148,7 +148,7 @@ class HostsChanged(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connected(Event):
-    """The first host was chosen, *seconds* after the manager was opened."""
+    """The manager chose its first host, *seconds* after it was opened."""
 
     host: str
     seconds: float
@@ -159,10 +159,10 @@ class Connected(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failover(Event):
-    """All callers were moved from one host to another.
+    """The manager moved all callers from one host to another.
 
-    *seconds* counts from the first sign of trouble. If another host was found before any trouble
-    was noticed, it counts from the last answer of the host that was left.
+    *seconds* counts from the first sign of trouble. If it found the other host before any trouble,
+    it counts from the last answer of the old host.
     """
 
     before: str
@@ -178,7 +178,7 @@ class Failover(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failback(Event):
-    """All callers move back to a preferred host as their connections come back."""
+    """Callers move back to a preferred host, each when it returns its connection."""
 
     before: str
     after: str
@@ -189,11 +189,11 @@ class Failback(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailbackPostponed(Event):
-    """Callers stay where they are: too few connections to a preferred host could be made.
+    """Callers stay where they are: the preferred host accepted too few connections.
 
-    *made* of the *wanted* ones were, and are closed again. *wanted* is the number of callers who
-    have or want a connection, `min_size` at most. The next attempt comes after *retry_after*
-    seconds, twice as many each time; None with `failback="manual"`.
+    *made* of the *wanted* connections were made, and are closed again. *wanted* is the number of
+    callers who have or want a connection, `min_size` at most. The next attempt comes after
+    *retry_after* seconds, twice as many each time; None with `failback="manual"`.
     """
 
     host: str
@@ -226,7 +226,7 @@ class OutageStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutageEnded(Event):
-    """A host qualifies again, *seconds* after the last one was left."""
+    """A host qualifies again, *seconds* after the manager left the last one."""
 
     host: str
     seconds: float
@@ -237,7 +237,7 @@ class OutageEnded(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stalled(Event):
-    """The host in use does not answer, and no other qualifies; it is given `stall_timeout`."""
+    """The host in use does not answer, and no other qualifies; it has `stall_timeout` to answer."""
 
     host: str
 
@@ -280,7 +280,7 @@ class GaveUp(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DialFailed(Event):
-    """A connection for the pool could not be made; the manager tries again with backoff."""
+    """The pool could not make a connection; it tries again with backoff."""
 
     host: str
     kind: str
@@ -294,7 +294,7 @@ class DialFailed(Event):
 class PoolSaturated(Event):
     """Callers get no connection in time, or may not wait, although the host works.
 
-    Emitted at most once a minute; *refused* counts the callers since the last one.
+    Emitted at most once a minute; *refused* counts the callers since the last event.
     """
 
     refused: int
@@ -325,7 +325,7 @@ class HeldTooLong(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FellQuiet(Event):
-    """Nobody has used the manager for `quiet_after`: it holds no connection and asks no host."""
+    """Nobody has used the manager for `quiet_after`: it holds no connection and probes no host."""
 
     seconds: float
 
@@ -338,7 +338,7 @@ class FellQuiet(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Awoke(Event):
-    """A quiet manager uses a host again, *seconds* after somebody wanted a connection."""
+    """A quiet manager uses a host again, *seconds* after a caller wanted a connection."""
 
     host: str
     seconds: float

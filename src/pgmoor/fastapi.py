@@ -88,9 +88,10 @@ def lend(
 
     `Reports = Annotated[ManagedConnection, lend("reports", timeout=2)]`
 
-    *manager* may also be the name of one of the lifespan's managers. With the scope "request" the
-    connection is held until the response has been sent, so a streaming response can read rows from
-    it. The result's attribute `dependency` is the key for `app.dependency_overrides`.
+    *manager* may also be the name of one of the lifespan's managers. *timeout* is in seconds. With
+    the scope "request" you hold the connection until the response has been sent, so a streaming
+    response can read rows from it. The result's attribute `dependency` is the key for
+    `app.dependency_overrides`.
     """
 
     async def dependency(request: HTTPConnection) -> AsyncIterator[ManagedConnection]:

@@ -1,6 +1,6 @@
-"""What a manager reports of itself: readiness, state, hosts and pool.
+"""What a manager reports about itself: readiness, state, hosts and pool.
 
-Plain records; they are filled from memory, without a round trip or a pool slot.
+Plain records. The manager fills them from memory, without a round trip or a pool slot.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ SATURATED = "all connections are in use and callers wait"
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """The task that holds a connection, and for how many seconds it has."""
+    """A task that holds a connection, and for how many seconds it has held it."""
 
     task: str
     seconds: float
@@ -73,9 +73,9 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class PoolFigures:
-    """The pool at one instant: connections made, in use and idle; callers waiting; its limits.
+    """The pool at one instant: connections in all, in use and idle; waiting callers; its limits.
 
-    `kept` is how many connections may be idle.
+    `kept` is how many connections may stay idle.
     """
 
     size: int = 0
@@ -103,10 +103,10 @@ class PoolFigures:
 
 @dataclass(frozen=True, slots=True)
 class RepeatFigures:
-    """The budget for repeats of transactions: what is left of it, and what was done with it.
+    """The budget for repeating transactions.
 
-    `left` is how many repeats it allows now, `repeats` and `refused` count those that were made and
-    those that it did not allow, since the manager was opened.
+    `left` is how many repeats it allows now. `repeats` counts those made, `refused` those not
+    allowed, since the manager was opened.
     """
 
     left: float = 0.0
@@ -119,10 +119,10 @@ class HostHealth:
     """One host in a report; durations in seconds.
 
     `status` and `role` are values of `Status` and `Role`. `stale`: it claims to be primary on a
-    timeline that was superseded. `failure` is the text of the newest failure, `failure_kind` its
-    kind, such as "refused". `age` is the time since the host was last asked, None if it never was.
-    `pooled`: a pooler such as PgBouncer stands before the server; None where that can't be told.
-    `stale_because`: on which host the newer timeline was seen, and when; None if it is not stale.
+    superseded timeline; `stale_because` says which host the newer one was seen on, and when.
+    `failure` is the text of the newest failure, `failure_kind` its kind, such as "refused". `age`
+    is the time since the last probe, None before the first. `pooled`: a pooler such as PgBouncer
+    stands in front of the server; None if unknown.
     """
 
     host: str
@@ -154,7 +154,7 @@ class HostHealth:
 
 
 def status_label(status: str) -> str:
-    """Return what a host does or is, from a value of `Status`, such as "is down"."""
+    """Return a host's status in words, from a value of `Status`, such as "is down"."""
     return "rejects our login" if status == Status.REJECTED.value else f"is {status}"
 
 
@@ -172,10 +172,10 @@ class Health:
     """The manager's condition at one instant.
 
     `live`: the manager's background tasks run. It is false only when the manager is closed or
-    broken, and never depends on the database: an orchestrator must not restart a program whose
-    database is away. `ready`: a connection can be expected now. `status`: pass, warn (it
-    serves, and something needs attention) or fail. `state` is a value of `State`, and `since` the
-    number of seconds that it has held. `name` is the manager's; `at` is in seconds since the epoch.
+    broken, and never depends on the database: a restart of your program would not repair that.
+    `ready`: you can expect a connection now. `status`: pass, warn (it serves, and something needs
+    attention) or fail. `state` is a value of `State`, `since` how many seconds it has lasted.
+    `name` is the manager's; `at` is in seconds since the epoch.
     """
 
     live: bool
@@ -191,7 +191,7 @@ class Health:
     repeats: RepeatFigures = field(default_factory=RepeatFigures)
 
     def to_dict(self, *, details: bool = True) -> dict[str, Any]:
-        """Return plain values; with `details=False` without hosts, figures and error texts."""
+        """Return plain values; `details=False` leaves out hosts, figures and error texts."""
         if not details:
             return {
                 "status": self.status,

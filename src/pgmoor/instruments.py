@@ -1,8 +1,7 @@
-"""The `Instrument` protocol for metrics and traces: methods that are called as things happen.
+"""`Instrument`, for metrics and traces: the manager calls its methods as things happen.
 
-The manager calls an instrument in the middle of checkouts and dials, so it must be quick. One that
-raises is not called again. Without instruments nothing is called. Events report what has happened;
-`happened()` gets those, too.
+It calls them in the middle of checkouts and dials, so they must be quick. An instrument that raises
+is not called again. `happened()` gets the events, too.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ if TYPE_CHECKING:
 __all__ = ["Ended", "Instrument"]
 
 Ended: TypeAlias = Callable[[BaseException | str | None], None]
-"""Called once, when what began has ended: with None, or with an error or a kind of failure."""
+"""Called once, at the end of what began: with None, or with an error or a kind of failure."""
 
 
 class Instrument:
     """Records checkouts, dials, probes and changes. Override the methods that you need.
 
-    All durations are in seconds. Every method runs in the event loop, in the task it is about.
+    All durations are in seconds. Every method runs in the event loop, in the task it concerns.
     """
 
     def checked_out(self, waited: float) -> None:
@@ -35,37 +34,37 @@ class Instrument:
         """Record that a caller got no connection within its timeout."""
 
     def waiting(self) -> Ended | None:
-        """Record that a caller begins to wait. The result gets its exception, or None."""
+        """Record that a caller begins to wait. The result is called with its exception or None."""
 
     def dialling(self, host: str) -> Ended | None:
         """Record that the pool dials *host*.
 
-        The result gets None, the kind of failure, or the exception that ended the dial.
+        The result is called with None, a kind of failure, or the exception that ended the dial.
         """
 
     def dialled(self, seconds: float) -> None:
-        """Record that a connection for the pool was made and tested in *seconds*."""
+        """Record that the pool made and tested a connection in *seconds*."""
 
     def probed(self, host: str, seconds: float, failure: str | None) -> None:
         """Record a probe of *host*. *failure* is the kind of failure, or None."""
 
     def aborted(self, host: str) -> None:
-        """Record that pgmoor cut a connection to *host*."""
+        """Record that the manager cut a connection to *host*."""
 
     def searched(self) -> None:
         """Record an attempt to reconnect: all hosts were probed while none was in use."""
 
     def repeated(self) -> None:
-        """Record that `run()`, or its like, repeats a transaction."""
+        """Record that `run()` or `retrying()` repeats a transaction."""
 
     def repeat_refused(self) -> None:
-        """Record that a transaction is not repeated, because the budget is used up."""
+        """Record that a transaction is not repeated because the budget is used up."""
 
     def resolved(self, outcome: str) -> None:
-        """Record what became of a COMMIT without an answer: committed, rolled_back, undecided."""
+        """Record the outcome of an unanswered COMMIT: committed, rolled_back or undecided."""
 
     def left(self, host: str, noticed: float) -> None:
-        """Record that the host in use is given up, *noticed* seconds after the first trouble.
+        """Record that the manager leaves *host*, *noticed* seconds after the first trouble.
 
         Not called for a failback to a preferred host.
         """

@@ -1,7 +1,6 @@
 """Metrics for Prometheus: a collector for one or more managers. Needs the extra `prometheus`.
 
-It has no task and no thread of its own: it reads the figures at each scrape, in the scraper's
-thread.
+It needs no task or thread: it reads the figures at each scrape, in the scraper's thread.
 """
 
 from __future__ import annotations
@@ -37,9 +36,9 @@ INFINITE = "+Inf"
 
 
 class Collector(_Collector):
-    """Reports on *managers*, told apart by the label `manager`.
+    """Reports on *managers*; the label `manager` has each one's name.
 
-    A registry takes one collector; `add()` further managers to it. A closed manager is dropped.
+    A registry takes one collector; `add()` more managers to it. It drops closed managers.
 
     Raises:
         ValueError: Two open managers have the same name.
@@ -54,7 +53,7 @@ class Collector(_Collector):
         """Start reporting on *manager*, which need not be open yet.
 
         Raises:
-            ValueError: An open manager of that name is already reported on.
+            ValueError: It already reports on an open manager of that name.
         """
         self._managers.add(manager)
 

@@ -204,15 +204,15 @@ def create_async_engine(manager: ConnectionManager[Any], **kwargs: Any) -> Async
 
     *kwargs* are those of `sqlalchemy.ext.asyncio.create_async_engine`, except the pool's arguments,
     the creator and `connect_args`, which belong to the manager. Open the manager before the engine
-    first connects; `dispose()` leaves it open. `PoolExhausted`, `NoHostAvailable` and the like are
-    raised as `sqlalchemy.exc.OperationalError`, with pgmoor's error in `orig`.
+    first connects; `dispose()` leaves it open. `PoolExhausted`, `NoHostAvailable` and the like
+    reach you as `sqlalchemy.exc.OperationalError`, with pgmoor's error in `orig`.
 
-    Settings that the engine, execution options or event listeners change on a connection are
-    restored when it returns: other users of the manager never see them.
+    The engine, execution options and event listeners may change settings of a connection. They are
+    restored when it returns, so other users of the manager never see them.
 
     Raises:
         ConfigError: An argument belongs to the manager.
-        TypeError: *manager* is none.
+        TypeError: *manager* isn't a `ConnectionManager`.
     """
     require_manager(manager, "create_async_engine()")
     for name in kwargs:

@@ -69,20 +69,19 @@ def lifespan(
 ) -> Callable[[Any], AbstractAsyncContextManager[dict[str, Any]]]:
     """Return a lifespan that opens the managers, then enters the app's own lifespan *inner*.
 
-    *inner* is called with the app; if it needs more arguments, with the managers after it, in their
-    order: `async def inner(app, manager)`. The managers are closed after it has ended. The app
-    starts even if the database is down.
+    *inner* gets the app and, if it takes more arguments, the managers in their order:
+    `async def inner(app, manager)`. The managers close after it has ended. The app starts even if
+    the database is down.
 
-    `connection()` and FastAPI's `Connection` use the first manager by default; others are found by
-    their names.
+    `connection()` and FastAPI's `Connection` use the first manager by default, and others by name.
 
-    An app that starts several times in one process, as with a `TestClient` in each test, needs a
-    new manager each time: pass a function that makes it.
+    If the app starts several times in one process, as with a `TestClient` in each test, pass a
+    function that makes a new manager.
 
     Raises:
         ValueError: At the app's start: two managers have the same name.
         RuntimeError: At the app's start: a manager is closed, because the app has run before.
-        TypeError: What was given is no manager, or the function returns none; or, at the app's
+        TypeError: *manager* isn't a manager, or the function doesn't return one; or, at the app's
             start, *inner* takes other arguments.
     """
     for given in (manager, *others):
@@ -181,7 +180,10 @@ def find(
 def connection(
     request: HTTPConnection, timeout: float | None = None, *, name: str | None = None
 ) -> Checkout[ManagedConnection]:
-    """Check out a connection for an `async with` block; see `ConnectionManager.connection()`."""
+    """Check out a connection for an `async with` block; see `ConnectionManager.connection()`.
+
+    *name* is that of one of the lifespan's managers (default: the first).
+    """
     return manager_of(request, name).connection(timeout)
 
 
@@ -189,10 +191,10 @@ def add_error_handlers(app: Starlette, *wrappers: type[Exception]) -> None:
     """Respond with 503 and Retry-After if a request gets no connection; nothing is logged.
 
     The errors are `PoolExhausted`, `TooManyRequests`, `NoHostAvailable` and `ManagerClosed`. A
-    WebSocket is rejected with that response, or closed with code 1013 if it is already accepted.
+    WebSocket gets that response, or is closed with code 1013 if the app has accepted it.
 
     *wrappers* are errors that may have one of these as their cause, such as
-    `sqlalchemy.exc.OperationalError`. Those with another cause stay unhandled.
+    `sqlalchemy.exc.OperationalError`. With another cause they stay unhandled.
     """
     handler: Any = _handle  # it takes requests and WebSockets; Starlette's types have only one
     for kind in (*UNAVAILABLE_ERRORS, *wrappers):
@@ -232,7 +234,7 @@ def health_routes(
     request accepts. `?details` adds hosts, figures and error texts if *details* is true, or is a
     function that returns true for the request.
 
-    *manager* may also be the name of one of the lifespan's managers. Without it, the first is used.
+    *manager* may also be the name of one of the lifespan's managers (default: the first).
     """
     return [
         Route("/livez", health_endpoint(manager, "live", details), methods=["GET"]),
@@ -271,7 +273,7 @@ def status_routes(
     403. The function may also raise, for instance `HTTPException(401)`.
 
     *manager* is as in `health_routes()`. The chart and the events begin when the lifespan opens the
-    manager, if the routes are the app's by then.
+    manager, if the app has the routes by then; else with the first view.
     """
     page, stream = status_endpoints(manager, allow)
     return [

@@ -1,4 +1,4 @@
-"""Passwords for one host, and passwords that expire: what your callable for `password` may use."""
+"""What your callable for `password` may take and return: a `Host`, and a `Token` that expires."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["Host", "Token"]
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """The host that a password is wanted for, as your list of hosts names it.
+    """The host that needs a password, as your list of hosts names it.
 
     Attributes:
         host: Its name, its address, or the directory of its socket.
         port: Its port.
-        hostaddr: Its address, where the conninfo gives one beside the name; else None.
+        hostaddr: Its address, if the conninfo gives one beside the name; else None.
     """
 
     host: str
@@ -29,19 +29,19 @@ class Host:
 class Token:
     """A password that expires; your callable for `password` may return one.
 
-    It is used for new connections until shortly before it expires: a minute, or a tenth of its life
-    if that is less. Then your callable is called again. If that fails, the token is used until it
-    expires. Its repr doesn't show the value.
+    The manager uses it for new connections until shortly before it expires: a minute, or a tenth of
+    its life if that is less. Then it calls your callable again. If that fails, it uses the token
+    until it expires. The token's repr doesn't show the value.
 
-    The instant is an aware `datetime`, and not a number: it can be confused neither with a
-    lifetime, nor with milliseconds, nor with another clock or time zone.
+    `expires_at` is not a number, so that nobody mistakes it for a lifetime, milliseconds, or
+    another clock or time zone.
 
     Attributes:
         value: The password.
         expires_at: When the server stops accepting it for new connections; an aware `datetime`.
 
     Raises:
-        ConfigError: The value is no string, or the instant no aware `datetime`.
+        ConfigError: `value` isn't a string, or `expires_at` isn't an aware `datetime`.
     """
 
     value: str = field(repr=False)

@@ -1,4 +1,4 @@
-"""Alerts: messages by mail, chat or push about outages, with the reason, and about their end.
+"""Alerts: messages by mail, chat or push when an outage begins, with the reason, and when it ends.
 
 Needs `pip install "pgmoor[alerts]"`. pgmoor imports this package only if you ask for alerts.
 """

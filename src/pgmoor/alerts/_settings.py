@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 
 
 class Alerts:
-    """Where to send alerts, and what is worth one. All durations are in seconds.
+    """Where to send alerts, and what to send. All durations are in seconds.
 
     You can pass one object to several managers.
 
     Args:
         channels: Apprise URLs, such as `"mailtos://user:password@smtp.example.com"` or
             `"slack://..."`. They are secrets: pgmoor shows no more of them than the scheme.
-        after: How long an outage, a stall or a rejected login lasts before a message is sent.
-            Shorter ones are not reported.
-        remind: The time between reminders of what still lasts; None for no reminders.
-        digest: The time between summaries of what happens again and again.
+        after: How long an outage, a stall or a rejected login lasts before you get a message. You
+            don't hear of shorter ones.
+        remind: The time between reminders of trouble that lasts; None for no reminders.
+        digest: The time between summaries of trouble that happens again and again.
         burst: How many separate alerts of one kind to send within `digest` seconds before
             switching to summaries.
-        severities: Severities by kind, where they differ from the defaults: info, success,
-            warning or failure; None turns a kind off.
+        severities: Your severities by kind, instead of the defaults: info, success, warning or
+            failure; None turns a kind off.
         send_timeout: The timeout of one attempt to send a message over a channel.
-        retry_for: How long to retry a message that a channel does not take.
+        retry_for: How long to retry a message that a channel does not accept.
         max_queue: How many messages may wait for a channel; beyond that, the oldest is dropped.
 
     Raises:

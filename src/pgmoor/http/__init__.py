@@ -1,4 +1,4 @@
-"""HTTP responses for any framework: a health report, and a request that gets no connection.
+"""HTTP responses for any framework: to health checks, and when a request gets no connection.
 
 ```python
 response = health_response(await manager.health(), request.headers.get("accept"))

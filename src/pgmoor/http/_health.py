@@ -44,7 +44,7 @@ def health_response(
         format: health+json, json, text, spring or microprofile, whatever the header says.
         check: "ready" asks whether to send requests. "live" asks whether to restart the program;
             it never depends on the database.
-        details: Whether to include hosts, figures and error texts. Without them the response is
+        details: Whether to include hosts, figures and error texts. Without them, the response is
             safe to expose publicly.
 
     Raises:

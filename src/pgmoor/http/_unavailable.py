@@ -22,10 +22,10 @@ _BODY = b'{"detail": "The database is temporarily unavailable."}'
 
 
 def unavailable_cause(error: BaseException | None) -> Exception | None:
-    """Return the error that means "no connection": *error*, or one that it wraps as its cause.
+    """Return the error that means "no connection": *error*, or one among its causes; else None.
 
     Such errors are `PoolExhausted`, `TooManyRequests`, `NoHostAvailable` and `ManagerClosed`.
-    SQLAlchemy, for one, wraps them. None if there is no such error.
+    SQLAlchemy, for example, wraps them.
     """
     for _ in range(MAX_CAUSES):
         if error is None or isinstance(error, UNAVAILABLE_ERRORS):
@@ -37,7 +37,7 @@ def unavailable_cause(error: BaseException | None) -> Exception | None:
 def unavailable_response(error: Exception) -> Response:
     """Return 503 with Retry-After, for an error from `unavailable_cause()`.
 
-    The error's text names hosts, so it is not in the response.
+    The response leaves out the error's text, which names hosts.
     """
     seconds = next(after for kind, after in RETRY_AFTER.items() if isinstance(error, kind))
     headers = {

@@ -1,6 +1,6 @@
 """Metrics and traces for OpenTelemetry. Needs the extra `otel`.
 
-The metrics of the pool follow the semantic conventions for database clients; all others are named
+The pool's metrics follow the semantic conventions for database clients; all others are named
 `pgmoor.…`. psycopg's own instrumentation adds a span for each query.
 """
 
@@ -38,7 +38,7 @@ class Instrumentation:
         self._end_spans = registered.manager.instrument(spans)
 
     def uninstrument(self) -> None:
-        """Stop reporting on the manager at once; what was not collected yet is lost."""
+        """Stop reporting on the manager at once; figures not yet collected are lost."""
         self._end_spans()
         self._spans.close()
         self._meters.remove(self._registered)
@@ -52,8 +52,8 @@ def instrument(
 ) -> Instrumentation:
     """Start reporting on *manager*, which need not be open yet.
 
-    Without a provider, the global one is used; it may be set later. After `close()` the manager is
-    reported on for another five minutes, so that the last export has its last figures.
+    The default providers are the global ones, which you may set later. Reports go on for five
+    minutes after `close()`, so that the last export has the last figures.
 
     Raises:
         ValueError: An open manager of that name is already reported on. Names must be unique.

@@ -61,15 +61,17 @@ SETTINGS: Mapping[str, str] = {
 class Cluster:
     """A PostgreSQL primary and its streaming standbys, in temporary directories on this machine.
 
-    `version` selects 18 or 16 of the bundled servers. `synchronous` makes the primary wait for any
-    one standby at each commit. `settings` are added to each postgresql.conf. `auth` is
-    pg_hba.conf's method for TCP; Unix sockets need no password. `bindir` is a directory of
-    PostgreSQL's programs; by default it is that of the environment variable PGMOOR_PG_BIN, of the
-    bundled servers or of the system. `run_as` names the user that runs the servers if this process
-    runs as root (default: `postgres` or `nobody`).
+    You can open it in one event loop, and use and close it in others.
 
-    It is bound to no event loop: you can open it on one, and use and close it on others. `open`
-    raises ClusterError if no PostgreSQL is found or a server doesn't start.
+    Args:
+        standbys: Number of standbys.
+        version: 18 or 16, of the bundled servers.
+        synchronous: Whether each commit waits for any one standby.
+        settings: Added to each postgresql.conf.
+        auth: pg_hba.conf's method for TCP. Unix sockets need no password.
+        bindir: The directory of PostgreSQL's programs. Default: PGMOOR_PG_BIN of the environment,
+            else the bundled servers, else the system's.
+        run_as: The user that runs the servers if you are root (default: `postgres` or `nobody`).
     """
 
     def __init__(
@@ -126,7 +128,10 @@ class Cluster:
         return make_conninfo("", **{**hosts, "user": user, "dbname": dbname, **params})
 
     async def open(self) -> None:
-        """Create the data directories and start every server; return when all standbys stream."""
+        """Create the data directories and start every server; return when all standbys stream.
+
+        Raises ClusterError if it finds no PostgreSQL, or a server doesn't start.
+        """
         if self._root is not None:
             raise ClusterError("the cluster is open already")
         try:
@@ -140,21 +145,21 @@ class Cluster:
         await asyncio.to_thread(self._close)
 
     async def wait_streaming(self, timeout: float = 10) -> None:
-        """Wait until every running standby streams from a running server."""
+        """Wait until every running standby streams; raise ClusterError after *timeout* seconds."""
         await asyncio.to_thread(self._wait_streaming, timeout)
 
     async def follow(self, primary: Node) -> None:
-        """Make every other running standby stream from this node."""
+        """Make every other running standby stream from *primary*."""
         others = [node for node in self.nodes if node is not primary]
         running = [node for node in others if node.state is NodeState.RUNNING]
         standbys = [node for node in running if not await is_primary(node)]
         await asyncio.gather(*(node.follow(primary) for node in standbys))
 
     async def reset(self, *, force: bool = False) -> None:
-        """Bring it back to how it was opened: contents, settings, roles and timelines.
+        """Restore contents, settings, roles and timelines as they were after `open()`.
 
-        If every node runs and only SQL was run on them since, it returns at once and keeps the
-        contents; with `force` it resets them, too.
+        If every node runs, and you only ran SQL on them, it returns at once and keeps the contents;
+        with *force* it resets them, too.
         """
         touched = any(
             member.touched or member.server.state is not NodeState.RUNNING

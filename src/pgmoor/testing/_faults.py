@@ -17,7 +17,7 @@ NEXT_COMMIT = 10.0  # seconds until the program commits
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that happens to the servers; `strike` returns when it is over or has taken effect.
+    """A fault of the servers; `strike()` returns when it is over or has taken effect.
 
     Make your own from any coroutine function that takes a `Stage`.
     """

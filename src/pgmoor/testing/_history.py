@@ -16,9 +16,9 @@ Micro = tuple[str, int, Any]
 class History:
     """Writes a history of list-append transactions, as a JSON array that elle-cli reads.
 
-    `with History(path) as history:` writes to the file as things happen, a line for each event, and
-    completes the array at its end. A transaction's value is a list of `("append", key, element)`
-    and `("r", key, elements)`. Let the file's name end in `.json`: elle-cli goes by it.
+    `with History(path) as history:` writes each event to the file at once, on its own line, and
+    closes the array at the end. A transaction's value is a list of `("append", key, element)` and
+    `("r", key, elements)`. The file's name must end in `.json` for elle-cli.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,7 +34,7 @@ class History:
         self._file.close()
 
     def invoke(self, process: int, value: Sequence[Micro]) -> None:
-        """Note that a process begins a transaction; what it is to read is None."""
+        """Note that a process begins a transaction; what it will read is still None."""
         self._write("invoke", process, value)
 
     def ok(self, process: int, value: Sequence[Micro]) -> None:
@@ -42,11 +42,11 @@ class History:
         self._write("ok", process, value)
 
     def fail(self, process: int, value: Sequence[Micro]) -> None:
-        """Note that it has surely not committed."""
+        """Note that it has certainly not committed."""
         self._write("fail", process, value)
 
     def info(self, process: int, value: Sequence[Micro]) -> None:
-        """Note that nobody can tell; give the process another number from now on."""
+        """Note that its outcome is unknown; from now on, give the process another number."""
         self._write("info", process, value)
 
     def _write(

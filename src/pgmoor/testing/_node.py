@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 class Node:
     """One server of a `Cluster`, and the faults that can happen to it.
 
-    Every method raises ClusterError, with the end of the server's log, when it does not succeed.
+    A method that fails raises ClusterError, with the end of the server's log. Every `timeout` is in
+    seconds.
     """
 
     def __init__(self, member: Member) -> None:
@@ -62,7 +63,7 @@ class Node:
 
     @property
     def log_file(self) -> Path:
-        """The server's log, which all its runs append to."""
+        """The server's log; every start appends to it."""
         return self._server.log
 
     @property
@@ -99,27 +100,27 @@ class Node:
     async def start(self, *, wait: bool = True, timeout: float = START_TIMEOUT) -> None:
         """Start it in the role its data directory says.
 
-        With `wait` it returns when connections are accepted. An old primary is a primary again,
-        still writable on its old timeline.
+        With *wait*, return when it accepts connections. An old primary is a primary again, writable
+        on its old timeline.
         """
         await self._fault(lambda: self.member.start(timeout if wait else None))
 
     async def promote(self, *, wait: bool = True, timeout: float = START_TIMEOUT) -> None:
-        """Make a standby primary, on a new timeline; with `wait` return when it accepts writes.
+        """Make a standby primary, on a new timeline; with *wait*, return when it accepts writes.
 
-        The other standbys still follow the old primary: see `follow`.
+        The other standbys still follow the old primary: see `follow()`.
         """
         await self._fault(lambda: self.member.promote(timeout if wait else None))
 
     async def demote(self) -> None:
         """Make it refuse writes with SQLSTATE 25006, in new sessions and in old ones.
 
-        It sets `default_transaction_read_only`; the server stays a primary, not in recovery.
+        This sets `default_transaction_read_only`; the server stays a primary, not in recovery.
         """
         await self._fault(lambda: self.member.set_read_only("on"))
 
     async def undemote(self) -> None:
-        """Accept writes again."""
+        """Make it accept writes again."""
         await self._fault(lambda: self.member.set_read_only("off"))
 
     async def follow(self, primary: Node, *, timeout: float = STREAM_TIMEOUT) -> None:
@@ -127,9 +128,9 @@ class Node:
         await self._fault(lambda: self.member.follow(primary.member, timeout))
 
     async def rejoin(self, primary: Node, *, timeout: float = STREAM_TIMEOUT) -> None:
-        """Make it a streaming standby of `primary`, whatever its state and its timeline.
+        """Make it a streaming standby of *primary*, whatever its state and its timeline.
 
-        Settings made on it with ALTER SYSTEM are lost, and so are commits that `primary` lacks.
+        It loses its settings made with ALTER SYSTEM, and commits that *primary* lacks.
         """
         await self._fault(lambda: self.member.rejoin(primary.member, timeout))
 
@@ -138,8 +139,8 @@ class Node:
     ) -> list[tuple[Any, ...]]:
         """Run one statement in a new autocommit connection and return its rows, if it has any.
 
-        Connects as the superuser over the Unix socket. Raises psycopg's errors; a frozen node
-        raises OperationalError after 5 s.
+        It connects as the superuser over the Unix socket. Raises psycopg's errors; for a frozen
+        node, OperationalError after 5 s.
         """
 
         def run() -> list[tuple[Any, ...]]:
@@ -151,9 +152,9 @@ class Node:
         return await asyncio.to_thread(run)
 
     async def wait_for(self, query: str, *, timeout: float = 10, dbname: str = "postgres") -> None:
-        """Wait until the query's first value is true; raise ClusterError after `timeout` seconds.
+        """Wait until the query's first value is true; raise ClusterError after *timeout* seconds.
 
-        While the node can't be reached, it connects again.
+        If it can't reach the node, it connects again.
         """
         await asyncio.to_thread(self.member.wait_for, query, timeout, dbname)
 

@@ -31,7 +31,7 @@ class Dials(enum.Enum):
     SERVE = enum.auto()
     REFUSE = enum.auto()
     HOLD = enum.auto()
-    """They are accepted and never answered."""
+    """The proxy accepts and never answers them."""
     DROP = enum.auto()
     """The kernel ignores their SYN."""
 
@@ -39,15 +39,15 @@ class Dials(enum.Enum):
 class FaultProxy:
     """A TCP proxy on this machine, in front of one server, that causes faults on request.
 
-    It listens on 127.0.0.1 and a free port, or on `listen_host` and `listen_port` (any address of
-    127.0.0.0/8 works).
+    It stands in front of *host* and *port*. It listens on 127.0.0.1 and a free port, or on
+    *listen_host* (any address of 127.0.0.0/8) and *listen_port*.
 
-    Each method can be called from any thread and returns once its fault is in effect, within about
-    20 ms. Faults of different kinds add up until `heal`. Methods raise RuntimeError before `start`
-    and after `close`.
+    You can call each method from any thread. It returns once its fault is in effect, within about
+    20 ms. Faults of different kinds add up until `heal()`. Methods raise RuntimeError before
+    `start()` and after `close()`.
 
-    A proxy differs from a cable: its kernel acknowledges bytes that it has not delivered, and if
-    the server refuses, the client is first accepted and then reset.
+    A proxy is not a cable: its kernel acknowledges bytes that it has not delivered, and if the
+    server refuses, the client is first accepted and then reset.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class FaultProxy:
 
     @property
     def commits_lost(self) -> int:
-        """Number of COMMITs that `lose_commits()` has struck since the start."""
+        """Number of COMMITs that `lose_commits()` has lost since the start."""
         return self._commits.lost
 
     def start(self) -> None:
@@ -156,13 +156,13 @@ class FaultProxy:
         self._command(lambda: self._silence(Dials.DROP))
 
     def delay(self, seconds: float) -> None:
-        """Deliver what arrives from now on this much later, in both directions and in order."""
+        """Delay what arrives from now on by *seconds*, in both directions and in order."""
         self._command(lambda: self._set_delay(seconds))
 
     def cut(self, after: int = 0, *, new: bool = False) -> None:
-        """Reset each connection once `after` more bytes have passed from the server to its client.
+        """Reset each connection once *after* more bytes have passed from the server to its client.
 
-        With `new` also those made later, counted from their first byte.
+        With *new*, do the same to later connections, counting from their first byte.
         """
         self._command(lambda: self._set_budget(after, new=new))
 
@@ -170,8 +170,8 @@ class FaultProxy:
         """Reset each connection that commits, at its COMMIT; *count* of them, or None for all.
 
         With `delivered=False` the COMMIT does not reach the server, which rolls back. With
-        `delivered=True` the server carries it out, and its answer is dropped. Both know the simple
-        and the extended protocol, pipelined or not; encrypted connections are not read.
+        `delivered=True` the server carries it out, and the proxy drops the answer. It reads the
+        simple and the extended protocol, pipelined or not, but no encrypted connections.
         """
         self._command(lambda: self._commits.arm(count, delivered=delivered))
 

@@ -56,7 +56,7 @@ class Stage:
         raise ClusterError("none of the servers is a primary")
 
     async def most_advanced(self) -> Node:
-        """Return the standby that has received most WAL: others may lack acknowledged commits."""
+        """Return the standby with the most WAL: others may lack acknowledged commits."""
         standbys = self.standbys
         if not standbys:
             raise ClusterError("no standby is running")

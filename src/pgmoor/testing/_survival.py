@@ -109,7 +109,7 @@ async def under_faults(
 ) -> Report:
     """Call *work* repeatedly from several tasks, cause one fault after another, and report.
 
-    After each fault the servers are repaired and keep their contents: the new primary stays
+    After each fault, the servers are repaired and keep their contents: the new primary stays
     primary, and the old one becomes its standby. Durations are in seconds.
 
     Args:
@@ -124,7 +124,7 @@ async def under_faults(
 
     Raises:
         AssertionError: *work* did not succeed before a fault.
-        ValueError: A fault needs a standby or proxies that are not there.
+        ValueError: A fault needs a standby or proxies that you did not give.
     """
     stage = Stage(cluster, proxies)
     outcomes = []

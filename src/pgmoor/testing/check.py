@@ -1,8 +1,8 @@
-"""Judges a history of list-append transactions: `python -m pgmoor.testing.check HISTORY`.
+"""Checks a history of list-append transactions: `python -m pgmoor.testing.check HISTORY`.
 
-A history has one line for each event, of a JSON array as `History` writes it, or without an array
-around them. Each element is appended to the list of a key once. The exit status is 0 if all is
-well, 1 if not, and 2 if the file is no such history.
+A history has one event on each line: a JSON array as `History` writes it, or no array around the
+events. Each element is appended to the list of a key once. The exit status is 0 if there is no
+anomaly, 1 if there is one, and 2 if the file isn't such a history.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ MOST_SHOWN = 20
 
 @dataclass(frozen=True)
 class Operation:
-    """One transaction: when it began and ended, and what became of it."""
+    """One transaction: when it began and ended, and its outcome."""
 
     process: int
     began: int
-    """Place in the history of its beginning."""
+    """The place of its beginning in the history."""
     ended: int
-    """Place of its end; beyond the last one if it has none."""
+    """The place of its end; beyond the last event if it has none."""
     outcome: str
-    """`ok`, `fail`, or `info` if nobody can tell."""
+    """`ok`, `fail`, or `info` if unknown."""
     appends: tuple[tuple[Any, Any], ...]
     """Each key with the element appended."""
     reads: tuple[tuple[Any, tuple[Any, ...]], ...]
@@ -42,7 +42,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class Anomaly:
-    """Something that must not happen. `str()` says it in a sentence."""
+    """Something that must not happen; `str()` is a sentence about it."""
 
     kind: str
     """`lost`, `doubled`, `reordered`, `undone`, `invented`, `own write`, `backwards` or `stale`."""
@@ -60,15 +60,15 @@ class Verdict:
     """What a history shows."""
 
     committed: int = 0
-    """Number of transactions that were acknowledged."""
+    """Number of acknowledged transactions."""
     failed: int = 0
-    """Number of those that surely did nothing."""
+    """Number of transactions that certainly did nothing."""
     undecided: int = 0
-    """Number of those that nobody could tell of."""
+    """Number of transactions with an unknown outcome."""
     unread: int = 0
     """Number of acknowledged appends that no later transaction has read."""
     anomalies: list[Anomaly] = field(default_factory=list)
-    """What must not happen, and did."""
+    """What happened although it must not."""
 
     @property
     def good(self) -> bool:
@@ -89,7 +89,7 @@ class Verdict:
 def load(lines: Iterable[str]) -> list[Operation]:
     """Return the transactions of a history, in the order of their beginnings.
 
-    Raises `ValueError` for lines that are no history.
+    Raises `ValueError` for lines that aren't a history.
     """
     under_way: dict[int, tuple[int, list[Any]]] = {}
     found: list[Operation] = []
@@ -130,7 +130,7 @@ def _operation(process: int, span: tuple[int, int], outcome: str, value: list[An
 
 
 def check(operations: Sequence[Operation]) -> Verdict:
-    """Judge a history: what was acknowledged is there, once, in order, and seen from then on."""
+    """Check that what was acknowledged is there, once, in order, and seen from then on."""
     outcomes = Counter(operation.outcome for operation in operations)
     verdict = Verdict(outcomes["ok"], outcomes["fail"], outcomes["info"])
     appended = {(k, e): operation for operation in operations for k, e in operation.appends}

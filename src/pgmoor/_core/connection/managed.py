@@ -39,8 +39,8 @@ AT_REST = 0  # IDLE; comparing with the enum's member costs more than the rest o
 class ManagedConnection(AbortableConnection):
     """A psycopg connection that belongs to a manager's pool.
 
-    Use it like any `psycopg.AsyncConnection`. When the task of a query is cancelled, the server is
-    asked to cancel the query before `CancelledError` goes on, so the connection stays usable.
+    Use it like any `psycopg.AsyncConnection`. If you cancel the task of a query, it has the server
+    cancel the query before `CancelledError` reaches you, so the connection stays usable.
     """
 
     cancel_timeout: float = 0.0  # seconds; set when a pool adopts the connection
@@ -73,7 +73,7 @@ class ManagedConnection(AbortableConnection):
         return max(self.idle_since, self.tested_at)
 
     async def close(self) -> None:
-        """Close the connection; with `close_returns`, give it back instead (psycopg_pool)."""
+        """Close the connection; with `close_returns`, return it to the pool instead."""
         self._forbid_in_unit("close()")
         if self.owner is not None and self.holder is not None and self.owner.close_returns:
             await self.owner.putconn(self)
@@ -103,9 +103,9 @@ class ManagedConnection(AbortableConnection):
     # -- commit ------------------------------------------------------------------------------
 
     async def commit(self) -> None:
-        """Commit; raise `CommitOutcomeUnknown` when the connection dies on the way.
+        """Commit; raise `CommitOutcomeUnknown` if the connection is lost during the COMMIT.
 
-        A session that has ended by then raises what ended it: nothing was committed.
+        If the session had ended before, it raises what ended it: nothing was committed.
         """
         self._forbid_in_unit("commit()")
         pending = self.pgconn.transaction_status == INTRANS

@@ -34,14 +34,14 @@ _SALT = os.urandom(16)
 class HostWatch:
     """Lets managers share the probes of their hosts: give the same one to each as `watch`.
 
-    Each host that several of them list is then asked once for all, over a session of one of them.
-    A failure that concerns one database or role only counts for its own manager.
+    A host that several of them list is then probed once for all, over a session of one of them. A
+    failure that concerns only one database or role counts only for its own manager.
 
-    Without one, managers of an event loop share by themselves the hosts that they reach in the same
-    way: with the same parameters of libpq but for database, user, password and application name.
-    With one they share each host with the same address, whatever the other parameters are. In both
-    cases `health_timeout` and `connect_timeout` must be the same; of `health_interval` the shortest
-    counts. Give a manager a `HostWatch()` of its own, and it shares with nobody.
+    Without one, managers in the same event loop share the hosts that they reach in the same way:
+    libpq's parameters must be the same, except for database, user, password and application name.
+    With one, they share every host with the same address, whatever the parameters. Either way,
+    `health_timeout` and `connect_timeout` must be the same, and the shortest `health_interval`
+    counts. To share nothing, give a manager its own `HostWatch()`.
 
     It holds nothing while no manager is open. Each event loop and each process has its own probes.
     """

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Target(StrEnum):
-    """Which servers qualify: libpq's `target_session_attrs`, with its values and meaning.
+    """Which servers qualify, with the values and meaning of libpq's `target_session_attrs`.
 
     One difference: a server outside recovery that refuses writes (default_transaction_read_only)
     does not satisfy `primary`. A demoted primary that keeps its connections looks like that.

@@ -89,85 +89,83 @@ _numbers = itertools.count(1)
 
 
 class ConnectionManager(Generic[ACT]):
-    """Keeps an asyncio program connected to PostgreSQL. All durations are in seconds.
+    """Keeps your asyncio program connected to PostgreSQL. All durations are in seconds.
 
-    Nothing is dialled before `open()` or `async with`. Each dial for the pool may take
-    `connect_timeout` of the conninfo (default 5).
+    It connects to nothing before `open()` or `async with`. Each dial of the pool may take the
+    conninfo's `connect_timeout` (default 5).
 
     Args:
-        conninfo: A libpq connection string or URI; may list several hosts. What it leaves out
-            comes from a service file and the PG* variables, as in libpq.
+        conninfo: A libpq connection string or URI; it may list several hosts. A service file and
+            the PG* variables complete it, as in libpq.
         hosts: Addresses (`"db1"`, `"db2:5433"`, `"[::1]:5432"`, `"/run/postgresql"`) instead of
-            hosts in the conninfo, in the order of preference. Or a function or coroutine function
-            that returns them: it is called at `open()`, every `hosts_interval`, and every second
-            while no host qualifies. Hosts may come and go.
+            hosts in the conninfo, the preferred one first. Or a function or coroutine function that
+            returns them, if hosts come and go. It is called at `open()`, every `hosts_interval`,
+            and every second while no host qualifies.
         hosts_interval: How often your callable for `hosts` is called.
-        target: Which servers qualify, in libpq's words for `target_session_attrs`: any,
-            read-write, read-only, primary, standby, prefer-standby. Default: what the conninfo
-            says, else primary for several hosts and any for one.
+        target: Which servers qualify, as in libpq's `target_session_attrs`: any, read-write,
+            read-only, primary, standby, prefer-standby. Default: what the conninfo says, else
+            primary for several hosts and any for one.
         password: The password, or a function or coroutine function that returns it. Your callable
             is called for new connections, once a second at most, and again when the server rejects
-            its password. It may take the `Host`, and return a `Token`, which is kept until it is
-            about to expire.
-        connection_class: As in `AsyncConnectionPool`; connections are of a subclass of it, and its
-            `connect()` makes them, and the probes' connections.
-        kwargs: As in `AsyncConnectionPool`: parameters of libpq and of psycopg's `connect()`. It
-            may be a callable, as `conninfo` may, and so may the value of each parameter of libpq.
+            its password. It may take the `Host`. It may return a `Token`, which the manager keeps
+            until shortly before it expires.
+        connection_class: As in `AsyncConnectionPool`. You get a subclass of it. Its `connect()`
+            makes every connection, the probes' too.
+        kwargs: As in `AsyncConnectionPool`: parameters of libpq and of psycopg's `connect()`.
+            `conninfo`, `kwargs` and the value of each libpq parameter may be callables.
         open: True to open in the constructor, which needs a running event loop.
-        configure: A coroutine function that is called with each new connection; it must leave the
-            connection idle.
+        configure: A coroutine function that is called with each new connection. It must leave no
+            transaction open.
         check: A coroutine function that tests a connection at each checkout, and raises if it does
             not work. You need none: every checkout is tested, mostly without a round trip.
-        reset: A coroutine function that is called with each connection that comes back.
-        name: The name in logs, events and metrics.
-        min_size: The minimum number of connections that the pool keeps; default 4, or `max_size`
-            if that is less.
-        max_size: The maximum number of connections that the pool makes; default `min_size`.
-        max_overflow: How many more are made when all of these are busy. Such a connection is closed
-            when it comes back and nobody waits.
+        reset: A coroutine function that is called with each connection that you return.
+        name: The manager's name in logs, events and metrics.
+        min_size: How many connections the pool keeps; default 4, or `max_size` if that is less.
+        max_size: The most connections that the pool makes; default `min_size`.
+        max_overflow: How many more it makes while all of these are in use. Overflow connections
+            close on return, unless a caller waits.
         timeout: How long a caller waits for a connection.
         max_waiting: How many callers may wait; 0 for no limit.
-        max_lifetime: A connection older than this is replaced when it comes back. Each connection
-            gets up to 10 % less, at random.
-        max_idle: Connections beyond `min_size` are closed when unused for so long; with 0, as soon
-            as they come back and nobody waits.
-        reconnect_timeout: After so long without a host, `reconnect_failed` is called. The search
-            goes on; `max_time` ends it.
+        max_lifetime: The maximum age of a connection, less up to 10 % at random. An older one is
+            replaced when you return it.
+        max_idle: How long a connection beyond `min_size` may be unused before it is closed. With 0,
+            it closes on return, unless a caller waits.
+        reconnect_timeout: How long no host may qualify before `reconnect_failed` is called. The
+            search goes on; `max_time` ends it.
         reconnect_failed: A function or coroutine function that is called with the manager.
-        num_workers: How many connections of a pool are made at the same time.
-        close_returns: Whether `close()` of a connection gives it back instead.
+        num_workers: How many connections the pool makes at the same time.
+        close_returns: Whether `close()` of a connection returns it to the pool instead.
         health_interval: The time between two probes of a host while all is well.
-        health_timeout: Nothing heard for so long is a miss; two in a row make a host silent.
-        keepalive_interval: A connection that has been idle for so long is pinged.
-        validate_after: A connection idle for longer is pinged before it is lent; one idle for less
-            is tested by a look at its socket.
-        stall_timeout: How long a silent host is kept when no other qualifies.
+        health_timeout: How long nothing is heard of a host before a probe is a miss. After two
+            misses in a row, the host is silent.
+        keepalive_interval: How long a connection is idle before it is pinged.
+        validate_after: A connection idle for longer is pinged before you get it. Otherwise its
+            socket is tested, without a round trip.
+        stall_timeout: How long to keep a silent host when no other qualifies.
         settle: How long to wait for slower hosts before choosing one.
-        failback: "auto" or "manual", see `failback()`.
-        failback_after: How long a preferred host must be stable before all callers go back to it.
-        cancel_timeout: The limit for the server to confirm a cancelled query, and for a rollback
-            when a connection comes back.
-        close_timeout: How long `close()` waits for connections to come back.
+        failback: "auto", or "manual" to go back only when you call `failback()`.
+        failback_after: How long a preferred host must be stable before the manager goes back to it.
+        cancel_timeout: How long the server may take to confirm a cancelled query, or to roll back a
+            connection that you return. Then the connection is cut.
+        close_timeout: How long `close()` waits for connections in use.
         when_down: "wait" until `timeout`, or "fail" at once while no host qualifies.
-        backoff_base: Delays between attempts to reconnect double from this ...
-        backoff_cap: ... to this. Each is drawn at random between 0 and that value (full jitter).
-        max_tries: After how many attempts to give up; None for never. See `reconnect()`.
-        max_time: After how long to give up; None for never.
-        held_warning: A connection held for longer is reported, once; None reports none.
-        quiet_after: After so long without a caller everything is closed and no host is asked, until
-            somebody wants a connection; None for never. For databases that sleep when unused.
-        keep_keys: How long the idempotency keys of `run()` are kept. Older ones are removed in the
-            background.
-        watch: Managers with the same `HostWatch` share the probes of their hosts. By default those
-            of an event loop do that reach a host in the same way.
-        on_event: A function or coroutine function that is called with each event, as by
-            `subscribe()`.
-        alerts: URLs of Apprise, such as `"mailtos://user:password@smtp.example.com"`, that hear of
-            outages and failovers. Or an `Alerts`, for more settings.
-        unknown: None. A name from another pool raises `ConfigError`, which says ours.
+        backoff_base: The first delay between attempts to reconnect. Delays double ...
+        backoff_cap: ... up to this. Each is drawn at random between 0 and that value (full jitter).
+        max_tries: How many attempts to make before giving up; None for no limit. See `reconnect()`.
+        max_time: How long to search before giving up; None for no limit.
+        held_warning: How long you may hold a connection before it is reported; None reports none.
+        quiet_after: How long nobody uses the manager before it closes every connection and probes
+            no host, until the next caller; None for never. For databases that sleep when unused.
+        keep_keys: How long to keep the idempotency keys of `run()`.
+        watch: Managers with the same `HostWatch` share the probes of their hosts. By default, those
+            in one event loop share the hosts that they reach in the same way.
+        on_event: A function or coroutine function that is called with each event.
+        alerts: Apprise URLs, such as `"mailtos://user:password@smtp.example.com"`, that get a
+            message about outages and failovers. Or an `Alerts`, for more settings.
+        unknown: None. For a name that another pool uses, the `ConfigError` says ours.
 
     Raises:
-        ConfigError: A setting is not usable, or does not exist; the text names it and the remedy.
+        ConfigError: A setting is not usable, or does not exist. The text names it and the remedy.
     """
 
     def __init__(
@@ -318,11 +316,11 @@ class ConnectionManager(Generic[ACT]):
             raise error.with_traceback(None) from None
 
     def for_database(self, dbname: str, **changes: Any) -> Self:
-        """Return another manager, not open, for another database of the same servers.
+        """Return another manager, not open yet, for the database *dbname* of the same servers.
 
-        It has a pool of its own and shares the probes. Its arguments are those of this manager, but
-        for *changes*. Its name is this one's with *dbname*. It sends no alerts unless you give
-        `alerts`: of the servers, this manager tells. Raises `ConfigError` as the constructor.
+        It has a pool of its own and shares the probes. It has this manager's arguments, except for
+        *changes*; its name is this one's with *dbname*. It sends no alerts unless you give
+        `alerts`, since this manager sends them. Raises `ConfigError`, as the constructor does.
         """
         given = self._arguments
         return type(self)(
@@ -332,13 +330,13 @@ class ConnectionManager(Generic[ACT]):
     # -- life ----------------------------------------------------------------------------------
 
     async def open(self, wait: bool = False, timeout: float = 30.0) -> None:
-        """Start to look for a host and to fill the pool. Succeeds when the database is down.
+        """Start to look for a host and to fill the pool. This succeeds if the database is down.
 
-        With *wait*, wait up to *timeout* seconds until the pool holds `min_size` connections, and
-        raise `NoHostAvailable` or `PoolExhausted` if it doesn't; the manager stays open and usable.
+        With *wait*, wait up to *timeout* seconds until the pool holds `min_size` connections; else
+        raise `NoHostAvailable` or `PoolExhausted`. The manager then stays open and usable.
 
-        Raises `ManagerClosed` once the manager was closed; make a new one. Raises what your
-        callable for the hosts raises; you can call `open()` again then.
+        Raises `ManagerClosed` after `close()`: make a new manager. Raises what your callable for
+        the hosts raises; you can then call `open()` again.
         """
         deadline = monotonic() + timeout
         if self._forked:
@@ -371,20 +369,15 @@ class ConnectionManager(Generic[ACT]):
             self._settings = self._make_settings(asked, discovered)
 
     def _open_at_once(self) -> None:
-        if not self._settings.hosts:
-            raise ConfigError(
-                "open",
-                "the hosts are not known before your callable is called",
-                "leave it out, and use 'async with' or await open()",
-            )
-        try:
-            self._start()
-        except RuntimeError:  # no running event loop
-            raise ConfigError(
-                "open",
-                "no event loop is running yet",
-                "leave it out, and use 'async with' or await open()",
-            ) from None
+        problem = "the hosts are not known before your callable is called"
+        if self._settings.hosts:
+            try:
+                self._start()
+            except RuntimeError:
+                problem = "no event loop is running yet"
+            else:
+                return
+        raise ConfigError("open", problem, "leave it out, and use 'async with' or await open()")
 
     def _start(self) -> None:
         if self._runtime is not None:
@@ -431,15 +424,15 @@ class ConnectionManager(Generic[ACT]):
         )
 
     async def close(self, timeout: float | None = None) -> None:
-        """Stop. Callers who wait get `ManagerClosed`; idle connections close at once.
+        """Stop. Waiting callers get `ManagerClosed`; idle connections close at once.
 
-        Held connections may come back for *timeout* seconds (default `close_timeout`). Then they
-        are cut, so that nothing hangs on a silent server. Connections of the calling task, and of
-        tasks that wait for it, are not waited for. Returns shortly after *timeout* at the latest.
+        Connections in use have *timeout* seconds (default `close_timeout`) to come back. Then the
+        manager cuts them. It cuts those of the calling task, and of tasks that wait for it, without
+        waiting. It returns shortly after *timeout* at the latest.
 
-        You may call it twice. When the caller is cancelled, the closing goes on; when the program
-        ends meanwhile, everything is cut at once. Raises `ManagerClosed` in another event loop than
-        the one that the manager was opened in; it stays open then.
+        You may call it twice. If you cancel the call, closing goes on; if the program ends
+        meanwhile, everything is cut at once. Raises `ManagerClosed` in another event loop than the
+        one that opened the manager, which stays open.
         """
         runtime = self._runtime
         if runtime is None or self._forked:
@@ -508,26 +501,26 @@ class ConnectionManager(Generic[ACT]):
     # -- connections ---------------------------------------------------------------------------
 
     def connection(self, timeout: float | None = None) -> Checkout[ACT]:
-        """Return a context manager that lends a working connection.
+        """Return a context manager that lends you a working connection.
 
-        On exit the transaction is committed, or rolled back if the block raises; then the
-        connection goes back. *timeout* is how long to wait for one (default: the manager's).
-        Raises `PoolExhausted`, `NoHostAvailable`, `TooManyRequests`, `ManagerClosed`, and
+        The end of the block commits, or rolls back if the block raises, and returns the connection.
+        *timeout* is how many seconds to wait for one (default: the manager's). Raises
+        `PoolExhausted`, `NoHostAvailable`, `TooManyRequests`, `ManagerClosed`, and
         `CommitOutcomeUnknown` when the connection is lost during the commit.
         """
         return self._queue().checkout(timeout)
 
     async def getconn(self, timeout: float | None = None) -> ACT:
-        """Take a connection; give it back with `putconn()`. Prefer `connection()`.
+        """Take a connection; return it with `putconn()`. Prefer `connection()`.
 
-        Raises what `connection()` raises.
+        *timeout* and what it raises are as in `connection()`.
         """
         return await self._queue().acquire(timeout)  # type: ignore[return-value]  # as in `Checkout`
 
     async def putconn(self, conn: AsyncConnection[Any]) -> None:
-        """Give back a connection of `getconn()`; an open transaction is rolled back, and logged.
+        """Return a connection from `getconn()`. An open transaction is rolled back, and logged.
 
-        Raises `ValueError` for a connection that is not held, or not this manager's.
+        Raises `ValueError` if you returned it before, or if it is not this manager's.
         """
         owner = getattr(conn, "owner", None)
         if owner is None or owner.settings is not self._settings:
@@ -543,9 +536,10 @@ class ConnectionManager(Generic[ACT]):
     def as_pool(self) -> AsyncConnectionPool[ACT]:
         """Return the manager as an `AsyncConnectionPool`, for a library that checks for one.
 
-        The manager does its work and raises what it raises; opening or closing it opens or closes
-        the manager. A connection that a library makes for itself with the pool's `conninfo` and
-        `connection_class` is cut when its host is left, and does not count against `max_size`.
+        The manager does the pool's work and raises its own errors. Opening or closing the pool
+        opens or closes the manager. A library may connect by itself, with the pool's `conninfo` and
+        `connection_class`. The manager cuts that connection when it leaves the host, and doesn't
+        count it against `max_size`.
         """
         from .as_pool import ManagerPool  # noqa: PLC0415  as in `_build()`
 
@@ -561,16 +555,15 @@ class ConnectionManager(Generic[ACT]):
         deferrable: bool | None = None,
         timeout: float | None = None,
     ) -> Block[ACT]:
-        """Return a context manager that lends a connection for one transaction.
+        """Return a context manager that lends you a connection for one transaction.
 
-        It begins with the modes given, in one round trip; None leaves a mode to the connection. At
-        the end of the block it commits, or rolls back if the block raises. *timeout* is the limit
-        for all of it, in seconds. Without it the block may take as long as it likes; waiting for a
-        connection has the manager's `timeout`.
+        The modes are those of `run()`; None leaves a mode to the connection. The end of the block
+        commits, or rolls back if the block raises. *timeout* limits the whole, in seconds. Without
+        it, the block has no limit; the wait for a connection has the manager's `timeout`.
 
-        A COMMIT whose answer is lost is resolved: the block ends well if the server has carried it
-        out. Raises `CommitOutcomeUnknown` if nobody can tell, `TransactionTimeout`, and what
-        `connection()` raises.
+        If the answer to COMMIT is lost, the manager asks the server what happened: if it committed,
+        the block ends without an error. Raises `CommitOutcomeUnknown` if it can't find out,
+        `TransactionTimeout`, and what `connection()` raises.
         """
         modes = Modes.of(isolation, readonly, deferrable)
         return self._usable().work.transaction(modes, timeout)
@@ -588,26 +581,26 @@ class ConnectionManager(Generic[ACT]):
     ) -> T:
         """Carry out `fn(conn, *args)` as one transaction, once, and return what it returns.
 
-        The whole of it is repeated after a serialization failure or a deadlock, when the connection
-        is lost before COMMIT was sent, and when the host has become read-only. An unanswered COMMIT
-        is resolved first. So *fn* may run several times: let it do nothing but work on its
-        connection, and leave commit and rollback to `run()`.
+        `run()` repeats the transaction after a serialization failure or a deadlock, when the
+        connection is lost before COMMIT was sent, and when the host has become read-only. If the
+        answer to COMMIT is lost, it first asks the server what happened. So *fn* may run several
+        times: let it only work on its connection, and leave commit and rollback to `run()`.
 
         Args:
             fn: A coroutine function.
-            *args: What it gets after the connection.
+            *args: Its arguments after the connection.
             isolation: An `IsolationLevel` of psycopg, or its name, such as "serializable".
             readonly: Whether the transaction is READ ONLY.
             deferrable: Whether it is DEFERRABLE.
             timeout: The limit for waiting, work and repeats, in seconds (default: the manager's).
-            retry: When to repeat, if not as `Retry()` says.
-            key: An idempotency key, such as a request's: with it the transaction happens once for
-                all callers and processes. True makes one for this call, which can resolve a COMMIT
-                even on another server. Needs `install()`.
+            retry: When to repeat; the default is `Retry()`.
+            key: An idempotency key, such as a request's. The transaction then commits once, however
+                many callers and processes use the key. True makes a key for this call, so that a
+                lost COMMIT can be looked up even on another server. Needs `install()`.
 
         Raises:
             AlreadyDone: A transaction with this key has committed in another call.
-            CommitOutcomeUnknown: Nobody can tell whether it was carried out.
+            CommitOutcomeUnknown: It may have been committed or not.
             NotInstalled: The table of keys is missing.
             TransactionTimeout: It did not end in time, and is rolled back.
         """
@@ -625,9 +618,9 @@ class ConnectionManager(Generic[ACT]):
         retry: Retry | None = None,
         key: Literal[True] | None = None,
     ) -> Callable[[Callable[Concatenate[Any, P], Awaitable[T]]], Callable[P, Awaitable[T]]]:
-        """Return a decorator: the function is called without the connection, through `run()`.
+        """Return a decorator: you call the function without the connection, and `run()` adds it.
 
-        The arguments are those of `run()`, and so is what the function raises.
+        Arguments and errors are those of `run()`.
         """
 
         def decorate(fn: Callable[Concatenate[Any, P], Awaitable[T]]) -> Callable[P, Awaitable[T]]:
@@ -655,50 +648,50 @@ class ConnectionManager(Generic[ACT]):
     ) -> Retrying[ACT]:
         """Return the attempts of one transaction, for `async for`, until one has committed.
 
-        As `run()`, for work that is no function of its own:
+        Like `run()`, for work that isn't a function of its own:
 
             async for attempt in manager.retrying():
                 async with attempt as conn:
                     await conn.execute(...)
 
         An error in the block is swallowed if another attempt follows. Once the block has ended,
-        with `return` and `break` too, nothing is repeated: a COMMIT that fails raises its error.
-        Let nothing follow the block in the loop. Arguments and errors are those of `run()`.
+        also by `return` or `break`, nothing is repeated: a COMMIT that fails raises its error. Put
+        nothing after the block in the loop. Arguments and errors are those of `run()`.
         """
         modes = Modes.of(isolation, readonly, deferrable)
         return self._usable().work.retrying(modes, timeout, retry)
 
     async def install(self) -> None:
-        """Make the table for idempotency keys, `pgmoor.transactions`, if it isn't there.
+        """Create the table of idempotency keys, `pgmoor.transactions`, if it is missing.
 
-        The role must own the schema `pgmoor`, or be allowed to create it; else raises psycopg's
-        `InsufficientPrivilege`. `pgmoor install --sql` prints the statements.
+        Raises psycopg's `InsufficientPrivilege` unless the role owns the schema `pgmoor` or may
+        create it. `pgmoor install --sql` prints the statements.
         """
         await self._usable().work.install()
 
     async def drain(self) -> None:
-        """Renew every connection: idle ones now, held ones when they come back."""
+        """Replace every connection: idle ones now, those in use when you return them."""
         pool = self._usable().queue.pool
         if pool is not None:
             pool.drain()
 
     async def check(self) -> None:
-        """Ping every idle connection, one at a time; broken ones are replaced."""
+        """Ping every idle connection, one at a time, and replace broken ones."""
         pool = self._usable().queue.pool
         if pool is not None:
             await check_idle(pool)
 
     async def resize(self, min_size: int, max_size: int | None = None) -> None:
-        """Change the limits of the pool; raise `ConfigError` for sizes that are not possible."""
+        """Change the limits of the pool; raise `ConfigError` for impossible sizes."""
         settings = self._settings
         sizes = Sizes.of(min_size, max_size, settings.max_overflow, settings.max_idle)
         self._usable().resize(sizes)
 
     @staticmethod
     async def check_connection(conn: AsyncConnection[Any]) -> None:
-        """Make one round trip; raise psycopg's error when the connection doesn't work.
+        """Make one round trip; raise psycopg's error if the connection doesn't work.
 
-        As in `AsyncConnectionPool`, for use as `check`. Without it every checkout is tested, too.
+        For use as `check`, as in `AsyncConnectionPool`. You need none: every checkout is tested.
         """
         await AsyncConnectionPool.check_connection(conn)
 
@@ -743,7 +736,7 @@ class ConnectionManager(Generic[ACT]):
     async def health(self, *, fresh: bool = False, timeout: float | None = None) -> Health:
         """Return the manager's condition, from memory.
 
-        With *fresh* every host is probed first, for *timeout* seconds at most (default
+        With *fresh*, probe every host first, for *timeout* seconds at most (default
         `health_timeout`).
         """
         runtime = self._runtime
@@ -754,7 +747,7 @@ class ConnectionManager(Generic[ACT]):
         return self.snapshot()
 
     def snapshot(self) -> Health:
-        """Return what `health()` does, without awaiting, and in any thread."""
+        """Return what `health()` returns, without awaiting. You may call it in any thread."""
         runtime = self._runtime
         return unopened(self._settings, self._state) if runtime is None else runtime.health()
 
@@ -763,7 +756,7 @@ class ConnectionManager(Generic[ACT]):
         return self._figures() if self._runtime is None else self._runtime.stats()
 
     def pop_stats(self) -> dict[str, int]:
-        """Return what `get_stats()` does, and reset the counters."""
+        """Return what `get_stats()` returns, and reset the counters."""
         return self._figures() if self._runtime is None else self._runtime.stats(reset=True)
 
     def _figures(self) -> dict[str, int]:
@@ -773,35 +766,34 @@ class ConnectionManager(Generic[ACT]):
     def reconnect(self, *, forget_timelines: bool = False) -> None:
         """Search again after the manager has given up (`max_tries`, `max_time`).
 
-        With *forget_timelines*, a primary is no longer stale because of a newer timeline that no
-        host is on now: the promotion was undone, or the newer primary is gone for good. What was
-        committed there only is not on this one. A host that comes back on the newer timeline is the
-        primary again.
+        With *forget_timelines*, forget timelines that no host is on now: a promotion was undone, or
+        the newer primary is gone for good. The older primary can then be used, without what was
+        committed only on the newer one. A host that returns on the newer timeline is primary again.
         """
         self._usable().controller.restart(forget_timelines=forget_timelines)
 
     def failback(self) -> None:
-        """Go back to a preferred host that qualifies, without waiting for `failback_after`."""
+        """Go back to a preferred host that qualifies, without waiting `failback_after`."""
         self._usable().controller.failback()
 
     # -- events --------------------------------------------------------------------------------
 
     def events(self) -> EventStream:
-        """Return an async iterator over the events from now on, until the manager is closed."""
+        """Return an async iterator over all events from now until the manager closes."""
         return self._listeners.stream()
 
     def subscribe(self, callback: Callable[[Event], Any]) -> Callable[[], None]:
         """Call *callback*, a function or a coroutine function, with each event from now on.
 
-        Each callback has a queue and a task of its own; its errors are logged. A plain function
-        runs in the event loop and must not block. Returns a function that ends the subscription.
+        Each callback has its own queue and task; its errors are logged. A plain function runs in
+        the event loop and must not block. Returns a function that ends the subscription.
         """
         return self._listeners.subscribe(callback)
 
     def instrument(self, instrument: Instrument) -> Callable[[], None]:
-        """Call *instrument* from now on; return a function that ends that.
+        """Call *instrument* from now on; return a function that stops it.
 
-        One that raises is logged, and not called again.
+        If it raises, the error is logged, and it isn't called again.
         """
         failed = weakly(self._instrument_failed)
         guarded = Guarded(instrument, lambda method, error: failed(guarded, method, error))
@@ -836,7 +828,7 @@ class ConnectionManager(Generic[ACT]):
 
     @property
     def name(self) -> str:
-        """The name in logs, events and metrics."""
+        """The manager's name in logs, events and metrics."""
         return self._settings.name
 
     @property
@@ -846,21 +838,13 @@ class ConnectionManager(Generic[ACT]):
 
     @property
     def min_size(self) -> int:
-        """The minimum number of connections that the pool keeps."""
-        return (
-            self._settings.min_size
-            if self._runtime is None
-            else self._runtime.ledger.sizes.min_size
-        )
+        """How many connections the pool keeps."""
+        return self._sizes.min_size
 
     @property
     def max_size(self) -> int:
-        """The maximum number of connections that the pool makes."""
-        return (
-            self._settings.max_size
-            if self._runtime is None
-            else self._runtime.ledger.sizes.max_size
-        )
+        """The most connections that the pool makes."""
+        return self._sizes.max_size
 
     @property
     def timeout(self) -> float:
@@ -879,27 +863,27 @@ class ConnectionManager(Generic[ACT]):
 
     @property
     def max_idle(self) -> float:
-        """How long connections beyond `min_size` may be unused, in seconds."""
+        """How many seconds a connection beyond `min_size` may be unused."""
         return self._settings.max_idle
 
     @property
     def reconnect_timeout(self) -> float:
-        """After how many seconds of an outage `reconnect_failed` is called."""
+        """How many seconds no host may qualify before `reconnect_failed` is called."""
         return self._settings.reconnect_timeout
 
     @property
     def close_returns(self) -> bool:
-        """Whether `close()` of a connection gives it back instead."""
+        """Whether `close()` of a connection returns it to the pool instead."""
         return self._settings.close_returns
 
     @property
     def connection_class(self) -> type[ACT]:
-        """The class that the connections' class is derived from."""
+        """The class that your connections derive from."""
         return cast("type[ACT]", self._connection_class)
 
     @property
     def num_workers(self) -> int:
-        """How many connections of a pool are made at the same time."""
+        """How many connections the pool makes at the same time."""
         return self._settings.num_workers
 
     # -- inside --------------------------------------------------------------------------------

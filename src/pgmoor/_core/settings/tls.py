@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class InsecureTransportWarning(UserWarning):
-    """Connections to a host over the network don't prove that they lead to that host.
+    """Nothing proves that connections over the network lead to your server.
 
-    An attacker in the network can read along or answer in the server's place. Give
-    `sslmode=verify-full` and `sslrootcert`. Where something else protects the way, silence it with
-    `warnings.simplefilter("ignore", pgmoor.InsecureTransportWarning)`.
+    An attacker in the network can read along, or answer in the server's place. Give
+    `sslmode=verify-full` and `sslrootcert`. If something else protects the network, silence this
+    with `warnings.simplefilter("ignore", pgmoor.InsecureTransportWarning)`.
     """
 
 

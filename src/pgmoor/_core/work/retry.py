@@ -22,23 +22,23 @@ PER_CONNECTION = 10  # a lost host costs one repeat for each connection, or a fe
 
 @dataclass(frozen=True, kw_only=True)
 class Retry:
-    """When `run()` and its kin repeat a transaction. Durations are in seconds.
+    """When `run()`, `transactional()` and `retrying()` repeat a transaction. Durations in seconds.
 
     Raises `ConfigError` for a value that can't be used.
     """
 
     attempts: int | None = None
-    """How often to try, the first time included; None for no limit but the timeout."""
+    """How many attempts to make in all; None for no limit but the timeout."""
     idempotent: bool = False
-    """Whether the transaction may happen twice: then one with an unknown outcome is repeated."""
+    """Whether the transaction may happen twice: if so, an unknown outcome is repeated, too."""
     lock_not_available: bool = False
-    """Whether to repeat when a lock was not available in time (SQLSTATE 55P03), too."""
+    """Whether to repeat if a lock was not available in time (SQLSTATE 55P03), too."""
     backoff_base: float = 0.02
-    """The pauses before repeats double from this ..."""
+    """The first pause before a repeat. Pauses double ..."""
     backoff_cap: float = 1.0
-    """... to this. Each is drawn at random between 0 and that value (full jitter)."""
+    """... up to this. Each is drawn at random between 0 and that value (full jitter)."""
     budget: Literal["manager"] | None = "manager"
-    """The budget that repeats draw on: the manager's, or None for none."""
+    """The budget that limits repeats: the manager's, or None for no limit."""
 
     def __post_init__(self) -> None:
         if self.attempts is not None and not is_count(self.attempts, 1):
