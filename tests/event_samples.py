@@ -30,7 +30,7 @@ SENTENCES: dict[ev.Event, str] = {
         "db1:5432 belongs to another database cluster; remove it from the list"
     ),
     ev.ClusterRebuilt(host=A): (
-        "the database cluster was rebuilt: db1:5432 of the new one is used from now on"
+        "the database cluster was rebuilt; now using db1:5432 of the new one"
     ),
     ev.HostsChanged(hosts=(A, B), added=(B,), gone=()): (
         "the list of hosts is now db1:5432, db2:5432"
@@ -56,12 +56,9 @@ SENTENCES: dict[ev.Event, str] = {
         "no host qualifies: db1:5432 is down (Connection refused)"
     ),
     ev.OutageEnded(host=A, seconds=4.2): "db1:5432 qualifies after 4.20 s without a host",
-    ev.Stalled(host=A): (
-        "db1:5432 does not answer, and no other host qualifies; it is given more time"
-    ),
+    ev.Stalled(host=A): "db1:5432 does not answer, and no other host qualifies; waiting for it",
     ev.FellQuiet(seconds=300.2): (
-        "unused for 300 s: all connections are closed, and no host is asked until somebody wants"
-        " one"
+        "unused for 300 s: closed all connections and stopped probing until the next caller"
     ),
     ev.Awoke(host=A, seconds=0.31): "awake again: connected to db1:5432 after 0.31 s",
     ev.StallEnded(host=A, seconds=3.0): "db1:5432 answers again after 3.00 s",

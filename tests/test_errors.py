@@ -82,9 +82,9 @@ ERRORS: dict[Exception, tuple[type[Exception], str]] = {
         psycopg.OperationalError,
         "the connection was lost during COMMIT",
     ),
-    ConnectionAborted("db1:5432", "the host was left: it is down"): (
+    ConnectionAborted("db1:5432", "the manager left the host: it is down"): (
         psycopg.OperationalError,
-        "connection to db1:5432 was aborted: the host was left: it is down",
+        "connection to db1:5432 was aborted: the manager left the host: it is down",
     ),
     ManagerClosed("'orders' is closed"): (psycopg_pool.PoolClosed, "'orders' is closed"),
     TransactionTimeout(2.5, 3): (
@@ -126,7 +126,10 @@ def test_errors_carry_what_they_say() -> None:
     assert exhausted["manager"] == too_many["manager"] == "orders"
     assert no_host["hosts"] == (DOWN, NOTHING)
     assert no_host["reason"] == "no host available within 1.00 s"
-    assert (aborted["host"], aborted["reason"]) == ("db1:5432", "the host was left: it is down")
+    assert (aborted["host"], aborted["reason"]) == (
+        "db1:5432",
+        "the manager left the host: it is down",
+    )
 
 
 def by_pickle(error: Exception) -> object:

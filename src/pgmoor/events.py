@@ -131,7 +131,7 @@ class ClusterRebuilt(Event):
     host: str
 
     def __str__(self) -> str:
-        return f"the database cluster was rebuilt: {self.host} of the new one is used from now on"
+        return f"the database cluster was rebuilt; now using {self.host} of the new one"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,7 +242,7 @@ class Stalled(Event):
     host: str
 
     def __str__(self) -> str:
-        return f"{self.host} does not answer, and no other host qualifies; it is given more time"
+        return f"{self.host} does not answer, and no other host qualifies; waiting for it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -331,8 +331,8 @@ class FellQuiet(Event):
 
     def __str__(self) -> str:
         return (
-            f"unused for {self.seconds:.0f} s: all connections are closed, and no host is asked"
-            " until somebody wants one"
+            f"unused for {self.seconds:.0f} s: closed all connections and stopped probing until the"
+            " next caller"
         )
 
 

@@ -96,7 +96,7 @@ def lifespan(
                 each = given if isinstance(given, ConnectionManager) else given()
                 require_manager(each, "lifespan()")
                 if each.name in managers:
-                    raise ValueError(f"two managers are named {each.name!r}; name them apart")
+                    raise ValueError(f"two managers are named {each.name!r}; rename one")
                 _check_new(each)
                 managers[each.name] = await stack.enter_async_context(each)
                 for endpoint in _endpoints(getattr(app, "routes", ())):
@@ -126,8 +126,8 @@ def _arguments_of(
             continue
         return arguments
     raise TypeError(
-        "the inner lifespan takes other arguments than it gets; let it take the app, or the app and"
-        f" its managers, {len(managers)} of them"
+        "the inner lifespan takes the wrong arguments; let it take the app, or the app and its"
+        f" managers ({len(managers)})"
     )
 
 

@@ -173,7 +173,7 @@ async def test_alerts_go_on_after_a_bug_in_one_handler(
     await webhook.count(2)
 
     assert webhook.titles[1].startswith("database back after ")
-    assert "an event could not be handled" in caplog.text
+    assert "handling an event failed" in caplog.text
 
 
 async def test_without_faults_there_are_no_messages_and_no_threads(

@@ -39,7 +39,7 @@ def plain(_: Any) -> None: ...
 
 
 FILE = r"\(at test_failing_hooks\.py:\d+\)"
-PLAIN = "is no coroutine function: define it with 'async def'"
+PLAIN = "is not a coroutine function: define it with 'async def'"
 
 
 @pytest.mark.parametrize(
@@ -85,6 +85,6 @@ async def test_a_plain_function_and_a_line_are_named_for_check_and_reset_too(
         async with manager.connection():
             pass
     dropped = [record for record in caplog.messages if "a returned connection" in record]
-    assert [line.partition("dropped: ")[2] for line in dropped[:1]] == [f"`reset` {PLAIN}"]
+    assert [line.partition(": ")[2] for line in dropped[:1]] == [f"`reset` {PLAIN}"]
     assert "`reset` raised KeyError (at test_failing_hooks.py:" in dropped[1]
     assert "no_such_setting" not in caplog.text  # it may be a secret

@@ -161,7 +161,7 @@ async def test_who_listens_is_cut_when_the_host_is_left_and_led_to_the_next(
     waits = asyncio.create_task(listens(conn))
     await pair[0].demote()  # it goes on answering, and ends no session
     await pair[1].promote()
-    with pytest.raises(ConnectionAborted, match="was left"):
+    with pytest.raises(ConnectionAborted, match="the manager left"):
         await asyncio.wait_for(waits, 10)
     await conn.close()
     conn = await connect()

@@ -148,7 +148,7 @@ def test_a_size_is_a_whole_number(name: str) -> None:
 def test_a_setting_that_can_t_be_used_is_named_with_a_remedy() -> None:
     targets = "give one of any, read-write, read-only, primary, standby, prefer-standby"
     uri = 'give "postgresql://user@host/db"'
-    unset = f"{uri}, or look whether the environment variable that you read is set"
+    unset = f"{uri}, or check that the environment variable you read is set"
     more = "give as many or more, or a lower min_size"
     tries = "give 1 or more, or None for no limit"
     refused: list[tuple[dict[str, Any], str, str]] = [

@@ -43,7 +43,7 @@ def test_one_warning_names_the_mode_the_remedy_and_only_the_exposed_hosts() -> N
         assert f"sslmode={mode} does not prove" in words
         assert "sslmode=verify-full" in words
     (words,) = warned(hosts=["127.0.0.1", "db1", "db2:5433"])
-    assert "that db1:5432, db2:5433 is the server" in words
+    assert "that db1:5432, db2:5433 is your server" in words
 
 
 def test_the_environment_counts_as_for_libpq(monkeypatch: pytest.MonkeyPatch) -> None:

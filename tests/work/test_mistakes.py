@@ -244,7 +244,7 @@ async def test_a_loop_that_is_left_after_a_failed_attempt_is_told(
             return "as if it had been done"
         return "never"
 
-    with pytest.warns(RuntimeWarning, match="was left after an attempt that failed"):
+    with pytest.warns(RuntimeWarning, match="ended after a failed attempt"):
         await follows()
     assert await rows(alone) == 0
 

@@ -88,7 +88,7 @@ def _idle_sessions(one: Seen, plan: Plan, hosts: int) -> Iterator[Words]:  # noq
         yield (
             "idle_session_timeout",
             f"{int(limit) / 1000:g}s",
-            "the server ends idle connections, and each is dialled again",
+            "the server ends idle connections, and pgmoor has to reconnect",
             "set it to 0 for this role, or keepalive_interval of pgmoor below it",
         )
 
@@ -100,7 +100,7 @@ def _vanished_clients(one: Seen, plan: Plan, hosts: int) -> Iterator[Words]:  # 
         yield (
             "tcp_keepalives_idle",
             f"{idle}s",
-            "sessions and locks of a program whose machine vanished stay for so long",
+            "sessions and locks of a program whose machine vanished stay that long",
             "set tcp_keepalives_idle=60, tcp_keepalives_interval=10 and tcp_keepalives_count=6",
         )
 
@@ -144,7 +144,7 @@ def _read_only(one: Seen, plan: Plan, hosts: int) -> Iterator[Words]:  # noqa: A
         yield (
             "default_transaction_read_only",
             "on",
-            "writes are refused, and pgmoor does not use it as a primary",
+            "the server refuses writes, and pgmoor does not use it as a primary",
             "set it to off, for the server or for this role and database",
         )
 

@@ -178,7 +178,7 @@ def watch(  # noqa: PLR0917 - typer makes them options
     timeout: Annotated[
         float, typer.Option(min=0.1, help="Limit in seconds for each answer.")
     ] = 5.0,
-    interval: Annotated[float, typer.Option(min=0.01, help="Seconds between two questions.")] = 0.1,
+    interval: Annotated[float, typer.Option(min=0.01, help="Seconds between two queries.")] = 0.1,
     plain: Annotated[
         bool, typer.Option("--plain", help="Print lines of text; the default without a terminal.")
     ] = False,

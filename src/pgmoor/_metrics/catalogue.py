@@ -155,7 +155,7 @@ REPEATS = Metric(
     "{repeat}",
     Kind.COUNTER,
     "pgmoor_transaction_repeats_total",
-    "Transactions that `run()` and its like have repeated",
+    "Transactions that `run()` or `retrying()` has repeated",
 )
 REPEATS_REFUSED = Metric(
     "pgmoor.transaction.repeats_refused",
@@ -169,7 +169,7 @@ RESOLVED = Metric(
     "{transaction}",
     Kind.COUNTER,
     "pgmoor_transactions_resolved_total",
-    "Transactions whose `COMMIT` was not answered, by what became of them",
+    "Transactions whose `COMMIT` was not answered, by outcome",
     (("outcome", "pgmoor.transaction.outcome"),),
 )
 EVENTS = Metric(

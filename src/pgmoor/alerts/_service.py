@@ -68,7 +68,7 @@ class AlertService:
                 self._send(triage.tick(now) if event is None else triage.handle(event, now))
             except Exception:  # one bad event must not end all alerts
                 extra = fields("InternalError", self._name, on=type(event).__name__)
-                logger.exception("an event could not be handled", extra=extra)
+                logger.exception("handling an event failed", extra=extra)
                 await asyncio.sleep(1.0)  # what is due stays due: don't log it without a pause
         self._send(triage.close(monotonic()))
 

@@ -102,10 +102,10 @@ def load(lines: Iterable[str]) -> list[Operation]:
             event = json.loads(text)
             kind, process, value = event["type"], event["process"], event["value"]
         except (ValueError, KeyError, TypeError):
-            raise ValueError(f"line {place + 1} is no event of a history") from None
+            raise ValueError(f"line {place + 1} is not an event of a history") from None
         if kind == "invoke":
             if process in under_way:
-                raise ValueError(f"line {place + 1}: process {process} is still at work")
+                raise ValueError(f"line {place + 1}: process {process} is still in a transaction")
             under_way[process] = place, value
         elif kind in {"ok", "fail", "info"} and process in under_way:
             began, asked = under_way.pop(process)
@@ -113,7 +113,7 @@ def load(lines: Iterable[str]) -> list[Operation]:
                 _operation(process, (began, place), kind, value if kind == "ok" else asked)
             )
         else:
-            raise ValueError(f"line {place + 1}: nothing was begun that could end")
+            raise ValueError(f"line {place + 1}: an end without a beginning")
     for process, (began, asked) in under_way.items():
         found.append(_operation(process, (began, place + 1), "info", asked))
     return sorted(found, key=lambda operation: operation.began)
@@ -174,7 +174,7 @@ def _wrong_order(
 ) -> list[Anomaly]:
     """Find reads that no common order explains, and an order that time contradicts."""
     found = [
-        Anomaly("reordered", key, f"{list(elements)} is no beginning of {list(longest)}")
+        Anomaly("reordered", key, f"{list(elements)} does not begin {list(longest)}")
         for elements in {elements for _, elements in reads}
         if longest[: len(elements)] != elements and not _lacks_only(elements, longest)
     ]

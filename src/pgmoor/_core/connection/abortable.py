@@ -143,7 +143,7 @@ class AbortableConnection(AsyncConnection[Any]):
         except OSError as error:
             host = self.host_label
             extra = fields("ShutdownFailed", self.manager_name, host=host, reason=str(error))
-            logger.debug("shutdown of a connection to %s: %s", host, error, extra=extra)
+            logger.debug("shutdown of a connection to %s failed: %s", host, error, extra=extra)
         finally:
             raw.detach()
 

@@ -122,5 +122,5 @@ def read_answer(pgconn: PGconn) -> PQGen[list[PGresult]]:
         if result is None:
             return results
         if result.status in COPY or len(results) == MAX_RESULTS:
-            raise MalformedAnswer("its answer is none to the question")
+            raise MalformedAnswer("its answer does not fit the question")
         results.append(result)

@@ -52,7 +52,7 @@ async def _finish(conn: AbortableConnection, gen: PQGen[Any], timeout: float) ->
                 await asyncio.gather(request, return_exceptions=True)
     except Exception as error:  # noqa: BLE001  the connection's status tells the rest
         extra = _fields("SettleFailed", conn, error)
-        logger.debug("ending a cancelled query: %s", type(error).__name__, extra=extra)
+        logger.debug("ending a cancelled query failed: %s", type(error).__name__, extra=extra)
     finally:
         if conn.pgconn.transaction_status == ACTIVE:
             conn.discard()

@@ -215,7 +215,7 @@ class IdentityQuery:
             self._again_after = min(self._again_after * 2, LAST_AGAIN)
         if question > self._question:
             logger.info(
-                "%s does not say who it is; it is asked for %s",
+                "%s can't answer a probe in full; asking it for %s",
                 self._host,
                 QUESTIONS[question][1],
                 extra=fields("AskingPlainly", self._manager, host=self._host.label),

@@ -147,7 +147,7 @@ class Dialler(Generic[C]):
             finally:
                 self._attempts.discard(attempt)
             again = attempt.scope.cancelled_caught and not attempt.waits
-        raise HostLeft(f"{self._host} was left")
+        raise HostLeft(f"the manager left {self._host}")
 
     def _goes_on(self) -> bool:
         return not self._retired
@@ -199,7 +199,7 @@ class Dialler(Generic[C]):
                 conn.prepare_threshold = None  # the next transaction may be on another server
             failure = await self._run_configure(conn)
             if failure is None and self._retired:
-                failure = Failure(FailureKind.OTHER, "the host was left")
+                failure = Failure(FailureKind.OTHER, "the manager left the host")
             kept = failure is None
             if kept:
                 self._evidence.dial_succeeded(self._host)

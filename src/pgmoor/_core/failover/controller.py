@@ -136,7 +136,7 @@ class FailoverController:
                 recheck_at = await self._step()
             except Exception:  # one bad turn must not end all decisions
                 extra = fields("InternalError", self._settings.name, task="steering")
-                logger.exception("a decision could not be carried out", extra=extra)
+                logger.exception("carrying out a decision failed", extra=extra)
                 recheck_at = monotonic() + 0.1
             await self._wakefulness.wait(recheck_at)
 
@@ -267,7 +267,9 @@ class FailoverController:
         self._phase.current = None
         self._queue.serve_from(None)
         if pool is not None:
-            self._pools.retired.retire(pool, f"the host was left: {reason}", abort=decision.abort)
+            self._pools.retired.retire(
+                pool, f"the manager left the host: {reason}", abort=decision.abort
+            )
         self._search(State.SEARCHING)
         self._evidence.requests.probe_all()
 
@@ -299,7 +301,7 @@ class FailoverController:
         self._reporter.watch_foreign(self._table)
         self._queue.serve_from(pool)
         if old is not None:
-            reason = f"the host was left for {host}: {decision.reason.value}"
+            reason = f"the manager left the host for {host}: {decision.reason.value}"
             self._pools.retired.retire(old, reason, abort=decision.abort)
         self._announcer.switched(host, former, decision)
         self._suspicion.clear()

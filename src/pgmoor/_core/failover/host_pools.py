@@ -115,4 +115,4 @@ class RetiredPools:
             elif table.is_stale(state):
                 pool.retire(Reason.STALE.value, abort=True)
             elif serving and state.status in (Status.SILENT, Status.DOWN):
-                pool.retire("the host was left, and does not answer", abort=True)
+                pool.retire("the manager left the host, which does not answer", abort=True)

@@ -108,7 +108,7 @@ def watch_for(given: Any, settings: Settings) -> HostWatch:
     """
     if given is not None and not isinstance(given, HostWatch):
         raise ConfigError(
-            "watch", f"{shown(given)} is no HostWatch", "give a pgmoor.HostWatch(), or None"
+            "watch", f"{shown(given)} is not a HostWatch", "give a pgmoor.HostWatch(), or None"
         )
     if given is not None:
         return given

@@ -145,7 +145,7 @@ _BY_TEXT: tuple[tuple[FailureKind, str], ...] = (
             r"|expected authentication request|invalid message"
             r"|unsupported frontend protocol|message contents do not agree"
             r"|received an unencrypted data|lost synchronization"
-            r"|^its answer (has no end|is none to the question|to a health check makes no sense)$"
+            r"|^its answer (has no end|does not fit the question|to a health check makes no sense)$"
         ),
     ),
     (

@@ -28,7 +28,7 @@ _SAME = frozenset(
 
 
 def _refuse(*_: Any, **__: Any) -> NoReturn:
-    raise NotImplementedError("that is psycopg_pool's own machinery; the manager does its work")
+    raise NotImplementedError("this is internal to psycopg_pool; the manager does its work")
 
 
 _not_here: Any = _refuse
@@ -64,7 +64,7 @@ class ManagerPool(AsyncConnectionPool[ACT]):
             return conninfo_of(self._settings(), self._beside.dial)
         if name == "kwargs":
             return dict(self._settings().connect_args)
-        raise AttributeError(f"{name!r}: a manager's pool has the public attributes only")
+        raise AttributeError(f"{name!r}: a manager's pool has only the public attributes")
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         raise AttributeError(f"{name!r}: change it on the manager, or give it to its constructor")

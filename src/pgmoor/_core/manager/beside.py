@@ -49,7 +49,7 @@ class ManagersConninfo(str):
         return "<conninfo>"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a conninfo is not pickled: it may hold a password")
+        raise TypeError("a conninfo can't be pickled: it may hold a password")
 
     def __deepcopy__(self, _: object) -> Self:
         return self  # a library may copy what it was configured with
@@ -111,7 +111,7 @@ class Beside:
         try:
             return await runtime.connectors.to(host).params()
         except ConnectFailed as error:
-            reason = f"no conninfo of {host}: {error}"
+            reason = f"can't make a conninfo for {host}: {error}"
             raise runtime.live.availability.error(reason) from None
 
     async def _pool_in_use(self, deadline: float) -> HostPool:

@@ -28,7 +28,7 @@ class Checkout(Generic[ACT]):
 
     async def __aenter__(self) -> ACT:
         if self._entered:
-            raise RuntimeError("connection() lends one connection, once; call it for each block")
+            raise RuntimeError("connection() lends one connection; call it again for each block")
         self._entered = True
         conn = self._conn = await self._queue.acquire(self._timeout)
         self._lease = conn.lease

@@ -37,7 +37,7 @@ class StandaloneConnections:
         """Return a new connection, however long that takes; raise `HostLeft` once that is so."""
         dialler = self._make_dialler(connection_class)
         if self._left:
-            raise HostLeft(f"{owner.host_label} was left")
+            raise HostLeft(f"the manager left {owner.host_label}")
         self._diallers.add(dialler)
         try:
             conn = await dialler.dial()

@@ -85,7 +85,7 @@ class Verifier:
         """Drop a connection that failed the user's `check`; report it if it was a new one."""
         reason = how_it_failed("check", error)
         logger.info(
-            "a connection to %s: %s",
+            "dropping a connection to %s: %s",
             self._host,
             reason,
             extra=fields("CheckFailed", self._settings.name, host=self._host.label, reason=reason),
@@ -116,7 +116,7 @@ class Verifier:
     def drop(self, conn: ManagedConnection, reason: str) -> None:
         """Close a connection that can't be lent again, and log why."""
         logger.warning(
-            "a returned connection to %s is dropped: %s",
+            "dropping a returned connection to %s: %s",
             self._host,
             reason,
             extra=fields(

@@ -98,7 +98,7 @@ class Reporter:
             self.tell(ev.RoleChanged(host=host, before=before.label, after=after.label))
         if after.pooled and not before.pooled:
             logger.info(
-                "a pooler answers for %s; statements are not prepared there",
+                "%s is behind a pooler; not preparing statements there",
                 host,
                 extra=fields("PoolerFound", self._manager, host=host),
             )
@@ -177,7 +177,7 @@ class Reporter:
         """Log that the callable for the hosts gave none; once a minute at most."""
         if self._list_unknown.allows(monotonic(), None):
             extra = fields("HostsUnknown", self._manager, reason=failure.text)
-            logger.warning("the list of hosts stays as it is: %s", failure, extra=extra)
+            logger.warning("keeping the list of hosts: %s", failure, extra=extra)
 
     def leaving(self, host: Host, reason: str) -> None:
         """Log that a host is left; the event that follows tells what came of it."""

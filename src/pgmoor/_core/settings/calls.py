@@ -50,9 +50,7 @@ def takes_one(source: Callable[..., Any]) -> bool:
 def check_arguments(name: str, source: Callable[..., Any], wanted: str = "none") -> None:
     """Raise `ConfigError` if a callable among the settings can't be called without arguments."""
     if not _binds(source):
-        raise ConfigError(
-            name, "its callable takes other arguments than it gets", f"let it take {wanted}"
-        )
+        raise ConfigError(name, "its callable takes the wrong arguments", f"let it take {wanted}")
 
 
 def _binds(source: Callable[..., Any], *arguments: object) -> bool:

@@ -71,7 +71,7 @@ def _check_uri(conninfo: str) -> None:
     if authority.count("@") > 1 or "@" in path:
         raise ConfigError(
             "conninfo",
-            "the URI holds an @ where none belongs",
+            "the URI has an @ in the wrong place",
             "percent-encode the user name, the password and the database in it: @ is %40, / is %2F",
         )
 
@@ -99,8 +99,8 @@ def _parameter(setting: str, name: str, value: object) -> str:
     if not fits:
         raise ConfigError(
             setting,
-            f"{_quoted(name)} holds a NUL character, or what is no text",
-            "give text that can be encoded in UTF-8",
+            f"{_quoted(name)} holds a NUL character, or isn't valid text",
+            "give text that UTF-8 can encode",
         )
     return text
 

@@ -91,7 +91,8 @@ def _host_name(name: str) -> str:
         raise ConfigError(
             "host",
             "a host name holds a character that no host name can have",
-            "percent-encode the user name and the password in a URI (@ is %40), or pass them apart",
+            "percent-encode the user name and the password in a URI (@ is %40), or pass them"
+            " separately",
         )
     return name
 

@@ -76,7 +76,7 @@ def keywords(kwargs: object) -> dict[str, Any]:
             given = {None: None}
         if all(isinstance(key, str) for key in given):
             return given
-    what = "a name in it is no str" if isinstance(kwargs, Mapping) else f"it is {shown(kwargs)}"
+    what = "a name in it is not a str" if isinstance(kwargs, Mapping) else f"it is {shown(kwargs)}"
     raise ConfigError("kwargs", what, "give a dict of names to values, or None")
 
 
@@ -85,5 +85,5 @@ def _text(conninfo: object) -> str:
         return without_driver(conninfo)
     remedy = 'give "postgresql://user@host/db"'
     if conninfo is None:
-        remedy += ", or look whether the environment variable that you read is set"
+        remedy += ", or check that the environment variable you read is set"
     raise ConfigError("conninfo", f"it is {shown(conninfo)}", remedy)

@@ -57,7 +57,7 @@ class Sizes:
                 )
             if value > LIMIT:
                 raise ConfigError(
-                    name, "no server takes so many connections", f"give {LIMIT} or less"
+                    name, "no server accepts so many connections", f"give {LIMIT} or less"
                 )
         assert isinstance(min_size, int)
         assert isinstance(most, int)

@@ -71,8 +71,8 @@ def warn_of_weak_tls(settings: Settings, made_at: Place) -> None:
     exposed = [host.label for host in settings.hosts if not is_local(host)]
     if exposed and mode != "verify-full":
         warnings.warn_explicit(
-            f"sslmode={mode} does not prove that {', '.join(exposed)} is the server that is meant:"
-            " give sslmode=verify-full and sslrootcert, or ignore this category of warnings",
+            f"sslmode={mode} does not prove that {', '.join(exposed)} is your server: give"
+            " sslmode=verify-full and sslrootcert, or ignore this category of warnings",
             InsecureTransportWarning,
             made_at.filename,
             made_at.line,

@@ -102,7 +102,7 @@ def check_duration(
 
 def unknown_word(name: str, value: object, accepted: str, words: Iterable[str]) -> ConfigError:
     """Return the error for a word that a setting doesn't have."""
-    what = "unknown value" if isinstance(value, str) else f"{shown(value)} is not one of its words"
+    what = "unknown value" if isinstance(value, str) else f"{shown(value)} is not an accepted value"
     return ConfigError(name, what, f"give {accepted}{meant_among(value, words)}")
 
 

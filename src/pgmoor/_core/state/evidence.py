@@ -142,7 +142,7 @@ class Evidence:
         """Forget all timelines but those that hosts are on now, and ask all hosts again."""
         self.table.forget_timelines()
         extra = fields("TimelinesForgotten", self._settings.name)
-        logger.warning("timelines that no host is on now are forgotten, as requested", extra=extra)
+        logger.warning("forgot timelines that no host is on now, as requested", extra=extra)
         self.requests.probe_all()
         self.announce()
 

@@ -18,7 +18,7 @@ async def call_hook(name: str, hook: Callable[[Any], Awaitable[None]], conn: Any
     """Await what *hook* returns for *conn*; raise `NotAwaitableError` if that is not possible."""
     awaitable = hook(conn)
     if not inspect.isawaitable(awaitable):
-        raise NotAwaitableError(f"`{name}` is no coroutine function: define it with 'async def'")
+        raise NotAwaitableError(f"`{name}` is not a coroutine function: define it with 'async def'")
     await awaitable
 
 

@@ -29,7 +29,7 @@ class Hidden(Generic[T]):
         return "<hidden>"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("connection parameters are not pickled: they may hold a password")
+        raise TypeError("connection parameters can't be pickled: they may hold a password")
 
 
 class Secrets:
@@ -50,7 +50,7 @@ class Secrets:
         return "<secrets>"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("connection parameters are not pickled: they may hold a password")
+        raise TypeError("connection parameters can't be pickled: they may hold a password")
 
     def reveal(self) -> dict[str, str]:
         """Return the parameters in clear text, for the one call that dials."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pgmoor.work")
 
-LATE = "the question what became of a transaction was not answered in time"
+LATE = "the server did not tell the outcome of a transaction in time"
 BASE, CAP = 0.01, 0.2  # seconds between questions
 
 
@@ -64,7 +64,7 @@ class Resolver:
                     break
                 except errors.Error as error:
                     extra = fields("ResolveFailed", self._name, reason=type(error).__name__)
-                    logger.debug("resolving a commit: %s", type(error).__name__, extra=extra)
+                    logger.debug("resolving a COMMIT failed: %s", type(error).__name__, extra=extra)
                     fate = Fate.RUNNING
                 if fate is not Fate.RUNNING:
                     break
@@ -75,7 +75,7 @@ class Resolver:
         for instrument in self._instruments:
             instrument.resolved(fate.name.lower())
         extra = fields("CommitResolved", self._name, outcome=outcome)
-        logger.info("a transaction whose COMMIT was not answered: %s", outcome, extra=extra)
+        logger.info("outcome of an unanswered COMMIT: %s", outcome, extra=extra)
         return fate
 
     async def _ask(self, transaction: Transaction, xid: int, seconds: float) -> Fate:

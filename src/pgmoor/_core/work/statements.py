@@ -61,7 +61,7 @@ class Modes:
             return _AS_THE_CONNECTION
         for name, value in (("readonly", readonly), ("deferrable", deferrable)):
             if not (value is None or isinstance(value, bool)):
-                raise ConfigError(name, "it is none of True, False and None", "give one of them")
+                raise ConfigError(name, "it is not True, False or None", "give one of them")
         if isinstance(isolation, str):
             isolation = _LEVELS.get(isolation.lower(), isolation)
         if not (isolation is None or isinstance(isolation, IsolationLevel)):

@@ -126,8 +126,8 @@ class Transaction:
             raise errors.ProgrammingError("a pipeline is open at the end of the transaction")
         if status == pq.TransactionStatus.INERROR:
             raise errors.InFailedSqlTransaction(
-                "the transaction has failed, and its block ended without an error: let errors of"
-                " statements pass, or use conn.transaction() for those that may fail"
+                "the transaction has failed, and its block ended without an error: don't catch a"
+                " statement's error, or use conn.transaction() for those that may fail"
             )
         if status == pq.TransactionStatus.ACTIVE:
             raise errors.ProgrammingError("a query is still running at the end of the transaction")

@@ -32,9 +32,8 @@ T = TypeVar("T")
 
 DEFAULT = Retry()
 LEFT = (
-    "a loop over retrying() was left after an attempt that failed: nothing was committed. What"
-    " follows the block of an attempt runs after each attempt: put it into the block, or after the"
-    " loop"
+    "a loop over retrying() ended after a failed attempt: nothing was committed. Code after an"
+    " attempt's block runs after each attempt: move it into the block, or after the loop"
 )
 
 
@@ -129,7 +128,7 @@ class Block(Generic[ACT]):
 
     async def __aenter__(self) -> ACT:
         if self._unit is not None:
-            raise RuntimeError("transaction() is for one block; call it for each")
+            raise RuntimeError("transaction() is for one block; call it again for each block")
         self._unit = self._make()
         return await self._unit.enter()  # type: ignore[return-value]  # as in `Checkout`
 
@@ -209,5 +208,5 @@ async def awaited(fn: Callable[..., Any], conn: ManagedConnection, args: tuple[A
     awaitable = fn(conn, *args)
     if type(awaitable) is not CoroutineType and not inspect.isawaitable(awaitable):
         name = getattr(fn, "__qualname__", type(fn).__name__)
-        raise TypeError(f"run() needs a coroutine function, and {name} is none")
+        raise TypeError(f"run() needs a coroutine function, and {name} isn't one")
     return await awaitable
