@@ -165,6 +165,7 @@ class AbortableConnection(AsyncConnection[Any]):
         """Run one of psycopg's generators; every query of this connection passes here."""
         self._waiters += 1
         before = self.pgconn.transaction_status
+        came_before = before == RUNNING and self.has_unread()  # as rows do that nobody has read
         try:
             result = await self.readiness.drive(gen, self.pgconn.socket, interval, timeout)
         except asyncio.CancelledError:
@@ -182,7 +183,8 @@ class AbortableConnection(AsyncConnection[Any]):
                 raise
             raise error from raised
         else:
-            self._heard(result)
+            if self.readiness.waited and not came_before:  # else its server may be gone by now
+                self._heard(result)
             return result
         finally:
             self._waiters -= 1

@@ -29,10 +29,11 @@ class Readiness:
     `stop()` before the socket is closed: another one may get its number.
     """
 
-    __slots__ = ("_fd", "_loop", "_read", "_waiting", "stays")
+    __slots__ = ("_fd", "_loop", "_read", "_waiting", "stays", "waited")
 
     def __init__(self) -> None:
         self.stays: bool = False
+        self.waited: bool = False  # whether the newest generator has waited for the socket
         self._fd = -1
         self._loop: asyncio.AbstractEventLoop | None = None  # the one that watches
         self._waiting: list[asyncio.Future[None]] = []
@@ -42,11 +43,13 @@ class Readiness:
         self, gen: PQGen[RV], fd: int, interval: float = 0.1, timeout: float | None = None
     ) -> RV:
         """Run a generator to its end and return its result; as psycopg's `wait_async()` does."""
+        self.waited = False
         try:
             state = next(gen)
         except StopIteration as ended:
             # psycopg lets others have a turn now and then.
             return await waiting.wait_async(_ended(ended.value), fd, interval)
+        self.waited = True
         try:
             while state == READ and timeout is None:
                 await self._readable(fd)
