@@ -100,6 +100,17 @@ async def test_what_is_lent_keeps_a_manager_awake(alone: Cluster, moor: Callable
     await listening.putconn(conn)
     await quiet(listening)
 
+    pool = listening.as_pool()  # a library that listens has a connection of its own
+    conn = await pool.connection_class.connect(await pool._resolve_conninfo())
+    recorder(unused).events.clear()
+    await unused.wait()
+    await recorder(unused).wait_for(ev.FellQuiet)
+    assert listening.snapshot().state == "ready"
+    assert await (await conn.execute("select 1")).fetchone() == (1,)
+
+    await conn.close()
+    await quiet(listening)
+
 
 @pytest.mark.parametrize("fault", ["killed", "silent"])
 async def test_a_primary_that_was_lost_meanwhile_is_found_out_by_the_caller_who_wakes_it(

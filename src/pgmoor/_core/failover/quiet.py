@@ -43,11 +43,14 @@ class Quiet:
     def left(self) -> float:
         """Return the seconds until it may fall quiet, as far as is known now.
 
-        A connection that is lent, a caller who waits and a host in trouble keep it awake.
+        A connection that is lent or that a library has made for itself, a caller who waits and a
+        host in trouble keep it awake.
         """
         assert self.after is not None
+        pool = self._queue.pool
         in_use = self._queue.ledger.held or len(self._queue.waiting)
-        if in_use or self._phase.state is not State.READY:
+        listening = pool is not None and pool.standalone.in_use
+        if in_use or listening or self._phase.state is not State.READY:
             return self.after  # it can't be sooner
         return self._phase.used_at + self.after - monotonic()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
+from pgmoor._core.connection.abortable import BAD
 from pgmoor._core.dialling.dialler import HostLeft
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ class StandaloneConnections:
         self._diallers: set[Dialler[ManagedConnection]] = set()
         self._connections: WeakSet[ManagedConnection] = WeakSet()
         self._left = False
+
+    @property
+    def in_use(self) -> bool:
+        """Whether any of them lives or is being made."""
+        living = any(conn.pgconn.status != BAD for conn in tuple(self._connections))
+        return living or bool(self._diallers)
 
     async def dial(
         self, owner: ConnectionOwner, connection_class: type[ManagedConnection]
