@@ -63,7 +63,7 @@ SHOWN = {"stale": ("lost", "failed"), **dict.fromkeys(ALWAYS_WRITABLE, ("back", 
 USUAL = ("back", "after_writable", "failed")
 IDLE_BOUND = 0.45  # times psycopg_pool
 DETECTION_SLACK = 0.2  # seconds beside health_interval
-README_LIBRARIES = ("psycopg_pool", "psycopg_pool+check+tcp", "asyncpg", "sqlalchemy", "pgmoor")
+README_LIBRARIES = ("pgmoor", "psycopg_pool", "psycopg_pool+check+tcp", "asyncpg", "sqlalchemy")
 README_FAULTS = ("crash", "silence", "demotion", "stale")
 
 
