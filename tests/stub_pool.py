@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from psycopg import errors, pq
@@ -247,6 +248,7 @@ class World:
 
     def to(self, host: Any) -> Any:
         """Stand for the connectors."""
+        return SimpleNamespace(identity=None)
 
     def make_pool(self, host: int) -> HostPool:
         pool = self.pools.make(self.hosts[host])

@@ -17,8 +17,9 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 from pgmoor import ConnectionAborted, ConnectionManager, NoHostAvailable
 from pgmoor._core.manager.as_pool import ManagerPool
 from pgmoor.errors import ManagerClosed
+from pgmoor.events import DialFailed, Failover
 from servers import NO_SERVER, port_of
-from support import until
+from support import hold, recorder, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -196,6 +197,26 @@ async def test_a_host_that_does_not_answer_a_dial_is_waited_for_as_long_as_the_m
         await pool.connection_class.connect(conninfo)
     async with pool.connection() as conn:
         await conn.execute("select 1")
+
+
+@pytest.mark.parametrize("login", [{"dbname": "missing"}, {"user": "nobody"}, {"nonsense": 1}])
+async def test_a_login_of_the_librarys_own_that_is_refused_is_no_matter_of_the_managers(
+    login: dict[str, Any], pair: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*pair.nodes, target="any", min_size=1, max_size=3, timeout=10)
+    pool = manager.as_pool()
+    async with asyncio.timeout(5):
+        with pytest.raises(NoHostAvailable, match="as asked for"):
+            await pool.connection_class.connect(await pool._resolve_conninfo(), **login)
+        held = await hold(manager, 3)  # the pool grows
+        good = {"dbname": "template1"}
+        async with await pool.connection_class.connect(pool.conninfo, **good) as conn:
+            assert conn.info.dbname == "template1"
+    assert {conn.info.port for conn in held} == {pair[0].port}
+    assert not recorder(manager).of(Failover)
+    assert not recorder(manager).of(DialFailed)
+    for conn in held:
+        await manager.putconn(conn)
 
 
 async def test_who_asks_while_there_is_no_host_waits_as_long_as_the_manager_says() -> None:

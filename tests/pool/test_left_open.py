@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [
-        record.getMessage().rpartition("dropped: ")[2]
+        record.getMessage().partition(": ")[2]
         for record in caplog.records
         if record.name == "pgmoor.pool" and record.levelno == logging.WARNING
     ]

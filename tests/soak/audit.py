@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from soak.ledger import SELECT, compare
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from pgmoor import ConnectionManager
     from pgmoor.testing import Cluster, FaultProxy, Node
@@ -39,32 +39,50 @@ async def _difference(look: Callable[[], Awaitable[str]], patience: float = PATI
 
 
 async def connections(
-    manager: ConnectionManager, name: str, doors: dict[Node, FaultProxy], journal: Journal
+    managers: Sequence[tuple[ConnectionManager, str]],
+    doors: dict[Node, FaultProxy],
+    journal: Journal,
 ) -> None:
-    """Compare the servers' sessions of that name with what an unused manager reports."""
+    """Compare the servers' sessions with what unused managers report; names are the sessions'.
+
+    The managers share their probes: a host has one session of a probe at least, and one of each
+    manager at most.
+    """
 
     async def look() -> str:
-        health = await manager.health()
-        stats = manager.get_stats()
-        size, idle = stats["pool_size"], stats["pool_available"]
-        wrong = []
-        for host in health.hosts:
-            node = next(n for n, door in doors.items() if host.host.endswith(f":{door.port}"))
-            ((found,),) = await node.sql(COUNT, name)
-            wanted = 1 + (size if host.current else 0)
-            if found != wanted:
-                wrong.append(f"{node.name} has {found} sessions instead of {wanted}")
-        if size != idle:
-            wrong.append(f"{size - idle} connections are reported in use")
-        # After `resize` lowered the limit, the pool shrinks one connection at a time.
-        if not manager.min_size <= size <= MOST:
-            wrong.append(f"{size} connections, at least {manager.min_size}, at most {MOST}")
-        if stats["requests_waiting"]:
-            wrong.append(f"{stats['requests_waiting']} callers are reported waiting")
+        wrong: list[str] = []
+        probes = dict.fromkeys(doors, 0)
+        for manager, name in managers:
+            size = manager.get_stats()["pool_size"]
+            for host in (await manager.health()).hosts:
+                node = next(n for n, door in doors.items() if host.host.endswith(f":{door.port}"))
+                ((found,),) = await node.sql(COUNT, name)
+                pooled = size if host.current else 0
+                probes[node] += found - pooled
+                if found - pooled not in (0, 1):
+                    wrong.append(f"{node.name} has {found} sessions of {name}, {pooled} pooled")
+            wrong += _misreported(manager, name)
+        wrong += [f"{node.name} is not probed" for node, count in probes.items() if not count]
         return ", ".join(wrong)
 
     if difference := await _difference(look, TO_FILL):
-        journal.violated("connections", f"{name}: {difference}")
+        journal.violated("connections", difference)
+
+
+def _misreported(manager: ConnectionManager, name: str) -> list[str]:
+    stats = manager.get_stats()
+    size, idle, waiting = (
+        stats[key] for key in ("pool_size", "pool_available", "requests_waiting")
+    )
+    wrong = []
+    if size != idle:
+        wrong.append(f"{size - idle} connections of {name} are reported in use")
+    # After `resize` lowered the limit, the pool shrinks one connection at a time.
+    if not manager.min_size <= size <= MOST:
+        wrong.append(f"{name}: {size} connections, at least {manager.min_size}, at most {MOST}")
+    if waiting:
+        wrong.append(f"{waiting} callers of {name} are reported waiting")
+    return wrong
 
 
 async def capacity(manager: ConnectionManager, journal: Journal) -> None:

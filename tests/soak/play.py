@@ -95,8 +95,8 @@ class Play:
         if not await users.pause(users.bounds.timeout + 2 * users.bounds.commit):
             active = [f"{op.actor} at {op.step}" for op in users.watch.active]
             self._journal.violated("hung", ", ".join(active))
-        for manager, name in users.managers:
-            await audit.connections(manager, name, self._injector.doors, self._journal)
+        await audit.connections(users.managers, self._injector.doors, self._journal)
+        for manager, _ in users.managers:
             await audit.capacity(manager, self._journal)
         users.resume()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from copy import copy
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -57,6 +58,13 @@ class Connector:
             self._names = SingleFlight(
                 lambda: resolve(host.host, host.port), f"pgmoor-resolve-{host}"
             )
+
+    def apart(self) -> Connector:
+        """Return the same for a login of its own, whose rejection holds up no other."""
+        own = copy(self)
+        own.throttle = LoginThrottle()
+        own.identity = IdentityQuery(self._settings.name, self._host)
+        return own
 
     def cancel(self) -> None:
         """Cancel what is under way."""

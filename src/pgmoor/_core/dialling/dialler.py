@@ -17,6 +17,7 @@ from pgmoor._core.connection.managed import ManagedConnection
 from pgmoor._core.connection.progress import DialProgress
 from pgmoor._core.hosts.failures import Failure, FailureKind
 from pgmoor._core.hosts.host import Observation
+from pgmoor._core.hosts.sharing import concerns_one_login
 from pgmoor._core.reporting.instrument_list import ended
 from pgmoor._core.util.asynctools import being_cancelled
 from pgmoor._core.util.backoff import delays
@@ -25,6 +26,7 @@ from pgmoor._core.util.hooks import NotAwaitableError, call_hook, how_it_failed
 from .connector import failure_of
 from .login_throttle import REJECTIONS, RETRY_INTERVAL
 from .long_wait import LongWait
+from .users_connect import ConnectFailed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -74,6 +76,7 @@ class Dialler(Generic[C]):
         connection_class: type[C],
         configure: Callable[[Any], Awaitable[None]] | None,
         instruments: Iterable[Instrument],
+        own_login: bool = False,  # not the manager's: what is refused to it, tells nothing of that
     ) -> None:
         self.failed_at: float | None = None  # since when the host has not answered as it should
         self._settings = settings
@@ -84,6 +87,7 @@ class Dialler(Generic[C]):
         self._class = connection_class
         self._configure = configure
         self._instruments = instruments
+        self._own_login = own_login
         self._identity = connector.identity
         self._attempts: set[_Attempt] = set()
         self._retired = False
@@ -127,7 +131,8 @@ class Dialler(Generic[C]):
     async def dial(self, wanted: Callable[[], bool] = lambda: True) -> C:
         """Return a tested connection, however long that takes.
 
-        Raises `HostLeft` once the pool is retired, or the connection isn't *wanted* any more.
+        Raises `HostLeft` once the pool is retired, or the connection isn't *wanted* any more; with
+        a login of its own, `ConnectFailed` if that is refused.
         """
         waits = delays(self._settings.backoff_base, self._settings.backoff_cap)
         again = False
@@ -141,6 +146,10 @@ class Dialler(Generic[C]):
                         return outcome
                     if not self._goes_on():
                         break
+                    if self._own_login and (
+                        concerns_one_login(outcome) or outcome.kind is FailureKind.OTHER
+                    ):
+                        raise ConnectFailed(outcome)
                     attempt.waits = True
                     self._evidence.dial_failed(self._host, outcome)
                     await self._back_off(outcome, next(waits))
@@ -190,7 +199,8 @@ class Dialler(Generic[C]):
             seen = Observation(
                 self._host.index, asked_at, attempt.answered_at, info=info, dialled=True
             )
-            self._evidence.observe(seen)
+            if not self._own_login:
+                self._evidence.observe(seen)
             # This connection's own answer decides, whatever a probe has learnt meanwhile: one
             # address may lead to several servers.
             if rejection := self._evidence.rejects(seen):
@@ -201,7 +211,7 @@ class Dialler(Generic[C]):
             if failure is None and self._retired:
                 failure = Failure(FailureKind.OTHER, "the manager left the host")
             kept = failure is None
-            if kept:
+            if kept and not self._own_login:
                 self._evidence.dial_succeeded(self._host)
         except Exception as error:  # noqa: BLE001  the server's answer may be anything
             return failure_of(error, self._settings, limit)

@@ -24,6 +24,7 @@ logger = logging.getLogger("pgmoor.monitor")
 
 MOST_REFUSED = 3  # clients in a row that a host refuses for reasons of their own
 RESTART_AFTER = 1.0  # seconds
+FOREVER = float("inf")
 
 
 class Pause(NamedTuple):
@@ -106,6 +107,7 @@ class HostProbe:
         self.wanted: asyncio.Event = asyncio.Event()  # set while somebody wants an answer now
         self.newest: Observation | None = None  # what was passed on to all
         self.ticks = ticks
+        self._due = FOREVER  # when the host is asked next, unless somebody wants that sooner
         self._outcomes = outcomes
         self._task: asyncio.Task[None] | None = None
         self._asked: Client | None = None  # whose session is asked at this moment
@@ -122,6 +124,11 @@ class HostProbe:
         self.clients.append(client)
         if self._task is None:
             self._start(client, rested=rested)
+            return
+        now = monotonic()
+        delay = client.pause(now).delay
+        if delay is not None and now + delay < self._due:  # the others can wait for longer
+            self.wanted.set()
 
     def _start(self, client: Client, *, rested: bool) -> None:
         # What serves many must not have the context variables of the first.
@@ -244,6 +251,7 @@ class HostProbe:
         now = monotonic()
         pauses = [client.pause(now) for client in self.clients]
         delays = [pause.delay for pause in pauses if pause.delay is not None]
+        self._due = FOREVER
         if not delays:
             if len(pauses) > 1:  # each asks in its own rounds
                 await asyncio.sleep(BURST_LAST)
@@ -253,6 +261,7 @@ class HostProbe:
         delay = min(delays)
         if all(pause.regular for pause in pauses if pause.delay is not None):
             delay = self.ticks.until(delay)
+        self._due = now + delay
         least = min(delay, max(BURST_FIRST, min(pause.least for pause in pauses)))
         await asyncio.sleep(least)
         with anyio.move_on_after(delay - least):

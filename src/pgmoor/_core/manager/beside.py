@@ -18,6 +18,7 @@ from psycopg.conninfo import make_conninfo
 from pgmoor._core.connection.managed import ManagedConnection, managed
 from pgmoor._core.dialling.dialler import HostLeft
 from pgmoor._core.dialling.users_connect import ConnectFailed
+from pgmoor._core.settings.conninfo import CONNECT_ARGUMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from .runtime import Runtime
 
     Dial = Callable[[dict[str, Any]], Awaitable[ManagedConnection]]
+
+# Parameters of libpq that no server refuses.
+_HARMLESS = frozenset({"application_name", "fallback_application_name"})
 
 A = TypeVar("A", bound=AsyncConnection[Any])
 
@@ -72,18 +76,23 @@ class Beside:
         """Return a connection to the host in use, within the manager's `timeout`.
 
         *arguments* are those of `connect()` that are added to the manager's. It is tried again
-        meanwhile, on whatever host comes into use. Raises `NoHostAvailable` or `ManagerClosed`.
+        meanwhile, on whatever host comes into use. Raises `NoHostAvailable`, at once if the host
+        refuses what *arguments* say of the login, or `ManagerClosed`.
         """
         kind = _with_arguments(managed(self._class), arguments)
+        own_login = not arguments.keys() <= CONNECT_ARGUMENTS | _HARMLESS
         timeout = self._usable().live.settings.timeout
         deadline = monotonic() + timeout
         while True:
             pool = await self._pool_in_use(deadline)
             try:
                 with anyio.fail_after(deadline - monotonic()):
-                    return await pool.standalone.dial(pool, kind)
+                    return await pool.standalone.dial(pool, kind, own_login=own_login)
             except HostLeft:
                 continue
+            except ConnectFailed as failed:
+                reason = f"no connection to {pool.host} as asked for: {failed}"
+                raise self._usable().live.availability.error(reason) from None
             except TimeoutError:
                 error = self._usable().live.availability.missing_host(timeout, made=0, used=0)
                 assert error is not None

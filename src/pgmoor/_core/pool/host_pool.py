@@ -92,14 +92,15 @@ class HostPool:
             instruments=OneMore(live.instruments, dial_counter),
         )
         self.standalone: StandaloneConnections = StandaloneConnections(
-            lambda kind: Dialler(
+            lambda kind, own_login: Dialler(
                 settings,
-                connector,
+                connector.apart() if own_login else connector,
                 host,
                 evidence,
                 connection_class=kind,
                 configure=None,
                 instruments=live.instruments,
+                own_login=own_login,
             ),
             settings.cancel_timeout,
         )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pgmoor._core.connection.owner import ConnectionOwner
     from pgmoor._core.dialling.dialler import Dialler
 
-    MakeDialler = Callable[[type[ManagedConnection]], Dialler[ManagedConnection]]
+    MakeDialler = Callable[[type[ManagedConnection], bool], Dialler[ManagedConnection]]
 
 
 class StandaloneConnections:
@@ -39,10 +39,17 @@ class StandaloneConnections:
         return living or bool(self._diallers)
 
     async def dial(
-        self, owner: ConnectionOwner, connection_class: type[ManagedConnection]
+        self,
+        owner: ConnectionOwner,
+        connection_class: type[ManagedConnection],
+        *,
+        own_login: bool = False,
     ) -> ManagedConnection:
-        """Return a new connection, however long that takes; raise `HostLeft` once that is so."""
-        dialler = self._make_dialler(connection_class)
+        """Return a new connection, however long that takes; raise `HostLeft` once that is so.
+
+        With a login of its own, raise `ConnectFailed` if that is refused.
+        """
+        dialler = self._make_dialler(connection_class, own_login)
         if self._left:
             raise HostLeft(f"the manager left {owner.host_label}")
         self._diallers.add(dialler)
