@@ -34,7 +34,7 @@ BLOCKS = [
         page,
         code,
         id=f"{page.stem}-{number}",
-        marks=[pytest.mark.thorough] if "def test_" in code else [],
+        marks=[pytest.mark.thorough] if "def test_" in code or page.stem == "libraries" else [],
     )
     for page in PAGES
     for number, code in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")), start=1)

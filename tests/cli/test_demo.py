@@ -38,6 +38,7 @@ def rows(out: str) -> tuple[list[list[str]], list[list[str]]]:
     ]
 
 
+@pytest.mark.thorough
 def test_beside_another_library_the_same_faults_give_two_columns_and_two_curves(
     pgmoor: Start, tmp_path: Path
 ) -> None:

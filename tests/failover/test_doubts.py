@@ -40,6 +40,7 @@ async def time_out(manager: ConnectionManager) -> None:
         await manager.getconn(timeout=0.025)
 
 
+@pytest.mark.thorough
 async def test_time_outs_of_an_exhausted_pool_make_no_load_of_probes(
     pair: Cluster, moor: Callable[..., Any]
 ) -> None:

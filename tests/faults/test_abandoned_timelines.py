@@ -99,6 +99,7 @@ async def test_forgetting_does_not_lift_the_fence_while_the_newer_primary_lives(
     assert len(recorder(manager).of(Failover)) == 1
 
 
+@pytest.mark.thorough
 async def test_the_only_server_is_no_rival_of_its_own_past(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:

@@ -6,6 +6,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from pgmoor import events as ev
 from support import both_loops, recorder, until
 
@@ -70,6 +72,7 @@ async def test_a_slower_path_than_a_health_check_may_take_is_learnt(
     assert misses == {0}
 
 
+@pytest.mark.thorough
 @both_loops
 async def test_turns_of_the_event_loop_that_take_long_are_no_silence(
     alone: Cluster, moor: Callable[..., Any]

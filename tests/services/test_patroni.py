@@ -7,6 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+import pytest
 
 from pgmoor import ConnectionManager
 from pgmoor.events import Failover, HostsChanged, SplitBrain
@@ -79,6 +80,7 @@ async def test_the_leader_is_lost_and_comes_back_as_a_standby(
     assert all(workload.acknowledged_since(killed) <= kept for workload in workloads)
 
 
+@pytest.mark.thorough
 async def test_a_planned_switchover(patroni: Patroni, moor: Callable[..., Any]) -> None:
     """Patroni stops the leader, promotes another node and restarts the first as a standby."""
     manager = await moor(*patroni.members, timeout=30)

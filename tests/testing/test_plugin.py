@@ -115,6 +115,7 @@ def run(folder: Path, suite: str, *options: str, ini: str = "") -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.thorough
 def test_asyncio_anyio_and_plain_tests_share_servers_and_find_them_empty(tmp_path: Path) -> None:
     ini = f"{LOOP}asyncio_mode = strict\n"
     printed = run(tmp_path, SUITE, "--strict-markers", ini=ini)

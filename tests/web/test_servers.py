@@ -8,6 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import httpx2 as httpx
+import pytest
 
 from serving import RawClient, program
 
@@ -103,6 +104,7 @@ async def check_disconnect(base: str, cluster: Cluster) -> None:
         await cluster[0].wait_for(f"select not {SLEEPS}", timeout=20)  # it would sleep for 60
 
 
+@pytest.mark.thorough
 async def test_requests_under_way_at_sigterm_succeed_and_no_session_is_left(alone: Cluster) -> None:
     async def check(name: str, command: tuple[str, ...], managers: int) -> None:
         async with program(*command, DATABASE_URL=url(alone, name)) as server:
