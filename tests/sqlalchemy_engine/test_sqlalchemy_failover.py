@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from orm_shop import Base, Order
-from pgmoor import ConnectionAborted
+from pgmoor import CommitOutcomeUnknown, ConnectionAborted
 from pgmoor.events import Failover
 from pgmoor.sqlalchemy import create_async_engine
 from support import recorder, until
