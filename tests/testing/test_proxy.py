@@ -118,6 +118,7 @@ def test_more_bytes_than_any_buffer_holds_pass_unchanged(proxy: FaultProxy, dial
 def test_refuse_refuses_new_connections_and_keeps_the_old(proxy: FaultProxy, dial: Dial) -> None:
     old = dial()
     proxy.refuse()
+    proxy.refuse()  # once more changes nothing
     with pytest.raises(ConnectionRefusedError):
         dial()
     assert answers(old)
