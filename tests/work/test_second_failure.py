@@ -206,6 +206,7 @@ async def test_a_key_that_a_demoted_host_refuses_has_it_left_at_once(
         await conn.execute(INSERT)
 
     await manager.run(insert, key=True)
+    await pair[1].wait_for("select count(*) = 1 from work")
     await pair[0].demote()
     await pair[1].promote()
     await manager.run(insert, key=True, timeout=10)
