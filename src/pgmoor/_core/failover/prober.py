@@ -53,7 +53,6 @@ class Prober:
         wake: Callable[[], None] = lambda: None,
     ) -> None:
         self.host = host
-        self.scope = anyio.CancelScope()  # of the task that uses it
         self._connector = connector
         self._class = connection_class
         self._settings = settings
