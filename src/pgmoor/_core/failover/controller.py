@@ -193,6 +193,8 @@ class FailoverController:
             self._reporter.tell(ev.StallEnded(host=host, seconds=monotonic() - phase.since))
             phase.enter(State.READY)
         follow_up_at = self._watch(state)
+        if self._suspicion.unanswered(state) is None:
+            self._queue.resume()
         suspected = self._suspicion.since is not None or follow_up_at is not None
         calm = decision.reason is Reason.FINE and not suspected
         sound = not any(self._pools.retired) and self._table.is_sound(phase.current)

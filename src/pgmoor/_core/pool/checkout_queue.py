@@ -21,6 +21,7 @@ from pgmoor.errors import PoolExhausted, TooManyRequests
 from .checkout import Checkout
 from .fate import CLOSE, RESET, REUSE
 from .host_pool import pool_of
+from .lending_pause import LendingPause
 from .waiters import WaiterQueue
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class CheckoutQueue:
         self.ledger: Ledger = ledger
         self._waiters = self.waiting.waiters  # empty while nobody waits
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._pause = LendingPause(ledger, weakly(self.feed))
         self._settings = live.settings
         self._phase = live.phase
         self._evidence = live.evidence
@@ -73,9 +75,18 @@ class CheckoutQueue:
         if self.pool is not None:
             self.pool.serving = False
         self.pool = pool
+        self._pause.end()
         if pool is not None:
             pool.serving = True
             self.feed()
+
+    def pause(self, seconds: float, because: str) -> None:
+        """Lend none until the host in use has answered, for *seconds* at most."""
+        self._pause.begin(seconds, because)
+
+    def resume(self) -> None:
+        """Lend again: the host in use has answered."""
+        self._pause.resume()
 
     # -- acquiring -----------------------------------------------------------------------------
 
@@ -221,6 +232,10 @@ class CheckoutQueue:
         waiter.set_exception(error)
 
     def _missing_host(self, timeout: float) -> Exception | None:
+        if self._pause.because is not None:
+            return self._availability.error(
+                f"no connection within {timeout:.2f} s: {self._pause.because}"
+            )
         made = self.pool.size if self.pool is not None else 0
         return self._availability.missing_host(timeout, made=made, used=self.ledger.held)
 

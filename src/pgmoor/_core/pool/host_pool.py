@@ -217,7 +217,9 @@ class HostPool:
         """Suspect the host of a connection that broke, or whose server refused a write."""
         if error.sqlstate == READ_ONLY_SQL_TRANSACTION:
             if conn.read_only is not True and self._evidence.wants_writes:
-                self._evidence.suspect("a server refused a write")
+                patience = self._evidence.suspect("a server refused a write")
+                if patience and self.serving:  # those of the next callers would be, too
+                    self.lender.pause(patience, f"{self.host} refused a write and is asked why")
         elif conn.abort_reason is None and self.retired_because is None:
             self._evidence.suspect("a connection broke")
 

@@ -30,12 +30,18 @@ class Ledger:
         # One is lent while `held` is below this. Connections that were cut because their host was
         # left don't count against it: the server has no session of theirs any more.
         self.limit: int = sizes.most
+        self._paused = False
         self._left: set[ManagedConnection] = set()  # open ones, held on hosts that were left
         self._cut: set[ManagedConnection] = set()  # held ones that were cut there
 
     def resize(self, sizes: Sizes) -> None:
         """Change the limits."""
         self.sizes, self.most, self.kept = sizes, sizes.most, sizes.kept
+        self._set_limit()
+
+    def pause(self, *, paused: bool) -> None:
+        """Lend none while *paused*, however few are held."""
+        self._paused = paused
         self._set_limit()
 
     @property
@@ -106,4 +112,4 @@ class Ledger:
         return True
 
     def _set_limit(self) -> None:
-        self.limit = self.sizes.most + len(self._cut)
+        self.limit = 0 if self._paused else self.sizes.most + len(self._cut)
