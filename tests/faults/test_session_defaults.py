@@ -185,6 +185,27 @@ async def test_a_server_that_lacked_a_right_at_first_is_known_soon_after_it_has_
     assert recorder(manager).of(HostDown) == []
 
 
+async def test_a_server_that_lacks_a_right_is_asked_in_full_as_soon_as_it_is_promoted(
+    app: Cluster, moor: Callable[..., Any]
+) -> None:
+    function = "pg_walfile_name(pg_lsn)"
+    await app[0].sql(f"revoke execute on function {function} from public")
+    await app[1].wait_for(f"select not has_function_privilege('app', '{function}', 'execute')")
+    manager = await moor(*app.nodes, **BRISK, kwargs={"user": "app"})
+    await manager.wait()
+    for host in range(2):
+        await probed(manager, host)
+    for host in manager._settings.hosts:
+        identity = manager._runtime.connectors.to(host).identity
+        identity._again_at, identity._lacking_since = float("inf"), 0.0  # never by itself
+    await app[0].sql(f"grant execute on function {function} to public")
+    await app[1].wait_for(f"select has_function_privilege('app', '{function}', 'execute')")
+    await app[0].kill()
+    await app[1].promote()
+
+    await until(lambda: manager.snapshot().hosts[1].timeline == 2)
+
+
 @pytest.mark.parametrize("setting", ["TimeZone = 'Asia/Tokyo'", "DateStyle = 'German, DMY'"])
 async def test_one_server_under_two_addresses_is_one_in_any_time_zone(
     equals: list[Any], alone: Cluster, moor: Callable[..., Any], setting: str

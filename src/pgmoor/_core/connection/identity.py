@@ -95,7 +95,8 @@ PLAIN = len(QUESTIONS) - 1
 MALFORMED = "its answer to a health check makes no sense"
 INSUFFICIENT_PRIVILEGE = "42501"
 # Seconds until a server that did not understand a question is asked it again: a right may be
-# granted, and another server may answer at the address.
+# granted, and another server may answer at the address. It is a quarter of the time for which it
+# has not understood, between these.
 FIRST_AGAIN, LAST_AGAIN = 1.0, 60.0
 NEWEST_TIMELINE = 2**31 - 1  # the arithmetic of IDENTITY_SQL ends there
 LONG = 2**64 - 1
@@ -174,7 +175,8 @@ class IdentityQuery:
         self._host = host
         self._question = 0  # of `QUESTIONS`: the fullest that was understood
         self._again_at = 0.0  # when the fuller ones are due
-        self._again_after = FIRST_AGAIN
+        self._lacking_since = 0.0  # since when they were not understood
+        self._server: tuple[object, ...] | None = None  # which one answered last, and its role
 
     async def ask(
         self,
@@ -186,8 +188,22 @@ class IdentityQuery:
 
         It gets these again for as long as *goes_on* returns True.
         """
+        first = self._question if monotonic() < self._again_at else 0
+        info = await self._ask_from(first, conn, timeout, goes_on)
+        if first and self._has_changed(info):
+            info = await self._ask_from(0, conn, timeout, goes_on)
+        self._server = _server_and_role(info)
+        return info
+
+    async def _ask_from(
+        self,
+        question: int,
+        conn: AbortableConnection,
+        timeout: float,
+        goes_on: Callable[[], bool] | None,
+    ) -> ServerInfo:
+        """Ask one question after the other, until one is understood."""
         reason = f"no answer to a health check within {timeout:g} s"
-        question = self._question if monotonic() < self._again_at else 0
         while True:
             statement, _ = QUESTIONS[question]
             try:
@@ -206,13 +222,24 @@ class IdentityQuery:
                     info = explained(info, asked)
                 return info
 
+    def _has_changed(self, info: ServerInfo) -> bool:
+        """Return whether another server has answered, or one in another role: it may tell more.
+
+        Servers that take turns at one address are not asked twice each time.
+        """
+        changed = self._server not in (None, _server_and_role(info))
+        if changed and monotonic() - self._lacking_since >= FIRST_AGAIN:
+            self._again_at = self._lacking_since = monotonic()
+            return True
+        return False
+
     def _understood(self, question: int) -> None:
         now = monotonic()
-        if question == 0:
-            self._again_after = FIRST_AGAIN
-        elif now >= self._again_at:
-            self._again_at = now + self._again_after
-            self._again_after = min(self._again_after * 2, LAST_AGAIN)
+        if question and not self._question:
+            self._again_at = self._lacking_since = now
+        if question and now >= self._again_at:
+            lacking_for = now - self._lacking_since
+            self._again_at = now + min(max(lacking_for / 4, FIRST_AGAIN), LAST_AGAIN)
         if question > self._question:
             logger.info(
                 "%s can't answer a probe in full; asking it for %s",
@@ -221,3 +248,7 @@ class IdentityQuery:
                 extra=fields("AskingPlainly", self._manager, host=self._host.label),
             )
         self._question = question
+
+
+def _server_and_role(info: ServerInfo) -> tuple[object, ...]:
+    return info.started, info.in_recovery, info.writable
