@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 async def test_a_server_in_recovery_is_waited_for_and_used_as_soon_as_it_accepts(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
-    manager = await moor(*alone)
+    # With `any`, the default for one host, it would be used as a standby just before recovery ends.
+    manager = await moor(*alone, target="primary")
     async with Workload(manager) as work:
         finish = await _recover_until_called(alone[0])
         await _is_starting(manager, 0, "starting up")
