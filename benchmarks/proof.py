@@ -5,12 +5,14 @@
 - How long a silent server goes unnoticed, by `health_interval`: `failover.py`'s `silence`.
 
 Cases take turns: each repetition runs every library through every fault. The figures go into a
-JSON file after each case. `--resume` goes on from there after an interruption; `--render` writes
-the page and README's table from it again.
+JSON file after each case. `--resume` goes on from there after an interruption, or adds repetitions;
+`--render` writes the page and README's table from it again.
 
-    python benchmarks/proof.py [--quick] [--resume] [--render] [--json benchmarks/proof.json]
+    python benchmarks/proof.py [--quick] [--repeat N] [--resume] [--render]
+        [--json benchmarks/proof.json]
 
-Takes about three hours, with `--quick` 20 minutes: one repetition, short limits.
+Takes about three hours, with `--quick` 20 minutes a repetition: short limits, and one repetition
+unless `--repeat` says otherwise.
 """
 
 from __future__ import annotations
@@ -111,12 +113,14 @@ def _joined(text: str) -> str:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one repetition, short limits")
+    parser.add_argument("--repeat", type=int, help="how often each fault is measured")
     parser.add_argument("--render", action="store_true", help="measure nothing, write the page")
     parser.add_argument("--resume", action="store_true", help="measure what is missing")
     parser.add_argument("--json", type=Path, default=RESULTS, help="where the figures are kept")
     parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
     args = parser.parse_args()
     settings = {**QUICK, **QUICK_ROUNDS} if args.quick else {**FULL, **FULL_ROUNDS}
+    settings["repeat"] = args.repeat or settings["repeat"]
     for name, value in {**settings, "promote_after": 0.0, "synchronous": False}.items():
         setattr(args, name, value)
     return args
@@ -127,9 +131,9 @@ def begin(args: argparse.Namespace) -> Results:
     settings = {name: getattr(args, name) for name in (*FULL, *FULL_ROUNDS)}
     if args.resume:
         found: Results = json.loads(args.json.read_text(encoding="utf-8"))
-        if found["settings"] != settings:
+        if {**found["settings"], "repeat": args.repeat} != settings:
             sys.exit(f"{args.json} was measured with other settings; leave out --resume")
-        return found
+        return {**found, "settings": settings}
     facts = {**machine(args.loop), "date": f"{datetime.now(UTC):%Y-%m-%d}"}
     return {"machine": facts, "settings": settings, "faults": {}, "detection": {}, "checkout": {}}
 
