@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from psycopg import errors
 
-from pgmoor import NoHostAvailable
+from pgmoor import NoHostAvailable, TooManyRequests
+from pgmoor._core.pool.lending_pause import LONGEST
 from stub_pool import SteppedLoop, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pgmoor.testing import Cluster
+    from stub_pool import StubDialler
 
 WHY = "a.invalid refused a write and is asked why"
 
@@ -26,76 +29,140 @@ def loop() -> Iterator[SteppedLoop]:
     made.end()
 
 
+def arrive(loop: SteppedLoop, dialler: StubDialler) -> None:
+    """Let all dials succeed."""
+    while dialler.dials:
+        for dial in dialler.dials.copy():
+            dial.set_result(True)
+        loop.settle()
+
+
+def serving(loop: SteppedLoop, **settings: Any) -> World:
+    """Serve from a pool that holds `min_size` connections."""
+    world: World = loop.call(lambda: World(**settings))
+    pool = loop.call(lambda: world.make_pool(0))
+    loop.create_task(pool.open())
+    loop.settle()
+    arrive(loop, world.diallers[0])
+    loop.call(lambda: world.queue.serve_from(pool))
+    return world
+
+
 @pytest.fixture
 def world(loop: SteppedLoop) -> World:
     """Two idle connections of the host in use."""
-    made: World = loop.call(lambda: World(min_size=2, max_size=2))
-    pool = loop.call(lambda: made.make_pool(0))
-    loop.create_task(pool.open())
+    return serving(loop, min_size=2, max_size=2)
+
+
+def caller(loop: SteppedLoop, world: World, timeout: float = 5) -> asyncio.Task[Any]:
+    task = loop.create_task(world.queue.acquire(timeout))
     loop.settle()
-    for dial in made.diallers[0].dials.copy():
-        dial.set_result(True)
-    loop.settle()
-    loop.call(lambda: made.queue.serve_from(pool))
-    return made
+    return task
+
+
+def pause(loop: SteppedLoop, world: World) -> float:
+    """Begin a pause; return when (monotonic)."""
+    loop.call(lambda: world.queue.pause(WHY))
+    return monotonic()
 
 
 @pytest.mark.parametrize("how", ["answered", "time is up", "another host"])
 def test_in_a_pause_callers_wait_until_it_ends(loop: SteppedLoop, world: World, how: str) -> None:
-    held = loop.create_task(world.queue.acquire(5))
+    asked_before = monotonic()
+    held = caller(loop, world).result()
+    began = pause(loop, world)
+    callers = [caller(loop, world) for _ in range(2)]
+    loop.create_task(world.queue.release(held))  # what comes back is not lent either
+    loop.call(lambda: world.queue.answered(asked_before))  # that was asked too early
     loop.settle()
-    loop.call(lambda: world.queue.pause(0.1, WHY))
-    callers = [loop.create_task(world.queue.acquire(5)) for _ in range(2)]
-    loop.create_task(world.queue.release(held.result()))  # what comes back is not lent either
-    loop.settle()
-    assert not any(caller.done() for caller in callers)
+    assert not any(task.done() for task in callers)
     assert world.queue.figures().idle == 2
 
     if how == "answered":
-        loop.call(world.queue.resume)
+        loop.call(lambda: world.queue.answered(began))
     elif how == "time is up":
-        loop.advance(0.11)
+        loop.advance(LONGEST)
     else:
         loop.call(lambda: world.queue.serve_from(world.queue.pool))
     loop.settle()
 
-    assert all(caller.done() for caller in callers)
-    assert not world.diallers[0].dials  # nobody dialled for them
-    loop.advance(0.2)  # its timer ends no later pause
+    assert all(task.done() for task in callers)
+    loop.advance(LONGEST)  # its timer ends no later pause
+    assert world.queue.figures().used == 2
 
 
 def test_a_pause_is_not_prolonged_by_another_one(loop: SteppedLoop, world: World) -> None:
-    loop.call(lambda: world.queue.pause(0.1, WHY))
-    loop.advance(0.05)
-    loop.call(lambda: world.queue.pause(0.1, WHY))
-    caller = loop.create_task(world.queue.acquire(5))
-    loop.advance(0.06)
+    pause(loop, world)
+    loop.advance(LONGEST / 2)
+    pause(loop, world)
+    task = caller(loop, world)
+    loop.advance(0.6 * LONGEST)
     loop.settle()
 
-    assert caller.done()
+    assert task.done()
 
 
 def test_who_waits_no_longer_than_a_pause_learns_of_it(loop: SteppedLoop, world: World) -> None:
-    loop.call(lambda: world.queue.pause(0.1, WHY))
-    caller = loop.create_task(world.queue.acquire(0.05))
-    loop.advance(0.06)
+    pause(loop, world)
+    task = caller(loop, world, LONGEST / 2)
+    loop.advance(0.6 * LONGEST)
     loop.settle()
 
-    assert isinstance(caller.exception(), NoHostAvailable)
-    assert WHY in str(caller.exception())
+    assert isinstance(task.exception(), NoHostAvailable)
+    assert WHY in str(task.exception())
 
 
-async def test_a_write_in_a_read_only_transaction_holds_callers_up_for_one_answer(
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"min_size": 1, "max_size": 8},
+        {"min_size": 1, "max_size": 1, "max_overflow": 7},
+        {"min_size": 0, "max_size": 8, "max_idle": 0},
+    ],
+    ids=["growing", "overflow", "none kept"],
+)
+def test_for_callers_who_wait_in_a_pause_nothing_is_made_or_closed(
+    loop: SteppedLoop, settings: dict[str, Any]
+) -> None:
+    world = serving(loop, **settings)
+    dialler = world.diallers[0]
+    holders = [loop.create_task(world.queue.acquire(5)) for _ in range(4)]
+    loop.settle()
+    arrive(loop, dialler)
+    made = len(world.connections)
+    began = pause(loop, world)
+    callers = [caller(loop, world) for _ in range(4)]
+    for holder in holders:
+        loop.create_task(world.queue.release(holder.result()))
+        loop.settle()
+    assert not dialler.dials
+    loop.call(lambda: world.queue.answered(began))
+    loop.settle()
+
+    assert len(world.connections) == made
+    assert {task.result() for task in callers} <= {holder.result() for holder in holders}
+
+
+def test_who_is_refused_in_a_pause_learns_of_it(loop: SteppedLoop) -> None:
+    world = serving(loop, min_size=1, max_size=1, max_waiting=1)
+    pause(loop, world)
+    caller(loop, world)
+    refused = caller(loop, world).exception()
+
+    assert isinstance(refused, TooManyRequests)
+    assert WHY in str(refused.__notes__)
+
+
+async def test_a_program_that_writes_in_read_only_transactions_holds_others_up_once_or_twice(
     alone: Cluster, moor: Callable[..., Any]
 ) -> None:
     manager = await moor(alone[0], target="primary", health_interval=10)
-    pauses: list[float] = []
     queue = manager._runtime.queue
-    pause = queue.pause
+    pauses, begin = [], queue.pause
 
-    def counted(seconds: float, because: str) -> None:
-        pauses.append(seconds)
-        pause(seconds, because)
+    def counted(because: str) -> None:
+        pauses.append(because)
+        begin(because)
 
     queue.pause = counted
 
@@ -105,9 +172,28 @@ async def test_a_write_in_a_read_only_transaction_holds_callers_up_for_one_answe
                 await conn.execute("set transaction read only")
                 await conn.execute("create table forbidden (id int)")
 
-    for _ in range(20):  # the program's own mistake, again and again
+    for _ in range(20):  # its own mistake, again and again
         await asyncio.gather(write(), write(), write())
         async with manager.connection(timeout=1) as conn:
             await conn.execute("select 1")
 
     assert 1 <= len(pauses) <= 2  # the first answer proves the doubt wrong, and others wait
+
+
+async def test_a_write_in_a_transaction_that_was_to_read_is_no_doubt_about_the_server(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(alone[0], target="primary", health_interval=10)
+    doubts: list[str] = []
+    manager._runtime.live.evidence.suspect = doubts.append
+
+    async def write(conn: Any) -> None:
+        await conn.execute("create table forbidden (id int)")
+
+    with pytest.raises(errors.ReadOnlySqlTransaction):
+        await manager.run(write, readonly=True)
+    with pytest.raises(errors.ReadOnlySqlTransaction):
+        async with manager.transaction(readonly=True) as conn:
+            await write(conn)
+
+    assert not doubts

@@ -176,7 +176,7 @@ class IdentityQuery:
         self._question = 0  # of `QUESTIONS`: the fullest that was understood
         self._again_at = 0.0  # when the fuller ones are due
         self._lacking_since = 0.0  # since when they were not understood
-        self._server: tuple[object, ...] | None = None  # which one answered last, and its role
+        self._server: ServerInfo | None = None  # what was answered last
 
     async def ask(
         self,
@@ -188,21 +188,18 @@ class IdentityQuery:
 
         It gets these again for as long as *goes_on* returns True.
         """
-        first = self._question if monotonic() < self._again_at else 0
-        info = await self._ask_from(first, conn, timeout, goes_on)
-        if first and self._has_changed(info):
-            info = await self._ask_from(0, conn, timeout, goes_on)
-        self._server = _server_and_role(info)
+        info = await self._ask(conn, timeout, goes_on)
+        self._watch(info)
         return info
 
-    async def _ask_from(
+    async def _ask(
         self,
-        question: int,
         conn: AbortableConnection,
         timeout: float,
         goes_on: Callable[[], bool] | None,
     ) -> ServerInfo:
         """Ask one question after the other, until one is understood."""
+        question = self._question if monotonic() < self._again_at else 0
         reason = f"no answer to a health check within {timeout:g} s"
         while True:
             statement, _ = QUESTIONS[question]
@@ -222,16 +219,16 @@ class IdentityQuery:
                     info = explained(info, asked)
                 return info
 
-    def _has_changed(self, info: ServerInfo) -> bool:
-        """Return whether another server has answered, or one in another role: it may tell more.
+    def _watch(self, info: ServerInfo) -> None:
+        """Have a server asked in full the next time if it has changed its role since the last one.
 
-        Servers that take turns at one address are not asked twice each time.
+        Another server at the address waits for its turn: several may take turns there.
         """
-        changed = self._server not in (None, _server_and_role(info))
-        if changed and monotonic() - self._lacking_since >= FIRST_AGAIN:
+        before, self._server = self._server, info
+        if before is None or info.started is None or info.started != before.started:
+            return
+        if info.in_recovery != before.in_recovery and self._question:
             self._again_at = self._lacking_since = monotonic()
-            return True
-        return False
 
     def _understood(self, question: int) -> None:
         now = monotonic()
@@ -248,7 +245,3 @@ class IdentityQuery:
                 extra=fields("AskingPlainly", self._manager, host=self._host.label),
             )
         self._question = question
-
-
-def _server_and_role(info: ServerInfo) -> tuple[object, ...]:
-    return info.started, info.in_recovery, info.writable

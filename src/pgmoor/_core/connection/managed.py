@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager, suppress
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import ref
 
 from psycopg import errors, pq
@@ -36,6 +36,12 @@ MOST_READS = 64  # of what has arrived unasked: a server may send without end
 AT_REST = 0  # IDLE; comparing with the enum's member costs more than the rest of a checkout's test
 
 
+class Unit(Protocol):
+    """A unit of work, as its connection knows it."""
+
+    read_only: bool
+
+
 class ManagedConnection(AbortableConnection):
     """A psycopg connection that belongs to a manager's pool.
 
@@ -57,7 +63,7 @@ class ManagedConnection(AbortableConnection):
         self.reported = 0  # the lease that was reported as held too long
         self.farewell: errors.Error | None = None  # what the server said when it ended the session
         self.add_notice_handler(_farewell_to(ref(self)))
-        self.unit: object | None = None  # the unit of work whose transaction this is
+        self.unit: Unit | None = None  # the unit of work whose transaction this is
         self.server: object | None = None  # which run of which server it leads to, once asked
 
     def is_at_rest(self) -> bool:
@@ -71,6 +77,10 @@ class ManagedConnection(AbortableConnection):
     def heard_at(self) -> float:
         """Return when the connection is last known to have worked (monotonic)."""
         return max(self.idle_since, self.tested_at)
+
+    def reads_only(self) -> bool:
+        """Return whether its program has asked for transactions that can't write."""
+        return self.read_only is True or (self.unit is not None and self.unit.read_only)
 
     async def close(self) -> None:
         """Close the connection; with `close_returns`, return it to the pool instead."""

@@ -69,6 +69,8 @@ class FailoverController:
                     pool.dialler.restart()
             elif seen.new_session and seen.info:
                 pool.dialler.outdone(seen.asked_at)
+            if seen.info and self._evidence.qualifies(after.host):
+                self._queue.answered(seen.asked_at)
         if was_replaced(before, after):
             self._pools.cut_off(before.host, "another server has taken over its address")
         self._pools.retired.cut(self._table, serving=self._phase.current is not None)
@@ -193,8 +195,6 @@ class FailoverController:
             self._reporter.tell(ev.StallEnded(host=host, seconds=monotonic() - phase.since))
             phase.enter(State.READY)
         follow_up_at = self._watch(state)
-        if self._suspicion.unanswered(state) is None:
-            self._queue.resume()
         suspected = self._suspicion.since is not None or follow_up_at is not None
         calm = decision.reason is Reason.FINE and not suspected
         sound = not any(self._pools.retired) and self._table.is_sound(phase.current)

@@ -80,13 +80,16 @@ class CheckoutQueue:
             pool.serving = True
             self.feed()
 
-    def pause(self, seconds: float, because: str) -> None:
-        """Lend none until the host in use has answered, for *seconds* at most."""
-        self._pause.begin(seconds, because)
+    # -- pausing -------------------------------------------------------------------------------
 
-    def resume(self) -> None:
-        """Lend again: the host in use has answered."""
-        self._pause.resume()
+    def pause(self, because: str) -> None:
+        """Lend none until the host in use has answered; see `lending_pause`."""
+        if self._loop is not None:
+            self._pause.begin(self._loop, because)
+
+    def answered(self, asked_at: float) -> None:
+        """Lend again, if that was paused: the host in use, asked then, still qualifies."""
+        self._pause.answered(asked_at)
 
     # -- acquiring -----------------------------------------------------------------------------
 
@@ -141,7 +144,8 @@ class CheckoutQueue:
                 if await self._test_and_lend(conn, deadline):
                     break
                 conn = None
-                if new and self._checks:  # then the next one will hardly pass `check` either
+                # If one has not passed `check`, the next one will hardly do.
+                if new and self._checks and self._pause.because is None:
                     waits = waits or delays(self._settings.backoff_base, self._settings.backoff_cap)
                     await asyncio.sleep(min(next(waits), max(deadline - monotonic(), 0.0)))
         except BaseException as error:
@@ -193,6 +197,8 @@ class CheckoutQueue:
             refused = TooManyRequests(self.figures(), self._settings.name)
             if self._missing_host(0.0) is None:
                 self._saturation.refused(refused)
+            elif self._pause.because is not None:
+                refused.add_note(f"none is lent at this moment: {self._pause.because}")
             raise refused
         waiter = self.waiting.add(place, deadline, timeout)
         self.counters.requests_queued += 1
@@ -242,8 +248,8 @@ class CheckoutQueue:
     # -- passing on ----------------------------------------------------------------------------
 
     def waiting_for(self, pool: object) -> int:
-        """Return how many callers wait for a connection of *pool*."""
-        return len(self._waiters) if pool is self.pool else 0
+        """Return how many callers wait for a connection of *pool*; in a pause for its end only."""
+        return len(self._waiters) if pool is self.pool and self._pause.because is None else 0
 
     def callers_so_far(self) -> int:
         """Return how many callers have had to wait so far."""
@@ -260,7 +266,7 @@ class CheckoutQueue:
 
     def _pass_on(self, pool: HostPool, conn: ManagedConnection, fate: Fate) -> None:
         current = pool is self.pool
-        room = self.ledger.held < self.ledger.limit
+        room = self.ledger.held < self.ledger.limit or self._pause.because is not None
         pool.put(conn, fate, wanted=current and room and bool(self._waiters))
         if self._waiters or not current:  # one of a host that was left makes room in this pool
             self.feed()

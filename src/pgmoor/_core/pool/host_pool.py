@@ -216,10 +216,9 @@ class HostPool:
     def broke(self, conn: ManagedConnection, error: errors.Error) -> None:
         """Suspect the host of a connection that broke, or whose server refused a write."""
         if error.sqlstate == READ_ONLY_SQL_TRANSACTION:
-            if conn.read_only is not True and self._evidence.wants_writes:
-                patience = self._evidence.suspect("a server refused a write")
-                if patience and self.serving:  # those of the next callers would be, too
-                    self.lender.pause(patience, f"{self.host} refused a write and is asked why")
+            expected = conn.reads_only() or not self._evidence.wants_writes
+            if self.serving and not expected and self._evidence.suspect("a server refused a write"):
+                self.lender.pause(f"{self.host} refused a write and is asked why")
         elif conn.abort_reason is None and self.retired_because is None:
             self._evidence.suspect("a connection broke")
 

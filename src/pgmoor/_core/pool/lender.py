@@ -26,8 +26,8 @@ class Lender(Protocol):
     def lost(self, count: int) -> None:
         """Count idle connections that turned out to be broken."""
 
-    def pause(self, seconds: float, because: str) -> None:
-        """Lend none until the host in use has answered, for *seconds* at most."""
+    def pause(self, because: str) -> None:
+        """Lend none until the host in use has answered, for a moment at most."""
 
     async def acquire(self, timeout: float | None) -> ManagedConnection:
         """Return a connection that works, within *timeout* seconds."""

@@ -107,22 +107,20 @@ class Evidence:
             self.observe(Observation(host.index, now, now, failure=failure, dialled=True))
         self.suspect("a dial is not answered", host)
 
-    def suspect(self, why: str, host: Host | None = None) -> float:
+    def suspect(self, why: str, host: Host | None = None) -> bool:
         """Doubt *host*, or else the one in use: have it probed, at once if *why* is new.
 
         Doubts of one kind, that is with the same *why*, count less each time they are proved wrong.
-        Return the seconds within which an answer is expected, 0 if none is asked for now.
+        Return whether it is probed at once.
         """
         index = self.table.last if host is None else host.index
         if index is None or not self.table.is_known(index):
-            return 0.0
+            return False
         now = monotonic()
         if not self.suspicion.doubt(index, why, now):
-            return 0.0
+            return False
         self.changed.set()  # the controller sees to it that an answer comes
-        waits = self.follow_up(self.table[index], now, why) is not None
-        answer_by = self.suspicion.unanswered(self.table[index])
-        return 0.0 if waits or answer_by is None else answer_by - now
+        return self.follow_up(self.table[index], now, why) is None
 
     def follow_up(self, state: HostState, now: float, why: str = "doubts remain") -> float | None:
         """Probe a host for the doubts about it if that is due; return when it will be, else."""
