@@ -16,7 +16,7 @@ def main() -> None:
         if (error.name or "").partition(".")[0] not in NEEDED:
             raise
         sys.stderr.write(
-            'pgmoor: typer and rich are missing; install them with: pip install "pgmoor[demo]"\n'
+            'pgmoor: typer and rich are missing; install them with: pip install "pgmoor[cli]"\n'
         )
         sys.exit(2)
     app(prog_name="pgmoor")

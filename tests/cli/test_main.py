@@ -31,7 +31,7 @@ def test_without_the_extra_the_command_names_it(pgmoor: Start, missing: str) -> 
     assert process.returncode == 2
     assert out == ""
     assert err.count("\n") == 1
-    assert 'pip install "pgmoor[demo]"' in err
+    assert 'pip install "pgmoor[cli]"' in err
 
 
 def test_another_missing_module_is_not_reported_as_a_missing_extra(pgmoor: Start) -> None:
