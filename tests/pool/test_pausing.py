@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from psycopg import errors
 
-from pgmoor import NoHostAvailable, TooManyRequests
+from pgmoor import NoHostAvailable, PoolExhausted, TooManyRequests
 from pgmoor._core.pool.lending_pause import LONGEST
+from pgmoor.testing import Cluster, FaultProxy
 from stub_pool import SteppedLoop, World
+from support import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pgmoor.testing import Cluster
     from stub_pool import StubDialler
 
 WHY = "a.invalid refused a write and is asked why"
@@ -112,7 +113,7 @@ def test_who_waits_no_longer_than_a_pause_learns_of_it(loop: SteppedLoop, world:
     assert WHY in str(task.exception())
 
 
-@pytest.mark.parametrize(
+SIZES = pytest.mark.parametrize(
     "settings",
     [
         {"min_size": 1, "max_size": 8},
@@ -121,26 +122,68 @@ def test_who_waits_no_longer_than_a_pause_learns_of_it(loop: SteppedLoop, world:
     ],
     ids=["growing", "overflow", "none kept"],
 )
+
+
+def held_by_four(loop: SteppedLoop, settings: dict[str, Any]) -> tuple[World, list[Any]]:
+    world = serving(loop, **settings)
+    holders = [loop.create_task(world.queue.acquire(5)) for _ in range(4)]
+    loop.settle()
+    arrive(loop, world.diallers[0])
+    return world, [holder.result() for holder in holders]
+
+
+def give_back(loop: SteppedLoop, world: World, connections: list[Any]) -> None:
+    for conn in connections:
+        loop.create_task(world.queue.release(conn))
+    loop.settle()
+
+
+@SIZES
 def test_for_callers_who_wait_in_a_pause_nothing_is_made_or_closed(
     loop: SteppedLoop, settings: dict[str, Any]
 ) -> None:
-    world = serving(loop, **settings)
-    dialler = world.diallers[0]
-    holders = [loop.create_task(world.queue.acquire(5)) for _ in range(4)]
-    loop.settle()
-    arrive(loop, dialler)
-    made = len(world.connections)
+    world, held = held_by_four(loop, settings)
+    pool, made = world.queue.pool, len(world.connections)
+    assert pool is not None
     began = pause(loop, world)
     callers = [caller(loop, world) for _ in range(4)]
-    for holder in holders:
-        loop.create_task(world.queue.release(holder.result()))
-        loop.settle()
-    assert not dialler.dials
+    give_back(loop, world, held)
+    loop.call(pool.sweep)
+    loop.call(pool.resized)
+    assert not world.diallers[0].dials
     loop.call(lambda: world.queue.answered(began))
     loop.settle()
 
     assert len(world.connections) == made
-    assert {task.result() for task in callers} <= {holder.result() for holder in holders}
+    assert {task.result() for task in callers} == set(held)
+
+
+@SIZES
+def test_after_a_pause_no_more_are_kept_than_without_it(
+    loop: SteppedLoop, settings: dict[str, Any]
+) -> None:
+    world, held = held_by_four(loop, settings)
+    began = pause(loop, world)
+    callers = [caller(loop, world) for _ in range(2)]
+    give_back(loop, world, held)
+    callers[0].cancel()
+    loop.call(lambda: world.queue.answered(began))
+    loop.settle()
+    give_back(loop, world, [callers[1].result()])
+
+    assert world.queue.figures().size <= world.ledger.kept
+
+
+def test_in_a_pause_an_exhausted_pool_is_what_a_caller_learns_of(loop: SteppedLoop) -> None:
+    world = serving(loop, min_size=1, max_size=1)
+    world.live.phase.current = 0
+    caller(loop, world)
+    late = caller(loop, world, 5)
+    loop.advance(5 - LONGEST / 2)
+    pause(loop, world)
+    loop.advance(LONGEST)
+
+    assert isinstance(late.exception(), PoolExhausted)
 
 
 def test_who_is_refused_in_a_pause_learns_of_it(loop: SteppedLoop) -> None:
@@ -197,3 +240,33 @@ async def test_a_write_in_a_transaction_that_was_to_read_is_no_doubt_about_the_s
             await write(conn)
 
     assert not doubts
+
+
+@pytest.mark.parametrize("dials", [False, True], ids=["probe", "probe after a dial"])
+async def test_a_pause_ends_with_the_answer(
+    alone: Cluster, moor: Callable[..., Any], *, dials: bool
+) -> None:
+    with FaultProxy(alone[0].host, alone[0].port) as proxy:
+        manager = await moor(proxy, target="primary", min_size=2, max_size=2, health_interval=10)
+        await manager.wait()
+        queue = manager._runtime.queue
+        ended: list[float] = []
+        answered = queue.answered
+
+        def noted(asked_at: float) -> None:
+            was_pausing = queue.pausing
+            answered(asked_at)
+            if was_pausing and not queue.pausing:
+                ended.append(asked_at)
+
+        queue.answered = noted
+        with pytest.raises(errors.ReadOnlySqlTransaction):
+            async with manager.connection() as conn:
+                await conn.execute("set transaction read only")
+                await conn.execute("create table forbidden (id int)")
+        assert queue.pausing
+        if dials:  # for `min_size`; its answer may come before the probe's
+            queue.pool.ready[0].discard()
+        await until(lambda: not queue.pausing)
+
+        assert ended

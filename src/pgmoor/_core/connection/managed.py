@@ -80,7 +80,7 @@ class ManagedConnection(AbortableConnection):
 
     def reads_only(self) -> bool:
         """Return whether its program has asked for transactions that can't write."""
-        return self.read_only is True or (self.unit is not None and self.unit.read_only)
+        return bool(self.read_only if self.unit is None else self.unit.read_only)
 
     async def close(self) -> None:
         """Close the connection; with `close_returns`, return it to the pool instead."""

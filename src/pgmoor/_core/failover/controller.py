@@ -15,7 +15,7 @@ from pgmoor.health import State, Status
 
 from .announcer import SwitchAnnouncer
 from .failback import FailbackFiller
-from .host_pools import lives, sweep
+from .host_pools import lives
 from .wakefulness import Wakefulness
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class FailoverController:
         self._wakefulness = Wakefulness(live.evidence.changed)
         self._failback = FailbackFiller(live, queue, pools, self._wakefulness)
         self._evidence.on_change = self._react
-        self._evidence.on_repeat = lambda host: sweep(queue.pool, host)
+        self._evidence.on_repeat = self._repeated
 
     # -- evidence ------------------------------------------------------------------------------
 
@@ -69,11 +69,19 @@ class FailoverController:
                     pool.dialler.restart()
             elif seen.new_session and seen.info:
                 pool.dialler.outdone(seen.asked_at)
-            if seen.info and self._evidence.qualifies(after.host):
-                self._queue.answered(seen.asked_at)
         if was_replaced(before, after):
             self._pools.cut_off(before.host, "another server has taken over its address")
         self._pools.retired.cut(self._table, serving=self._phase.current is not None)
+        in_use = pool is not None and pool.host.index == seen.host
+        if in_use and seen.info and self._evidence.qualifies(after.host):
+            self._queue.answered(seen.asked_at)
+
+    def _repeated(self, host: int, asked_at: float) -> None:
+        """Look at the pool whose host has said once more what was known of it."""
+        pool = self._queue.pool
+        if pool is not None and pool.host.index == host:
+            pool.sweep()
+            self._queue.answered(asked_at)
 
     def revise(self, hosts: Sequence[Host]) -> None:
         """Take a new list of hosts; the one in use is left when another qualifies."""

@@ -86,12 +86,6 @@ def lives(conn: ManagedConnection) -> bool:
     return conn.lock.locked() or not conn.has_unread()
 
 
-def sweep(pool: HostPool | None, host: int) -> None:
-    """Look at the idle connections to a host that has just answered, if it is in use."""
-    if pool is not None and pool.host.index == host:
-        pool.sweep()
-
-
 class RetiredPools:
     """The pools of hosts that were left, while connections of theirs are still held."""
 

@@ -54,7 +54,7 @@ class CheckoutQueue:
         self.ledger: Ledger = ledger
         self._waiters = self.waiting.waiters  # empty while nobody waits
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._pause = LendingPause(ledger, weakly(self.feed))
+        self._pause = LendingPause(ledger, weakly(self._after_pause))
         self._settings = live.settings
         self._phase = live.phase
         self._evidence = live.evidence
@@ -90,6 +90,16 @@ class CheckoutQueue:
     def answered(self, asked_at: float) -> None:
         """Lend again, if that was paused: the host in use, asked then, still qualifies."""
         self._pause.answered(asked_at)
+
+    @property
+    def pausing(self) -> bool:
+        """Whether nothing is lent at this moment, however much is ready."""
+        return self._pause.because is not None
+
+    def _after_pause(self) -> None:
+        self.feed()
+        if self.pool is not None:
+            self.pool.resized()  # what was kept for callers who wait no longer is closed
 
     # -- acquiring -----------------------------------------------------------------------------
 
@@ -145,7 +155,7 @@ class CheckoutQueue:
                     break
                 conn = None
                 # If one has not passed `check`, the next one will hardly do.
-                if new and self._checks and self._pause.because is None:
+                if new and self._checks and not self.pausing:
                     waits = waits or delays(self._settings.backoff_base, self._settings.backoff_cap)
                     await asyncio.sleep(min(next(waits), max(deadline - monotonic(), 0.0)))
         except BaseException as error:
@@ -197,7 +207,7 @@ class CheckoutQueue:
             refused = TooManyRequests(self.figures(), self._settings.name)
             if self._missing_host(0.0) is None:
                 self._saturation.refused(refused)
-            elif self._pause.because is not None:
+            elif self.pausing:
                 refused.add_note(f"none is lent at this moment: {self._pause.because}")
             raise refused
         waiter = self.waiting.add(place, deadline, timeout)
@@ -238,18 +248,19 @@ class CheckoutQueue:
         waiter.set_exception(error)
 
     def _missing_host(self, timeout: float) -> Exception | None:
-        if self._pause.because is not None:
+        pool = self.pool
+        if self.pausing and pool and (pool.ready or pool.size < self.ledger.most):
             return self._availability.error(
                 f"no connection within {timeout:.2f} s: {self._pause.because}"
             )
-        made = self.pool.size if self.pool is not None else 0
+        made = pool.size if pool is not None else 0
         return self._availability.missing_host(timeout, made=made, used=self.ledger.held)
 
     # -- passing on ----------------------------------------------------------------------------
 
     def waiting_for(self, pool: object) -> int:
-        """Return how many callers wait for a connection of *pool*; in a pause for its end only."""
-        return len(self._waiters) if pool is self.pool and self._pause.because is None else 0
+        """Return how many callers wait for a connection of *pool*."""
+        return len(self._waiters) if pool is self.pool else 0
 
     def callers_so_far(self) -> int:
         """Return how many callers have had to wait so far."""
@@ -266,8 +277,9 @@ class CheckoutQueue:
 
     def _pass_on(self, pool: HostPool, conn: ManagedConnection, fate: Fate) -> None:
         current = pool is self.pool
-        room = self.ledger.held < self.ledger.limit or self._pause.because is not None
-        pool.put(conn, fate, wanted=current and room and bool(self._waiters))
+        room = self.ledger.held < self.ledger.limit
+        wanted = self.pausing or (room and bool(self._waiters))
+        pool.put(conn, fate, wanted=current and wanted)
         if self._waiters or not current:  # one of a host that was left makes room in this pool
             self.feed()
 

@@ -55,7 +55,8 @@ class Filler:
         """Begin as many dials as are wanted now."""
         if pool.size + self.dialling >= pool.ledger.sizes.most or not pool.in_use:
             return
-        wanted = self._missing(pool, pool.lender.waiting_for(pool))
+        waiting = 0 if pool.lender.pausing else pool.lender.waiting_for(pool)
+        wanted = self._missing(pool, waiting)
         for _ in range(min(wanted, pool.settings.num_workers - self.dialling)):
             self.dialling += 1
             pool.tasks.spawn(self._dial(pool), "dial")

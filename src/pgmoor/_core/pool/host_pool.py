@@ -154,7 +154,8 @@ class HostPool:
     def resized(self) -> None:
         """Act on changed limits: close idle connections beyond them, and make those missing."""
         sizes = self.ledger.sizes
-        while self.ready and (self.size > sizes.most or len(self.ready) > sizes.kept):
+        kept = sizes.most if self.lender.pausing else sizes.kept
+        while self.ready and (self.size > sizes.most or len(self.ready) > kept):
             self.ready.pop(0).discard()
         self.sweep()
 
@@ -272,8 +273,9 @@ class HostPool:
         It takes a microsecond for each, and no round trip.
         """
         now = monotonic()
+        pausing = self.lender.pausing  # then callers wait for what is ready
         for conn in tuple(self.ready):
-            unused = now - conn.idle_since >= self.settings.max_idle
+            unused = now - conn.idle_since >= self.settings.max_idle and not pausing
             surplus = unused and self.size > self.ledger.sizes.min_size
             if not conn.is_at_rest() and conn.pgconn.status != BAD:
                 self.verifier.drop(conn, "it was used after its return")

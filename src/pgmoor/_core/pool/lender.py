@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 class Lender(Protocol):
     """The one who lends the connections of every host's pool."""
 
+    @property
+    def pausing(self) -> bool:
+        """Whether nothing is lent at this moment, however much is ready."""
+
     def waiting_for(self, pool: object) -> int:
         """Return how many callers wait for a connection of *pool*."""
 

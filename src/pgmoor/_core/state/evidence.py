@@ -45,8 +45,9 @@ class Evidence:
         self.notifier: Notifier = Notifier()  # wakes those who wait for a condition
         # Called with each observation that was applied, before anything else happens.
         self.on_change: Callable[[Observation, HostState, HostState], None] = _ignore
-        # Called with a host's index when an answer has only repeated what was known.
-        self.on_repeat: Callable[[int], None] = _ignore_repeat
+        # Called with a host's index when an answer has only repeated what was known, and with the
+        # instant at which it was asked.
+        self.on_repeat: Callable[[int, float], None] = _ignore_repeat
         self.settled = False  # an answer that repeats what is known would change no decision
         self._settings = settings
         self._rules = settings.rules
@@ -80,7 +81,7 @@ class Evidence:
         """
         if not self.at_rest or not self.table.repeat(index, seen, self._rules.expiry / 2):
             return False
-        self.on_repeat(index)
+        self.on_repeat(index, seen.asked_at)
         self.notifier.notify()
         return True
 
@@ -199,7 +200,7 @@ class Evidence:
         return Reason.ROLE if rank(self._rules.target, state) is None else None
 
 
-def _ignore_repeat(index: int) -> None:
+def _ignore_repeat(index: int, asked_at: float) -> None:
     """Do nothing: no controller has been made yet."""
 
 
