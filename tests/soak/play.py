@@ -30,6 +30,7 @@ LONGER = {
     Kind.ROLE_LIMIT: 0.5,
     Kind.ROLE_READ_ONLY: 1.0,
 }
+RETRIED = 11.0  # seconds; a rejected login is tried again after 5, a failed dial counts for 10
 ALARMS = ("HostDown", "Failover", "OutageStarted", "SplitBrain", "ForeignHost", "ClusterRebuilt")
 AUDIT_EVERY = 3  # episodes
 STUCK = 30.0  # seconds after which the run ends without traffic
@@ -76,6 +77,8 @@ class Play:
         await self._injector.sessions.undo_on_the_primary()
         longer = max((LONGER.get(fault.kind, 0.0) for fault in episode.faults), default=0.0)
         await self._flow(self._flow_limit + longer, str(episode))
+        if longer:
+            await self._retried()
         if episode.harmless and (false := self._alarms() - alarms):
             self._journal.violated("false alarm", f"{dict(false)} after {episode}")
         old = [n for n in self._orchestrator.standbys() if await is_in_recovery(n) is False]
@@ -190,6 +193,18 @@ class Play:
         self._journal.flowed(took, what)
         if not await self._orchestrator.promotions.wait(LEARN):
             self._journal.violated("unknown primary", "the manager lacks the newest timeline")
+
+    async def _retried(self) -> None:
+        """Wait until no manager minds a refused login any more, else the next episode is blamed.
+
+        One that has sessions notices at its next dial only that it may log in again.
+        """
+        deadline = monotonic() + RETRIED
+        managers = [manager for manager, _ in self._users.managers]
+        while monotonic() < deadline:
+            if all(manager.snapshot().status == "pass" for manager in managers):
+                return
+            await asyncio.sleep(0.1)
 
     async def _look_for_strays(self, old: list[Node]) -> None:
         """Check that no old primary got a statement once the manager knew the new one."""
