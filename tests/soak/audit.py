@@ -9,6 +9,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from soak.holders import holders
 from soak.ledger import SELECT, compare
 
 if TYPE_CHECKING:
@@ -137,19 +138,23 @@ class Baseline:
         async def tasks() -> str:
             return ", ".join(task.get_name() for task in asyncio.all_tasks() - self._tasks)
 
+        new: list[str] = []  # the names of the descriptors that have been added
+
         async def descriptors() -> str:
             now = _descriptors()
             more = _kinds(now) - _kinds(self._descriptors)
             if not more:
                 return ""
             sockets = _sockets()
-            new = [sockets.get(name, name) for name in now if name not in self._descriptors]
-            return f"{dict(more)}; new ones: {', '.join(new)}"
+            new[:] = [name for name in now if name not in self._descriptors]
+            shown = ", ".join(sockets.get(name, name) for name in new)
+            return f"{dict(more)}; new ones: {shown}"
 
         if difference := await _difference(tasks):
             journal.violated("tasks left", difference)
         if difference := await _difference(descriptors):
-            journal.violated("descriptors left", difference)
+            held = "; ".join(f"{name}: {holders(name)}" for name in new)
+            journal.violated("descriptors left", f"{difference}; {held}")
 
 
 def _kinds(names: list[str]) -> Counter[str]:
