@@ -125,6 +125,22 @@ async def rows(cluster: Cluster, primary: Node, ledger: Ledger, journal: Journal
         await node.wait_for(f"select count(*) = {len(held)} from soak", timeout=30)
 
 
+class DeadSockets:
+    """Sockets of this process that lead nowhere any more, and are not closed."""
+
+    def __init__(self) -> None:
+        self._before: set[str] = set()  # those at the last look; one may be about to be closed
+
+    def look(self, journal: Journal) -> None:
+        """Check that none has been one for long."""
+        alive = _sockets("tcp", "tcp6", "udp", "udp6", "unix")
+        names = {name for name in _descriptors() if name.startswith("socket:")}
+        dead = names - alive.keys()
+        for name in dead & self._before:
+            journal.violated("dead socket", f"{name}: {holders(name)}")
+        self._before = dead - self._before
+
+
 class Baseline:
     """The descriptors and tasks of this process at one instant."""
 
@@ -145,7 +161,7 @@ class Baseline:
             more = _kinds(now) - _kinds(self._descriptors)
             if not more:
                 return ""
-            sockets = _sockets()
+            sockets = _sockets("tcp")
             new[:] = [name for name in now if name not in self._descriptors]
             shown = ", ".join(sockets.get(name, name) for name in new)
             return f"{dict(more)}; new ones: {shown}"
@@ -171,11 +187,11 @@ def _descriptors() -> list[str]:
     return found
 
 
-def _sockets() -> dict[str, str]:
-    """Return the ports and the state of each TCP socket, by the kernel's name for it."""
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    ends = ([int(end.partition(":")[2], 16) for end in row[1:3]] for row in rows)
-    return {
-        f"socket:[{row[9]}]": f"{here} to {there} in state {row[3]}"
-        for row, (here, there) in zip(rows, ends, strict=True)
-    }
+def _sockets(*kinds: str) -> dict[str, str]:
+    """Return the kind of each socket that is in use, by the kernel's name for it."""
+    found: dict[str, str] = {}
+    for kind in kinds:
+        rows = [line.split() for line in Path(f"/proc/net/{kind}").read_text().splitlines()[1:]]
+        number, what = (6, slice(0)) if kind == "unix" else (9, slice(1, 4))
+        found |= {f"socket:[{row[number]}]": " ".join([kind, *row[what]]) for row in rows}
+    return found

@@ -16,14 +16,15 @@ MOST = 4  # referrers that are shown of each object
 
 def holders(name: str) -> str:
     """Return what holds the descriptor that the kernel knows by this name, for people to read."""
-    if gc.collect() and name not in _names().values():
-        return "garbage in a cycle"
     number = next((number for number, known in _names().items() if known == name), -1)
     objects = gc.get_objects()
     known = {id(each) for each in objects}  # not what is made for the search itself
     found = [each for each in objects if _number(each) == number]
-    del objects
-    return "; ".join(_chain(each, known) for each in found) or "no object of Python's"
+    chains = [_chain(each, known) for each in found] or ["no object of Python's"]
+    del objects, found
+    gc.collect()
+    garbage = name not in _names().values()
+    return "; ".join(chains) + (" (garbage in a cycle)" if garbage else "")
 
 
 def _names() -> dict[int, str]:

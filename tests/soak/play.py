@@ -50,6 +50,7 @@ class Play:
         self._journal = injector.journal
         self._flow_limit = flow_limit
         self.played = 0  # episodes
+        self._dead_sockets = audit.DeadSockets()
 
     async def run(self, episodes: Iterable[Episode], seconds: float) -> None:
         """Play until *seconds* are over."""
@@ -99,6 +100,7 @@ class Play:
             active = [f"{op.actor} at {op.step}" for op in users.watch.active]
             self._journal.violated("hung", ", ".join(active))
         await audit.connections(users.managers, self._injector.doors, self._journal)
+        self._dead_sockets.look(self._journal)
         for manager, _ in users.managers:
             await audit.capacity(manager, self._journal)
         users.resume()
