@@ -78,10 +78,6 @@ class ManagedConnection(AbortableConnection):
         """Return when the connection is last known to have worked (monotonic)."""
         return max(self.idle_since, self.tested_at)
 
-    def reads_only(self) -> bool:
-        """Return whether its program has asked for transactions that can't write."""
-        return bool(self.read_only if self.unit is None else self.unit.read_only)
-
     async def close(self) -> None:
         """Close the connection; with `close_returns`, return it to the pool instead."""
         self._forbid_in_unit("close()")

@@ -217,7 +217,8 @@ class HostPool:
     def broke(self, conn: ManagedConnection, error: errors.Error) -> None:
         """Suspect the host of a connection that broke, or whose server refused a write."""
         if error.sqlstate == READ_ONLY_SQL_TRANSACTION:
-            expected = conn.reads_only() or not self._evidence.wants_writes
+            reads_only = conn.read_only if conn.unit is None else conn.unit.read_only
+            expected = reads_only or not self._evidence.wants_writes
             if self.serving and not expected and self._evidence.suspect("a server refused a write"):
                 self.lender.pause(f"{self.host} refused a write and is asked why")
         elif conn.abort_reason is None and self.retired_because is None:
