@@ -58,9 +58,9 @@ class FailoverController:
 
     def _react(self, seen: Observation, before: HostState, after: HostState) -> None:
         """Do at once what an observation calls for, whatever is decided later."""
-        pool = self._queue.pool
+        pool = self._serving_from(seen.host)
         failed = before.failure is not None and not before.is_unanswered
-        if not seen.dialled and pool is not None and pool.host.index == seen.host:
+        if pool is not None and not seen.dialled:
             pool.sweep()
             if failed:
                 pool.dialler.failed_at = before.silent_since or before.asked_at
@@ -72,16 +72,20 @@ class FailoverController:
         if was_replaced(before, after):
             self._pools.cut_off(before.host, "another server has taken over its address")
         self._pools.retired.cut(self._table, serving=self._phase.current is not None)
-        in_use = pool is not None and pool.host.index == seen.host
-        if in_use and seen.info and self._evidence.qualifies(after.host):
+        if pool is not None and seen.info and self._evidence.qualifies(after.host):
             self._queue.answered(seen.asked_at)
 
     def _repeated(self, host: int, asked_at: float) -> None:
         """Look at the pool whose host has said once more what was known of it."""
-        pool = self._queue.pool
-        if pool is not None and pool.host.index == host:
+        pool = self._serving_from(host)
+        if pool is not None:
             pool.sweep()
             self._queue.answered(asked_at)
+
+    def _serving_from(self, host: int) -> HostPool | None:
+        """Return the pool that callers are served from, if it is that host's."""
+        pool = self._queue.pool
+        return pool if pool is not None and pool.host.index == host else None
 
     def revise(self, hosts: Sequence[Host]) -> None:
         """Take a new list of hosts; the one in use is left when another qualifies."""
