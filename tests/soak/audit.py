@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from soak.holders import holders
+from soak.holders import descriptors, holders
 from soak.ledger import SELECT, compare
 
 if TYPE_CHECKING:
@@ -133,9 +132,8 @@ class DeadSockets:
 
     def look(self, journal: Journal) -> None:
         """Check that none has been one for long."""
-        alive = _sockets("tcp", "tcp6", "udp", "udp6", "unix")
-        names = {name for name in _descriptors() if name.startswith("socket:")}
-        dead = names - alive.keys()
+        names = {name for name in descriptors().values() if name.startswith("socket:")}
+        dead = names - _sockets().keys()
         for name in dead & self._before:
             journal.violated("dead socket", f"{name}: {holders(name)}")
         self._before = dead - self._before
@@ -145,7 +143,7 @@ class Baseline:
     """The descriptors and tasks of this process at one instant."""
 
     def __init__(self) -> None:
-        self._descriptors = _descriptors()
+        self._names = list(descriptors().values())
         self._tasks = asyncio.all_tasks()
 
     async def compare(self, journal: Journal) -> None:
@@ -156,19 +154,19 @@ class Baseline:
 
         new: list[str] = []  # the names of the descriptors that have been added
 
-        async def descriptors() -> str:
-            now = _descriptors()
-            more = _kinds(now) - _kinds(self._descriptors)
+        async def files() -> str:
+            now = list(descriptors().values())
+            more = _kinds(now) - _kinds(self._names)
             if not more:
                 return ""
-            sockets = _sockets("tcp")
-            new[:] = [name for name in now if name not in self._descriptors]
+            sockets = _sockets()
+            new[:] = [name for name in now if name not in self._names]
             shown = ", ".join(sockets.get(name, name) for name in new)
             return f"{dict(more)}; new ones: {shown}"
 
         if difference := await _difference(tasks):
             journal.violated("tasks left", difference)
-        if difference := await _difference(descriptors):
+        if difference := await _difference(files):
             held = "; ".join(f"{name}: {holders(name)}" for name in new)
             journal.violated("descriptors left", f"{difference}; {held}")
 
@@ -178,20 +176,15 @@ def _kinds(names: list[str]) -> Counter[str]:
     return Counter(name.partition(":[")[0] for name in names)
 
 
-def _descriptors() -> list[str]:
-    """Return the open files of this process, as the kernel names them."""
-    found = []
-    for entry in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):  # the one that lists them
-            found.append(str(entry.readlink()))
-    return found
+def _sockets() -> dict[str, str]:
+    """Return what each socket that is in use leads to, by the kernel's name for it."""
+    found = {}
+    for kind in ("tcp", "tcp6", "udp", "udp6"):
+        for row in _table(kind):
+            here, there = (int(end.partition(":")[2], 16) for end in row[1:3])
+            found[f"socket:[{row[9]}]"] = f"{kind} {here} to {there} in state {row[3]}"
+    return found | {f"socket:[{row[6]}]": "unix" for row in _table("unix")}
 
 
-def _sockets(*kinds: str) -> dict[str, str]:
-    """Return the kind of each socket that is in use, by the kernel's name for it."""
-    found: dict[str, str] = {}
-    for kind in kinds:
-        rows = [line.split() for line in Path(f"/proc/net/{kind}").read_text().splitlines()[1:]]
-        number, what = (6, slice(0)) if kind == "unix" else (9, slice(1, 4))
-        found |= {f"socket:[{row[number]}]": " ".join([kind, *row[what]]) for row in rows}
-    return found
+def _table(kind: str) -> list[list[str]]:
+    return [line.split() for line in Path(f"/proc/net/{kind}").read_text().splitlines()[1:]]

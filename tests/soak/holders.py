@@ -16,23 +16,24 @@ MOST = 4  # referrers that are shown of each object
 
 def holders(name: str) -> str:
     """Return what holds the descriptor that the kernel knows by this name, for people to read."""
-    number = next((number for number, known in _names().items() if known == name), -1)
+    number = next((number for number, known in descriptors().items() if known == name), -1)
     objects = gc.get_objects()
     known = {id(each) for each in objects}  # not what is made for the search itself
     found = [each for each in objects if _number(each) == number]
     chains = [_chain(each, known) for each in found] or ["no object of Python's"]
     del objects, found
     gc.collect()
-    garbage = name not in _names().values()
+    garbage = name not in descriptors().values()
     return "; ".join(chains) + (" (garbage in a cycle)" if garbage else "")
 
 
-def _names() -> dict[int, str]:
+def descriptors() -> dict[int, str]:
+    """Return the open files of this process, as the kernel names them, by their numbers."""
     names = {}
     for entry in Path("/proc/self/fd").iterdir():
         try:
             names[int(entry.name)] = str(entry.readlink())
-        except FileNotFoundError:
+        except FileNotFoundError:  # the one that lists them
             continue
     return names
 
@@ -41,7 +42,7 @@ def _number(each: Any) -> int | None:
     try:
         if isinstance(each, socket.socket):
             return each.fileno()
-        if isinstance(each, pq.PGconn):
+        if isinstance(each, pq.PGconn | pq.PGcancelConn):
             return each.socket
     except Exception:  # noqa: BLE001  one that is closed
         return None
