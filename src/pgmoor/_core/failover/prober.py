@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 IDLE = pq.TransactionStatus.IDLE
 LOSSES = frozenset({FailureKind.RESET, FailureKind.TIMEOUT, FailureKind.OTHER})
+ENDED = "57P01"  # admin_shutdown: somebody ended this session, or the server is about to stop
 
 
 class Prober:
@@ -170,7 +171,7 @@ class Prober:
                 turn.renews, turn.dialled = False, True
             elif self._conn is not None or turn.asks(self._pending.questions):
                 turn.renews = False  # it accepts none: the present one tells the rest
-            elif not self._is_late_loss(dial, turn):
+            elif not self._is_late_loss(dial, turn) and not self._is_replaced(dial, turn):
                 return self._failed(dial.error, turn)
         return None
 
@@ -189,6 +190,8 @@ class Prober:
                 if not question.new_session:
                     turn.dialled = False
                     continue
+                if self._is_replaced(question, turn):
+                    continue
             return self._failed(question.error, turn)
         return None
 
@@ -197,12 +200,29 @@ class Prober:
 
         The server may have had enough of it (`authentication_timeout`).
         """
-        late = attempt.began_at < turn.began_at
-        lost = failure_of(attempt.error or TimeoutError(), self._settings, self._patience)
-        if late and lost.kind in LOSSES:
+        if attempt.began_at < turn.began_at and self._is_loss(attempt):
             turn.dialled = False
             return True
         return False
+
+    def _is_replaced(self, attempt: Attempt, turn: Turn) -> bool:
+        """Return whether a new session that ended gets a successor, one in each turn.
+
+        Sessions end for reasons of their own (`pg_terminate_backend`). What cuts a login, and is
+        not the server, would cut the next one as well.
+        """
+        if isinstance(attempt, Dial):
+            ended = getattr(attempt.error, "sqlstate", None) == ENDED
+        else:
+            ended = self._is_loss(attempt)
+        if turn.replaced or not ended:
+            return False
+        turn.replaced, turn.dialled = True, False
+        return True
+
+    def _is_loss(self, attempt: Attempt) -> bool:
+        failure = failure_of(attempt.error or TimeoutError(), self._settings, self._patience)
+        return failure.kind in LOSSES
 
     def _arrived(self, conn: AbortableConnection, progress: DialProgress) -> None:
         """Use a new session, if more than that it was made is to be learnt by it."""
