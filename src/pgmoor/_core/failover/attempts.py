@@ -138,7 +138,7 @@ class Turn:
         self.began_at = began_at
         self.renews = renew  # a new session is waited for first
         self.dialled = False
-        self.replaced = False  # a new session ended before it had told anything
+        self.lost_at: float | None = None  # when a new session ended before it had told anything
         self.extended = False  # what arrived at the last moment was waited for
 
     def asks(self, questions: list[Question]) -> bool:

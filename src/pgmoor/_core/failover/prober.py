@@ -200,7 +200,7 @@ class Prober:
 
         The server may have had enough of it (`authentication_timeout`).
         """
-        if attempt.began_at < turn.began_at and self._is_loss(attempt):
+        if attempt.began_at < turn.began_at and self._loss_of(attempt):
             turn.dialled = False
             return True
         return False
@@ -214,15 +214,17 @@ class Prober:
         if isinstance(attempt, Dial):
             ended = getattr(attempt.error, "sqlstate", None) == ENDED
         else:
-            ended = self._is_loss(attempt)
-        if turn.replaced or not ended:
+            ended = self._loss_of(attempt) is FailureKind.RESET
+        if turn.lost_at is not None or not ended:
             return False
-        turn.replaced, turn.dialled = True, False
+        turn.lost_at, turn.dialled = monotonic(), False
         return True
 
-    def _is_loss(self, attempt: Attempt) -> bool:
-        failure = failure_of(attempt.error or TimeoutError(), self._settings, self._patience)
-        return failure.kind in LOSSES
+    def _loss_of(self, attempt: Attempt) -> FailureKind | None:
+        """Return how a session was lost; None if it was not, but refused."""
+        error = attempt.error or TimeoutError()
+        kind = failure_of(error, self._settings, self._patience).kind
+        return kind if kind in LOSSES else None
 
     def _arrived(self, conn: AbortableConnection, progress: DialProgress) -> None:
         """Use a new session, if more than that it was made is to be learnt by it."""
@@ -291,8 +293,9 @@ class Prober:
 
     def _silence(self, turn: Turn) -> Observation:
         """Return what the lack of an answer means, and give up what the host knows nothing of."""
-        served = self._hearing.statement_at > turn.began_at
-        heard = self._hearing.since(turn.began_at)
+        since = turn.began_at if turn.lost_at is None else turn.lost_at
+        served = self._hearing.statement_at > since
+        heard = self._hearing.since(since)
         what = "no answer" if self._pending.dials else "no answer to a health check"
         kind = FailureKind.UNANSWERED if heard else FailureKind.TIMEOUT
         failure = Failure(kind, f"{what} within {self._patience:.3g} s")
