@@ -129,13 +129,16 @@ def parse() -> argparse.Namespace:
 def begin(args: argparse.Namespace) -> Results:
     """Return the results so far: none, or those of a run that was interrupted."""
     settings = {name: getattr(args, name) for name in (*FULL, *FULL_ROUNDS)}
+    short = "--quick " if args.quick else ""
+    command = f"python benchmarks/proof.py {short}--repeat {args.repeat}"
     if args.resume:
         found: Results = json.loads(args.json.read_text(encoding="utf-8"))
         if {**found["settings"], "repeat": args.repeat} != settings:
             sys.exit(f"{args.json} was measured with other settings; leave out --resume")
-        return {**found, "settings": settings}
+        return {**found, "settings": settings, "command": command}
     facts = {**machine(args.loop), "date": f"{datetime.now(UTC):%Y-%m-%d}"}
-    return {"machine": facts, "settings": settings, "faults": {}, "detection": {}, "checkout": {}}
+    kept = {"machine": facts, "settings": settings, "command": command}
+    return {**kept, "faults": {}, "detection": {}, "checkout": {}}
 
 
 def main() -> None:

@@ -97,8 +97,8 @@ INTRO = """# Proof
 Real PostgreSQL servers fail under pgmoor and other pools, on one machine and in one run.
 {repetitions} A cell that misses the bound that pgmoor has set itself says so.
 
-`python benchmarks/proof.py` measures all of it again and writes this page; `--quick` does so
-once, with short limits. `--render` writes the page from `benchmarks/proof.json`.
+`{command}` measured all of it and wrote this page. `--quick` stands for
+short limits. `--render` writes the page again from `benchmarks/proof.json`.
 
 **The workload.** A primary and a streaming standby, each behind a proxy. Sixteen tasks each take
 a connection, insert a row, commit and pause 20 ms, over a pool of 4 to 8 connections. The
@@ -117,7 +117,9 @@ a client with such limits notices after some seconds."""
 
 
 def _intro(results: Results) -> str:
-    return INTRO.format(repetitions=_repetitions(results), limit=_limit(results))
+    return INTRO.format(
+        repetitions=_repetitions(results), command=results["command"], limit=_limit(results)
+    )
 
 
 def _fault(name: str, results: Results) -> str:
