@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import aclosing
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pgmoor.testing import Cluster
 
 
+MANY = "select repeat('x', 1000) from generate_series(1, 100000)"
 TIMES = {"asyncio": 10_000, "uvloop": 2_000}
 
 
@@ -199,6 +201,101 @@ async def test_a_timeout_on_a_silent_server_takes_cancel_timeout_longer(
 
         assert 0.3 < taken < 1.0, taken
         assert conn.closed
+
+
+async def in_a_transaction(conn: psycopg.AsyncConnection[Any]) -> None:
+    async with conn.transaction():
+        await conn.execute("select 1")
+        await asyncio.sleep(60)
+
+
+async def in_a_savepoint(conn: psycopg.AsyncConnection[Any]) -> None:
+    await conn.execute("select 1")
+    await in_a_transaction(conn)
+
+
+async def with_a_rollback(conn: psycopg.AsyncConnection[Any]) -> None:
+    await conn.execute("select 1")
+    try:
+        await asyncio.sleep(60)
+    finally:
+        await conn.rollback()
+
+
+async def in_a_pipeline(conn: psycopg.AsyncConnection[Any]) -> None:
+    async with conn.pipeline() as pipeline:
+        await conn.execute("select 1")
+        await pipeline.sync()
+        await conn.execute("select 2")
+        await asyncio.sleep(60)
+
+
+async def with_a_cursor_of_the_server(conn: psycopg.AsyncConnection[Any]) -> None:
+    async with conn.cursor("rows") as cursor:
+        await cursor.execute("select generate_series(1, 1000)")
+        await cursor.fetchone()
+        await asyncio.sleep(60)
+
+
+async def in_a_copy(conn: psycopg.AsyncConnection[Any]) -> None:
+    async with conn.cursor() as cursor, cursor.copy("copy work (id) from stdin") as stream:
+        await stream.write_row(["d"])
+        await asyncio.sleep(60)
+
+
+async def in_a_copy_to_here(conn: psycopg.AsyncConnection[Any]) -> None:
+    async with conn.cursor() as cursor, cursor.copy(f"copy ({MANY}) to stdout") as stream:
+        await anext(aiter(stream))
+        await asyncio.sleep(60)
+
+
+async def in_a_stream(conn: psycopg.AsyncConnection[Any]) -> None:
+    async with conn.cursor() as cursor:
+        stream: Any = cursor.stream(MANY)
+        async with aclosing(stream) as rows:
+            await anext(rows)
+            await asyncio.sleep(60)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        in_a_transaction,
+        in_a_savepoint,
+        with_a_rollback,
+        in_a_pipeline,
+        with_a_cursor_of_the_server,
+        in_a_copy,
+        in_a_copy_to_here,
+        in_a_stream,
+    ],
+)
+@both_loops
+async def test_what_a_cancelled_task_still_sends_is_bounded_on_a_silent_server(
+    work: Callable[[Any], Awaitable[None]],
+    alone: Cluster,
+    moor: Callable[..., Any],
+    proxies: Callable[..., Any],
+) -> None:
+    (door,) = proxies(alone)
+    manager = await moor(door, min_size=1, max_size=1, cancel_timeout=0.3, health_timeout=30)
+
+    async def borrow() -> None:
+        async with manager.connection() as conn:
+            await work(conn)
+
+    task = asyncio.create_task(borrow())
+    await asyncio.sleep(0.3)
+    door.silent()
+    task.cancel()
+    began = monotonic()
+    done, _ = await asyncio.wait([task], timeout=5)
+    taken = monotonic() - began
+    door.heal()
+
+    assert done
+    assert task.cancelled()
+    assert taken < 2.0, taken
 
 
 @both_loops

@@ -6,9 +6,10 @@ survives, an honest COMMIT, and `close()` that may give it back.
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, suppress
+import asyncio
+from contextlib import ExitStack, asynccontextmanager, suppress
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 from weakref import ref
 
 from psycopg import errors, pq
@@ -16,24 +17,33 @@ from psycopg import errors, pq
 from pgmoor._core.hosts.failures import OUTCOME_UNKNOWN, READ_ONLY_SQL_TRANSACTION
 from pgmoor.errors import CommitOutcomeUnknown, ConnectionAborted, RetrySafety
 
+from .abort_timer import abort_after
 from .abortable import BAD, AbortableConnection
 from .cancellation import finish_cancelled
 from .loss import note
 from .users_class import mixed
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Coroutine
+    from contextlib import AbstractAsyncContextManager, _AsyncGeneratorContextManager
     from weakref import ReferenceType
 
-    from psycopg import AsyncConnection, AsyncTransaction
+    from psycopg import AsyncConnection, AsyncPipeline, AsyncTransaction
     from psycopg.abc import PQGen
     from psycopg.pq.abc import PGconn
+
+    from .abort_timer import AbortTimer
 
 IDLE = pq.TransactionStatus.IDLE
 INTRANS = pq.TransactionStatus.INTRANS
 MOST_READS = 64  # of what has arrived unasked: a server may send without end
+# psycopg's generators that end something: a transaction, a cursor of the server, a COPY, a stream.
+LEAVES_NOTHING = frozenset({"_rollback_gen", "_close_gen"})  # if the session is lost meanwhile
+ENDINGS = LEAVES_NOTHING | {"copy_end", "_end_copy_out_gen", "_stream_fetchone_gen"}
 AT_REST = 0  # IDLE; comparing with the enum's member costs more than the rest of a checkout's test
+
+T = TypeVar("T")
+RV = TypeVar("RV")
 
 
 class Unit(Protocol):
@@ -106,6 +116,55 @@ class ManagedConnection(AbortableConnection):
         if self.owner is not None and (broken or error.sqlstate == READ_ONLY_SQL_TRANSACTION):
             self.owner.broke(self, error)
 
+    # -- what a cancelled task still sends ---------------------------------------------------
+
+    @asynccontextmanager
+    async def _left_in_time(self, block: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
+        """Enter one of psycopg's blocks; bound what it sends when a cancelled task leaves it."""
+        with ExitStack() as limits:
+            async with block as entered:
+                try:
+                    yield entered
+                except BaseException:
+                    if self._is_for_cancelled():
+                        limits.enter_context(self._limit())
+                    raise
+
+    def wait(
+        self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None
+    ) -> Coroutine[Any, Any, RV]:
+        """Run one of psycopg's generators; bound the end of something for a cancelled task."""
+        if _name(gen) in ENDINGS and self._is_for_cancelled():
+            return self._wait_in_time(gen, interval, timeout)
+        return super().wait(gen, interval, timeout)
+
+    async def _wait_in_time(self, gen: PQGen[RV], interval: float, timeout: float | None) -> RV:
+        with self._limit() as limit:
+            try:
+                return await super().wait(gen, interval, timeout)
+            except errors.OperationalError:
+                if limit.expired and _name(gen) in LEAVES_NOTHING:
+                    return cast("RV", None)  # the cancellation is to be delivered
+                raise
+
+    async def _try_cancel(self, *, timeout: float = 5.0) -> None:
+        """Have the server cancel a stream or a COPY that was left early; psycopg calls this."""
+        if not self.cancel_timeout:
+            await super()._try_cancel(timeout=timeout)
+            return
+        with self._limit():
+            await super()._try_cancel(timeout=self.cancel_timeout)
+
+    def _is_for_cancelled(self) -> bool:
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0 and self.cancel_timeout > 0
+
+    def _limit(self) -> AbortTimer:
+        """Return a limit for the end of some work; a silent server would hold that up for long."""
+        return abort_after(
+            self, self.cancel_timeout, "its server did not confirm what ends its work"
+        )
+
     # -- commit ------------------------------------------------------------------------------
 
     async def commit(self) -> None:
@@ -134,7 +193,8 @@ class ManagedConnection(AbortableConnection):
             self._forbid_new_transaction()
         ended_well = False
         try:
-            async with super().transaction(savepoint_name, force_rollback) as transaction:
+            block = super().transaction(savepoint_name, force_rollback)
+            async with self._left_in_time(block) as transaction:
                 yield transaction
                 lived = not self.closed
                 ended_well = self._still_there()
@@ -146,6 +206,13 @@ class ManagedConnection(AbortableConnection):
             if commits and self._outcome_unknown(error):
                 raise _unknown(error) from error
             raise
+
+    def pipeline(self) -> _AsyncGeneratorContextManager[AsyncPipeline]:
+        """Switch to pipeline mode for the time of a block."""
+        return self._left_in_time(super().pipeline())
+
+    def _pipeline_nolock(self) -> _AsyncGeneratorContextManager[AsyncPipeline]:
+        return self._left_in_time(super()._pipeline_nolock())  # that of executemany()
 
     async def rollback(self) -> None:
         """Roll back to the start of any pending transaction."""
@@ -222,6 +289,10 @@ def _farewell_to(
             conn.farewell = kind(notice.message_primary or "the server ended the session")
 
     return note
+
+
+def _name(gen: PQGen[Any]) -> str:
+    return getattr(gen, "__name__", "")
 
 
 def _unknown(error: Exception) -> CommitOutcomeUnknown:

@@ -146,7 +146,7 @@ class ConnectionManager(Generic[ACT]):
         failback: "auto", or "manual" to go back only when you call `failback()`.
         failback_after: How long a preferred host must be stable before the manager goes back to it.
         cancel_timeout: How long the server may take to confirm a cancelled query, or to roll back a
-            connection that you return. Then the connection is cut.
+            connection that you return or whose task is cancelled. Then the connection is cut.
         close_timeout: How long `close()` waits for connections in use.
         when_down: "wait" until `timeout`, or "fail" at once while no host qualifies.
         backoff_base: The first delay between attempts to reconnect. Delays double ...
