@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -296,6 +296,86 @@ async def test_what_a_cancelled_task_still_sends_is_bounded_on_a_silent_server(
     assert done
     assert task.cancelled()
     assert taken < 2.0, taken
+
+
+@both_loops
+async def test_a_cancelled_pipeline_leaves_a_usable_connection(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*alone, min_size=1, max_size=1, cancel_timeout=0.5)
+    before = await pids(manager, 1)
+
+    async def pipe() -> None:
+        async with manager.connection() as conn, conn.pipeline():
+            await conn.execute("select pg_sleep(10)")
+            await asyncio.sleep(60)
+
+    with pytest.raises(TimeoutError):
+        await limited_by_asyncio(0.2, pipe())
+
+    await all_free(manager)
+    assert await pids(manager, 1) == before
+
+
+async def after_a_swallowed_cancellation(work: Callable[[], Awaitable[None]]) -> None:
+    """Do something in a task that counts as being cancelled for the rest of its life."""
+
+    async def swallows() -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        await work()
+
+    task = asyncio.create_task(swallows())
+    await asyncio.sleep(0)
+    task.cancel()
+    await task
+
+
+async def test_a_copy_that_ends_well_is_not_cut_for_a_task_that_was_cancelled(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*alone, min_size=1, max_size=1, cancel_timeout=0.1)
+    await alone[0].sql("create table slow (id text)")
+    await alone[0].sql(
+        "create function dawdle() returns trigger language plpgsql"
+        " as $$ begin perform pg_sleep(0.5); return null; end $$"
+    )
+    await alone[0].sql("create trigger slow after insert on slow execute function dawdle()")
+
+    async def copy() -> None:
+        async with (
+            manager.connection() as conn,
+            conn.cursor() as cursor,
+            cursor.copy("copy slow from stdin") as stream,
+        ):
+            await stream.write_row(["a"])
+
+    try:
+        await after_a_swallowed_cancellation(copy)
+        assert await alone[0].sql("select id from slow") == [("a",)]
+    finally:
+        await alone[0].sql("drop table slow")
+        await alone[0].sql("drop function dawdle")
+
+
+async def test_a_transaction_whose_session_is_lost_without_an_error_does_not_end_well(
+    alone: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
+) -> None:
+    (door,) = proxies(alone)
+    manager = await moor(door, min_size=1, max_size=1, cancel_timeout=0.2, health_timeout=30)
+
+    async def write() -> None:
+        async with manager.connection() as conn, conn.transaction():
+            await conn.execute("insert into work (id) values ('lost')")
+            cursor = conn.cursor("rows")
+            await cursor.execute("select generate_series(1, 1000)")
+            door.silent()
+            await cursor.close()
+
+    with pytest.raises(psycopg.OperationalError):
+        await after_a_swallowed_cancellation(write)
+    door.heal()
+    assert await alone[0].sql("select id from work") == []
 
 
 @both_loops

@@ -7,7 +7,8 @@ survives, an honest COMMIT, and `close()` that may give it back.
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
+from inspect import getgeneratorlocals
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 from weakref import ref
@@ -32,14 +33,14 @@ if TYPE_CHECKING:
     from psycopg.abc import PQGen
     from psycopg.pq.abc import PGconn
 
-    from .abort_timer import AbortTimer
-
 IDLE = pq.TransactionStatus.IDLE
 INTRANS = pq.TransactionStatus.INTRANS
 MOST_READS = 64  # of what has arrived unasked: a server may send without end
 # psycopg's generators that end something: a transaction, a cursor of the server, a COPY, a stream.
-LEAVES_NOTHING = frozenset({"_rollback_gen", "_close_gen"})  # if the session is lost meanwhile
-ENDINGS = LEAVES_NOTHING | {"copy_end", "_end_copy_out_gen", "_stream_fetchone_gen"}
+LEAVE_NOTHING = frozenset({"_rollback_gen", "_close_gen"})  # if the session is lost meanwhile
+OF_WHAT_IS_CANCELLED = frozenset({"_end_copy_out_gen", "_stream_fetchone_gen"})
+END_OF_COPY = "copy_end"
+ENDINGS = LEAVE_NOTHING | OF_WHAT_IS_CANCELLED | {END_OF_COPY}
 AT_REST = 0  # IDLE; comparing with the enum's member costs more than the rest of a checkout's test
 
 T = TypeVar("T")
@@ -74,6 +75,9 @@ class ManagedConnection(AbortableConnection):
         self.farewell: errors.Error | None = None  # what the server said when it ended the session
         self.add_notice_handler(_farewell_to(ref(self)))
         self.unit: Unit | None = None  # the unit of work whose transaction this is
+        self._leaving = False  # a cancelled task leaves one of psycopg's blocks
+        self._asked_to_cancel = False  # the server was asked to cancel a stream or a COPY
+        self._lost_unsaid = False  # it was lost, and nobody has got an error for it
         self.server: object | None = None  # which run of which server it leads to, once asked
 
     def is_at_rest(self) -> bool:
@@ -116,54 +120,65 @@ class ManagedConnection(AbortableConnection):
         if self.owner is not None and (broken or error.sqlstate == READ_ONLY_SQL_TRANSACTION):
             self.owner.broke(self, error)
 
-    # -- what a cancelled task still sends ---------------------------------------------------
+    # -- what psycopg sends to end work that is given up --------------------------------------
 
     @asynccontextmanager
     async def _left_in_time(self, block: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
         """Enter one of psycopg's blocks; bound what it sends when a cancelled task leaves it."""
-        with ExitStack() as limits:
+        try:
             async with block as entered:
                 try:
                     yield entered
                 except BaseException:
-                    if self._is_for_cancelled():
-                        limits.enter_context(self._limit())
+                    self._leaving = self._is_for_cancelled()
+                    # A pipeline waits for the results of all that it has sent.
+                    if self._leaving and self._pipeline is not None and not self.lock.locked():
+                        await self._try_cancel()
                     raise
+        finally:
+            self._leaving = False
+
+    async def _try_cancel(self, *, timeout: float = 5.0) -> None:
+        """Have the server cancel what runs; psycopg does so to end a stream or a COPY early."""
+        if self.cancel_timeout > 0:
+            self._asked_to_cancel = True
+            await super()._try_cancel(timeout=min(timeout, self.cancel_timeout))
 
     def wait(
         self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None
     ) -> Coroutine[Any, Any, RV]:
-        """Run one of psycopg's generators; bound the end of something for a cancelled task."""
-        if _name(gen) in ENDINGS and self._is_for_cancelled():
-            return self._wait_in_time(gen, interval, timeout)
+        """Run one of psycopg's generators, in bounded time if it ends work that is given up."""
+        name = getattr(gen, "__name__", "")
+        if (name in ENDINGS or self._leaving) and self._gives_up(gen, name):
+            return self._wait_in_time(gen, name, interval, timeout)
+        if name not in OF_WHAT_IS_CANCELLED:
+            self._asked_to_cancel = False
         return super().wait(gen, interval, timeout)
 
-    async def _wait_in_time(self, gen: PQGen[RV], interval: float, timeout: float | None) -> RV:
-        with self._limit() as limit:
+    def _gives_up(self, gen: PQGen[Any], name: str) -> bool:
+        if name in OF_WHAT_IS_CANCELLED and self._asked_to_cancel:
+            return True
+        if name == END_OF_COPY and getgeneratorlocals(gen).get("error") is None:
+            return False  # it may commit
+        ends = self._leaving or name in LEAVE_NOTHING or name == END_OF_COPY
+        return ends and self._is_for_cancelled()
+
+    async def _wait_in_time(
+        self, gen: PQGen[RV], name: str, interval: float, timeout: float | None
+    ) -> RV:
+        reason = "its server did not confirm the end of what was given up"
+        with abort_after(self, self.cancel_timeout, reason) as limit:
             try:
                 return await super().wait(gen, interval, timeout)
             except errors.OperationalError:
-                if limit.expired and _name(gen) in LEAVES_NOTHING:
+                if limit.expired and name in LEAVE_NOTHING:
+                    self._lost_unsaid = True
                     return cast("RV", None)  # the cancellation is to be delivered
                 raise
-
-    async def _try_cancel(self, *, timeout: float = 5.0) -> None:
-        """Have the server cancel a stream or a COPY that was left early; psycopg calls this."""
-        if not self.cancel_timeout:
-            await super()._try_cancel(timeout=timeout)
-            return
-        with self._limit():
-            await super()._try_cancel(timeout=self.cancel_timeout)
 
     def _is_for_cancelled(self) -> bool:
         task = asyncio.current_task()
         return task is not None and task.cancelling() > 0 and self.cancel_timeout > 0
-
-    def _limit(self) -> AbortTimer:
-        """Return a limit for the end of some work; a silent server would hold that up for long."""
-        return abort_after(
-            self, self.cancel_timeout, "its server did not confirm what ends its work"
-        )
 
     # -- commit ------------------------------------------------------------------------------
 
@@ -196,7 +211,7 @@ class ManagedConnection(AbortableConnection):
             block = super().transaction(savepoint_name, force_rollback)
             async with self._left_in_time(block) as transaction:
                 yield transaction
-                lived = not self.closed
+                lived = self._lost_unsaid or not self.closed
                 ended_well = self._still_there()
                 if lived and not ended_well and not force_rollback:
                     # psycopg would end the block without an error, although nothing was committed.
@@ -207,9 +222,9 @@ class ManagedConnection(AbortableConnection):
                 raise _unknown(error) from error
             raise
 
-    def pipeline(self) -> _AsyncGeneratorContextManager[AsyncPipeline]:
+    def pipeline(self, *args: Any, **kwargs: Any) -> _AsyncGeneratorContextManager[AsyncPipeline]:
         """Switch to pipeline mode for the time of a block."""
-        return self._left_in_time(super().pipeline())
+        return self._left_in_time(super().pipeline(*args, **kwargs))
 
     def _pipeline_nolock(self) -> _AsyncGeneratorContextManager[AsyncPipeline]:
         return self._left_in_time(super()._pipeline_nolock())  # that of executemany()
@@ -289,10 +304,6 @@ def _farewell_to(
             conn.farewell = kind(notice.message_primary or "the server ended the session")
 
     return note
-
-
-def _name(gen: PQGen[Any]) -> str:
-    return getattr(gen, "__name__", "")
 
 
 def _unknown(error: Exception) -> CommitOutcomeUnknown:
