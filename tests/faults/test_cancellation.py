@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from contextlib import aclosing, suppress
+from contextlib import AsyncExitStack, aclosing, suppress
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator
 
     from pgmoor import ConnectionManager
-    from pgmoor.testing import Cluster
+    from pgmoor.testing import Cluster, FaultProxy
 
 
 MANY = "select repeat('x', 1000) from generate_series(1, 100000)"
@@ -358,19 +358,39 @@ async def test_a_copy_that_ends_well_is_not_cut_for_a_task_that_was_cancelled(
         await alone[0].sql("drop function dawdle")
 
 
-async def test_a_transaction_whose_session_is_lost_without_an_error_does_not_end_well(
-    alone: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
+async def closing_a_cursor(conn: psycopg.AsyncConnection[Any], door: FaultProxy) -> None:
+    cursor = conn.cursor("rows")
+    await cursor.execute("select generate_series(1, 1000)")
+    door.silent()
+    await cursor.close()
+
+
+async def leaving_a_stream(conn: psycopg.AsyncConnection[Any], door: FaultProxy) -> None:
+    async with conn.cursor() as cursor:
+        stream: Any = cursor.stream(MANY)
+        async with aclosing(stream) as rows:
+            await anext(rows)
+            door.silent()
+
+
+@pytest.mark.parametrize("in_transaction", [True, False])
+@pytest.mark.parametrize("lose", [closing_a_cursor, leaving_a_stream])
+async def test_a_block_whose_session_is_lost_without_an_error_does_not_end_well(
+    in_transaction: bool,
+    lose: Callable[..., Awaitable[None]],
+    alone: Cluster,
+    moor: Callable[..., Any],
+    proxies: Callable[..., Any],
 ) -> None:
     (door,) = proxies(alone)
     manager = await moor(door, min_size=1, max_size=1, cancel_timeout=0.2, health_timeout=30)
 
     async def write() -> None:
-        async with manager.connection() as conn, conn.transaction():
+        async with manager.connection() as conn, AsyncExitStack() as stack:
+            if in_transaction:
+                await stack.enter_async_context(conn.transaction())
             await conn.execute("insert into work (id) values ('lost')")
-            cursor = conn.cursor("rows")
-            await cursor.execute("select generate_series(1, 1000)")
-            door.silent()
-            await cursor.close()
+            await lose(conn, door)
 
     with pytest.raises(psycopg.OperationalError):
         await after_a_swallowed_cancellation(write)

@@ -42,14 +42,11 @@ async def finish_cancelled(conn: AbortableConnection, gen: PQGen[Any], timeout: 
 async def _finish(conn: AbortableConnection, gen: PQGen[Any], timeout: float) -> None:
     try:
         with abort_after(conn, timeout, "its server did not confirm a cancelled query"):
-            request = spawn(_request_cancel(conn, timeout), "pgmoor-cancel")
+            request = spawn(request_cancel(conn, timeout), "pgmoor-cancel")
             try:
                 await _read_to_end(conn, gen)
             finally:
-                if conn.pgconn.status == BAD:
-                    request.cancel()  # a server that is gone or frozen need not be asked
-                # A late request would hit the next query of a connection that lives.
-                await asyncio.gather(request, return_exceptions=True)
+                await end_request(conn, request)
     except Exception as error:  # noqa: BLE001  the connection's status tells the rest
         extra = _fields("SettleFailed", conn, error)
         logger.debug("ending a cancelled query failed: %s", type(error).__name__, extra=extra)
@@ -88,7 +85,8 @@ async def _drain(conn: AbortableConnection) -> None:
             conn.pgconn.put_copy_end(b"cancelled")
 
 
-async def _request_cancel(conn: AbortableConnection, timeout: float) -> None:
+async def request_cancel(conn: AbortableConnection, timeout: float) -> None:
+    """Ask the server to cancel what *conn* runs, within *timeout* seconds; raise nothing."""
     try:
         if capabilities.has_cancel_safe():
             await conn.cancel_safe(timeout=timeout)
@@ -99,3 +97,15 @@ async def _request_cancel(conn: AbortableConnection, timeout: float) -> None:
     except (errors.Error, TimeoutError) as error:  # the query may end by itself in time
         extra = _fields("CancelFailed", conn, error)
         logger.debug("cancel request failed: %s", type(error).__name__, extra=extra)
+
+
+async def end_request(conn: AbortableConnection, request: asyncio.Task[None] | None) -> None:
+    """Wait for a request, if any: a late one would hit the next query of a connection that lives.
+
+    A server that is gone or frozen need not be asked.
+    """
+    if request is None:
+        return
+    if conn.pgconn.status == BAD:
+        request.cancel()
+    await asyncio.gather(request, return_exceptions=True)

@@ -16,11 +16,12 @@ from weakref import ref
 from psycopg import errors, pq
 
 from pgmoor._core.hosts.failures import OUTCOME_UNKNOWN, READ_ONLY_SQL_TRANSACTION
+from pgmoor._core.util.asynctools import spawn
 from pgmoor.errors import CommitOutcomeUnknown, ConnectionAborted, RetrySafety
 
 from .abort_timer import abort_after
-from .abortable import BAD, AbortableConnection
-from .cancellation import finish_cancelled
+from .abortable import ACTIVE, BAD, AbortableConnection
+from .cancellation import end_request, finish_cancelled, request_cancel
 from .loss import note
 from .users_class import mixed
 
@@ -37,7 +38,8 @@ IDLE = pq.TransactionStatus.IDLE
 INTRANS = pq.TransactionStatus.INTRANS
 MOST_READS = 64  # of what has arrived unasked: a server may send without end
 # psycopg's generators that end something: a transaction, a cursor of the server, a COPY, a stream.
-LEAVE_NOTHING = frozenset({"_rollback_gen", "_close_gen"})  # if the session is lost meanwhile
+ROLLBACK = "_rollback_gen"
+LEAVE_NOTHING = frozenset({ROLLBACK, "_close_gen"})  # if the session is lost meanwhile
 OF_WHAT_IS_CANCELLED = frozenset({"_end_copy_out_gen", "_stream_fetchone_gen"})
 END_OF_COPY = "copy_end"
 ENDINGS = LEAVE_NOTHING | OF_WHAT_IS_CANCELLED | {END_OF_COPY}
@@ -75,9 +77,10 @@ class ManagedConnection(AbortableConnection):
         self.farewell: errors.Error | None = None  # what the server said when it ended the session
         self.add_notice_handler(_farewell_to(ref(self)))
         self.unit: Unit | None = None  # the unit of work whose transaction this is
-        self._leaving = False  # a cancelled task leaves one of psycopg's blocks
-        self._asked_to_cancel = False  # the server was asked to cancel a stream or a COPY
-        self._lost_unsaid = False  # it was lost, and nobody has got an error for it
+        self._leaving: set[asyncio.Task[Any] | None] = set()  # cancelled tasks that leave a block
+        self._request: asyncio.Task[None] | None = None  # to cancel what is given up
+        self._gave_up_at = 0.0  # when that was begun
+        self.lost_unsaid = False  # it was cut, and perhaps nobody has got an error for that
         self.server: object | None = None  # which run of which server it leads to, once asked
 
     def is_at_rest(self) -> bool:
@@ -130,19 +133,26 @@ class ManagedConnection(AbortableConnection):
                 try:
                     yield entered
                 except BaseException:
-                    self._leaving = self._is_for_cancelled()
-                    # A pipeline waits for the results of all that it has sent.
-                    if self._leaving and self._pipeline is not None and not self.lock.locked():
-                        await self._try_cancel()
+                    if (task := self._cancelled_task()) is not None:
+                        self._leaving.add(task)
                     raise
         finally:
-            self._leaving = False
+            if self._leaving:
+                self._leaving.discard(asyncio.current_task())
 
     async def _try_cancel(self, *, timeout: float = 5.0) -> None:
-        """Have the server cancel what runs; psycopg does so to end a stream or a COPY early."""
+        """Have the server cancel a stream or a COPY that is left early; psycopg calls this.
+
+        Its end is read meanwhile.
+        """
         if self.cancel_timeout > 0:
-            self._asked_to_cancel = True
-            await super()._try_cancel(timeout=min(timeout, self.cancel_timeout))
+            self._give_up()
+        elif self.owner is None:  # not in a forked child: the query is the parent's
+            await super()._try_cancel(timeout=timeout)
+
+    def _give_up(self) -> None:
+        self._gave_up_at = monotonic()
+        self._request = spawn(request_cancel(self, self.cancel_timeout), "pgmoor-cancel")
 
     def wait(
         self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None
@@ -151,34 +161,50 @@ class ManagedConnection(AbortableConnection):
         name = getattr(gen, "__name__", "")
         if (name in ENDINGS or self._leaving) and self._gives_up(gen, name):
             return self._wait_in_time(gen, name, interval, timeout)
-        if name not in OF_WHAT_IS_CANCELLED:
-            self._asked_to_cancel = False
         return super().wait(gen, interval, timeout)
 
     def _gives_up(self, gen: PQGen[Any], name: str) -> bool:
-        if name in OF_WHAT_IS_CANCELLED and self._asked_to_cancel:
+        """Return whether a generator only ends what nobody waits for any more."""
+        if name in OF_WHAT_IS_CANCELLED and self._request is not None:
             return True
-        if name == END_OF_COPY and getgeneratorlocals(gen).get("error") is None:
-            return False  # it may commit
-        ends = self._leaving or name in LEAVE_NOTHING or name == END_OF_COPY
-        return ends and self._is_for_cancelled()
+        task = self._cancelled_task()
+        if task is None:
+            return False
+        if name == END_OF_COPY:  # without an error it may commit
+            return getgeneratorlocals(gen).get("error") is not None
+        return name in LEAVE_NOTHING or task in self._leaving
 
     async def _wait_in_time(
         self, gen: PQGen[RV], name: str, interval: float, timeout: float | None
     ) -> RV:
-        reason = "its server did not confirm the end of what was given up"
-        with abort_after(self, self.cancel_timeout, reason) as limit:
+        if self._request is None and self._pipeline is not None and self._is_active():
+            self._give_up()  # a pipeline waits for the results of all that it has sent
+        since = monotonic() if self._request is None else self._gave_up_at
+        seconds = max(since + self.cancel_timeout - monotonic(), 0.0)
+        with abort_after(self, seconds, "its server did not confirm an end in time") as limit:
             try:
                 return await super().wait(gen, interval, timeout)
             except errors.OperationalError:
-                if limit.expired and name in LEAVE_NOTHING:
-                    self._lost_unsaid = True
+                if not limit.expired:
+                    raise
+                if name != ROLLBACK:
+                    self.lost_unsaid = True
+                if name in LEAVE_NOTHING:
                     return cast("RV", None)  # the cancellation is to be delivered
                 raise
+            finally:
+                if not self._is_active():
+                    request, self._request = self._request, None
+                    await end_request(self, request)
 
-    def _is_for_cancelled(self) -> bool:
+    def _is_active(self) -> bool:
+        return self.pgconn.transaction_status == ACTIVE
+
+    def _cancelled_task(self) -> asyncio.Task[Any] | None:
+        """Return the running task if it is being cancelled, and that is to be bounded."""
         task = asyncio.current_task()
-        return task is not None and task.cancelling() > 0 and self.cancel_timeout > 0
+        cancelled = task is not None and task.cancelling() > 0 and self.cancel_timeout > 0
+        return task if cancelled else None
 
     # -- commit ------------------------------------------------------------------------------
 
@@ -211,7 +237,7 @@ class ManagedConnection(AbortableConnection):
             block = super().transaction(savepoint_name, force_rollback)
             async with self._left_in_time(block) as transaction:
                 yield transaction
-                lived = self._lost_unsaid or not self.closed
+                lived = self.lost_unsaid or not self.closed
                 ended_well = self._still_there()
                 if lived and not ended_well and not force_rollback:
                     # psycopg would end the block without an error, although nothing was committed.

@@ -43,7 +43,8 @@ class Checkout(Generic[ACT]):
         conn = self._conn
         if conn.holder is None or conn.lease != self._lease:
             return  # the block has given it back already, and perhaps another has it now
-        if exc_type is not None or conn.pgconn.transaction_status == IDLE or conn.closed:
+        closed = conn.closed and not conn.lost_unsaid  # by the block, or it has met the error
+        if exc_type is not None or conn.pgconn.transaction_status == IDLE or closed:
             await self._queue.release(conn)
             return
         try:
