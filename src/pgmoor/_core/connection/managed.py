@@ -1,52 +1,39 @@
 """`ManagedConnection`: a connection that a manager lends.
 
-It adds to `AbortableConnection` what its borrower relies on: cancellation that a healthy connection
-survives, an honest COMMIT, and `close()` that may give it back.
+It adds to `CancellableConnection` what its borrower relies on: an honest COMMIT, and `close()` that
+may give it back.
 """
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager, suppress
-from inspect import getgeneratorlocals
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import ref
 
 from psycopg import errors, pq
 
 from pgmoor._core.hosts.failures import OUTCOME_UNKNOWN, READ_ONLY_SQL_TRANSACTION
-from pgmoor._core.util.asynctools import spawn
 from pgmoor.errors import CommitOutcomeUnknown, ConnectionAborted, RetrySafety
 
-from .abort_timer import abort_after
-from .abortable import ACTIVE, BAD, AbortableConnection
-from .cancellation import end_request, finish_cancelled, request_cancel
+from .abortable import BAD
+from .cancellable import CancellableConnection
 from .loss import note
 from .users_class import mixed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
-    from contextlib import AbstractAsyncContextManager, _AsyncGeneratorContextManager
+    import asyncio
+    from collections.abc import AsyncIterator, Callable
     from weakref import ReferenceType
 
-    from psycopg import AsyncConnection, AsyncPipeline, AsyncTransaction
+    from psycopg import AsyncConnection, AsyncTransaction
     from psycopg.abc import PQGen
     from psycopg.pq.abc import PGconn
 
 IDLE = pq.TransactionStatus.IDLE
 INTRANS = pq.TransactionStatus.INTRANS
 MOST_READS = 64  # of what has arrived unasked: a server may send without end
-# psycopg's generators that end something: a transaction, a cursor of the server, a COPY, a stream.
-ROLLBACK = "_rollback_gen"
-LEAVE_NOTHING = frozenset({ROLLBACK, "_close_gen"})  # if the session is lost meanwhile
-OF_WHAT_IS_CANCELLED = frozenset({"_end_copy_out_gen", "_stream_fetchone_gen"})
-END_OF_COPY = "copy_end"
-ENDINGS = LEAVE_NOTHING | OF_WHAT_IS_CANCELLED | {END_OF_COPY}
 AT_REST = 0  # IDLE; comparing with the enum's member costs more than the rest of a checkout's test
-
-T = TypeVar("T")
-RV = TypeVar("RV")
 
 
 class Unit(Protocol):
@@ -55,14 +42,12 @@ class Unit(Protocol):
     read_only: bool
 
 
-class ManagedConnection(AbortableConnection):
+class ManagedConnection(CancellableConnection):
     """A psycopg connection that belongs to a manager's pool.
 
     Use it like any `psycopg.AsyncConnection`. If you cancel the task of a query, it has the server
     cancel the query before `CancelledError` reaches you, so the connection stays usable.
     """
-
-    cancel_timeout: float = 0.0  # seconds; set when a pool adopts the connection
 
     def __init__(self, pgconn: PGconn, *args: Any, **kwargs: Any) -> None:
         super().__init__(pgconn, *args, **kwargs)
@@ -77,10 +62,6 @@ class ManagedConnection(AbortableConnection):
         self.farewell: errors.Error | None = None  # what the server said when it ended the session
         self.add_notice_handler(_farewell_to(ref(self)))
         self.unit: Unit | None = None  # the unit of work whose transaction this is
-        self._leaving: set[asyncio.Task[Any] | None] = set()  # cancelled tasks that leave a block
-        self._request: asyncio.Task[None] | None = None  # to cancel what is given up
-        self._gave_up_at = 0.0  # when that was begun
-        self.lost_unsaid = False  # it was cut, and perhaps nobody has got an error for that
         self.server: object | None = None  # which run of which server it leads to, once asked
 
     def is_at_rest(self) -> bool:
@@ -103,108 +84,14 @@ class ManagedConnection(AbortableConnection):
             return
         await super().close()
 
-    def _disown(self) -> None:
-        """Keep everything in a forked child from the server; as the base class does."""
-        self.cancel_timeout = 0.0  # no request to cancel what the parent runs
-        super()._disown()
-
     def _drops_undelivered(self) -> bool:
         return self.holder is not None
-
-    async def _cancelled(self, gen: PQGen[Any]) -> None:
-        if self.cancel_timeout > 0:
-            await finish_cancelled(self, gen, self.cancel_timeout)
-        else:  # it is still being made
-            self.discard()
 
     def _met(self, error: errors.Error) -> None:
         """Tell the owner of an error that may be the host's."""
         broken = self.pgconn.status == BAD
         if self.owner is not None and (broken or error.sqlstate == READ_ONLY_SQL_TRANSACTION):
             self.owner.broke(self, error)
-
-    # -- what psycopg sends to end work that is given up --------------------------------------
-
-    @asynccontextmanager
-    async def _left_in_time(self, block: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
-        """Enter one of psycopg's blocks; bound what it sends when a cancelled task leaves it."""
-        try:
-            async with block as entered:
-                try:
-                    yield entered
-                except BaseException:
-                    if (task := self._cancelled_task()) is not None:
-                        self._leaving.add(task)
-                    raise
-        finally:
-            if self._leaving:
-                self._leaving.discard(asyncio.current_task())
-
-    async def _try_cancel(self, *, timeout: float = 5.0) -> None:
-        """Have the server cancel a stream or a COPY that is left early; psycopg calls this.
-
-        Its end is read meanwhile.
-        """
-        if self.cancel_timeout > 0:
-            self._give_up()
-        elif self.owner is None:  # not in a forked child: the query is the parent's
-            await super()._try_cancel(timeout=timeout)
-
-    def _give_up(self) -> None:
-        self._gave_up_at = monotonic()
-        self._request = spawn(request_cancel(self, self.cancel_timeout), "pgmoor-cancel")
-
-    def wait(
-        self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None
-    ) -> Coroutine[Any, Any, RV]:
-        """Run one of psycopg's generators, in bounded time if it ends work that is given up."""
-        name = getattr(gen, "__name__", "")
-        if (name in ENDINGS or self._leaving) and self._gives_up(gen, name):
-            return self._wait_in_time(gen, name, interval, timeout)
-        return super().wait(gen, interval, timeout)
-
-    def _gives_up(self, gen: PQGen[Any], name: str) -> bool:
-        """Return whether a generator only ends what nobody waits for any more."""
-        if name in OF_WHAT_IS_CANCELLED and self._request is not None:
-            return True
-        task = self._cancelled_task()
-        if task is None:
-            return False
-        if name == END_OF_COPY:  # without an error it may commit
-            return getgeneratorlocals(gen).get("error") is not None
-        return name in LEAVE_NOTHING or task in self._leaving
-
-    async def _wait_in_time(
-        self, gen: PQGen[RV], name: str, interval: float, timeout: float | None
-    ) -> RV:
-        if self._request is None and self._pipeline is not None and self._is_active():
-            self._give_up()  # a pipeline waits for the results of all that it has sent
-        since = monotonic() if self._request is None else self._gave_up_at
-        seconds = max(since + self.cancel_timeout - monotonic(), 0.0)
-        with abort_after(self, seconds, "its server did not confirm an end in time") as limit:
-            try:
-                return await super().wait(gen, interval, timeout)
-            except errors.OperationalError:
-                if not limit.expired:
-                    raise
-                if name != ROLLBACK:
-                    self.lost_unsaid = True
-                if name in LEAVE_NOTHING:
-                    return cast("RV", None)  # the cancellation is to be delivered
-                raise
-            finally:
-                if not self._is_active():
-                    request, self._request = self._request, None
-                    await end_request(self, request)
-
-    def _is_active(self) -> bool:
-        return self.pgconn.transaction_status == ACTIVE
-
-    def _cancelled_task(self) -> asyncio.Task[Any] | None:
-        """Return the running task if it is being cancelled, and that is to be bounded."""
-        task = asyncio.current_task()
-        cancelled = task is not None and task.cancelling() > 0 and self.cancel_timeout > 0
-        return task if cancelled else None
 
     # -- commit ------------------------------------------------------------------------------
 
@@ -247,13 +134,6 @@ class ManagedConnection(AbortableConnection):
             if commits and self._outcome_unknown(error):
                 raise _unknown(error) from error
             raise
-
-    def pipeline(self, *args: Any, **kwargs: Any) -> _AsyncGeneratorContextManager[AsyncPipeline]:
-        """Switch to pipeline mode for the time of a block."""
-        return self._left_in_time(super().pipeline(*args, **kwargs))
-
-    def _pipeline_nolock(self) -> _AsyncGeneratorContextManager[AsyncPipeline]:
-        return self._left_in_time(super()._pipeline_nolock())  # that of executemany()
 
     async def rollback(self) -> None:
         """Roll back to the start of any pending transaction."""
