@@ -47,10 +47,10 @@ class CancellableConnection(AbortableConnection):
 
     def __init__(self, pgconn: PGconn, *args: Any, **kwargs: Any) -> None:
         super().__init__(pgconn, *args, **kwargs)
-        self.lost_unsaid = False  # it was cut, and perhaps nobody has got an error for that
+        self.lost_unsaid: bool = False  # it was cut, and perhaps nobody has got an error for that
         self._leaving: set[asyncio.Task[Any] | None] = set()  # cancelled tasks that leave a block
         self._request: asyncio.Task[None] | None = None  # to cancel what is given up
-        self._gave_up_at = 0.0  # when that was begun
+        self._gave_up_at: float = 0.0  # when that was begun
 
     def _disown(self) -> None:
         """Keep everything in a forked child from the server; as the base class does."""
