@@ -255,9 +255,10 @@ def _range(
     if middle is None or not known:
         return late if never == len(values) else f"{late} in {never} of {len(values)} runs"
     text = shown(middle)
-    if len(values) > 1:
-        text += f" ({shown(known[0])} to {late if never else shown(known[-1])})"
-    return text
+    low, high = shown(known[0]), late if never else shown(known[-1])
+    if low == high:
+        return text
+    return f"{text} ({low if never else low.removesuffix(' s')} to {high})"
 
 
 def median_of(values: Sequence[float | None]) -> float | None:
