@@ -203,58 +203,69 @@ async def test_a_timeout_on_a_silent_server_takes_cancel_timeout_longer(
         assert conn.closed
 
 
-async def in_a_transaction(conn: psycopg.AsyncConnection[Any]) -> None:
+class Halt:
+    """A point in a task that it reaches and does not leave by itself."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+
+    async def __call__(self) -> None:
+        self.reached.set()
+        await asyncio.Event().wait()
+
+
+async def in_a_transaction(conn: psycopg.AsyncConnection[Any], halt: Halt) -> None:
     async with conn.transaction():
         await conn.execute("select 1")
-        await asyncio.sleep(60)
+        await halt()
 
 
-async def in_a_savepoint(conn: psycopg.AsyncConnection[Any]) -> None:
+async def in_a_savepoint(conn: psycopg.AsyncConnection[Any], halt: Halt) -> None:
     await conn.execute("select 1")
-    await in_a_transaction(conn)
+    await in_a_transaction(conn, halt)
 
 
-async def with_a_rollback(conn: psycopg.AsyncConnection[Any]) -> None:
+async def with_a_rollback(conn: psycopg.AsyncConnection[Any], halt: Halt) -> None:
     await conn.execute("select 1")
     try:
-        await asyncio.sleep(60)
+        await halt()
     finally:
         await conn.rollback()
 
 
-async def in_a_pipeline(conn: psycopg.AsyncConnection[Any]) -> None:
+async def in_a_pipeline(conn: psycopg.AsyncConnection[Any], halt: Halt) -> None:
     async with conn.pipeline() as pipeline:
         await conn.execute("select 1")
         await pipeline.sync()
         await conn.execute("select 2")
-        await asyncio.sleep(60)
+        await halt()
 
 
-async def with_a_cursor_of_the_server(conn: psycopg.AsyncConnection[Any]) -> None:
+async def with_a_cursor_of_the_server(conn: psycopg.AsyncConnection[Any], halt: Halt) -> None:
     async with conn.cursor("rows") as cursor:
         await cursor.execute("select generate_series(1, 1000)")
         await cursor.fetchone()
-        await asyncio.sleep(60)
+        await halt()
 
 
-async def in_a_copy(conn: psycopg.AsyncConnection[Any]) -> None:
+async def in_a_copy(conn: psycopg.AsyncConnection[Any], halt: Halt) -> None:
     async with conn.cursor() as cursor, cursor.copy("copy work (id) from stdin") as stream:
         await stream.write_row(["d"])
-        await asyncio.sleep(60)
+        await halt()
 
 
-async def in_a_copy_to_here(conn: psycopg.AsyncConnection[Any]) -> None:
+async def in_a_copy_to_here(conn: psycopg.AsyncConnection[Any], halt: Halt) -> None:
     async with conn.cursor() as cursor, cursor.copy(f"copy ({MANY}) to stdout") as stream:
         await anext(aiter(stream))
-        await asyncio.sleep(60)
+        await halt()
 
 
-async def in_a_stream(conn: psycopg.AsyncConnection[Any]) -> None:
+async def in_a_stream(conn: psycopg.AsyncConnection[Any], halt: Halt) -> None:
     async with conn.cursor() as cursor:
         stream: Any = cursor.stream(MANY)
         async with aclosing(stream) as rows:
             await anext(rows)
-            await asyncio.sleep(60)
+            await halt()
 
 
 @pytest.mark.parametrize(
@@ -272,7 +283,7 @@ async def in_a_stream(conn: psycopg.AsyncConnection[Any]) -> None:
 )
 @both_loops
 async def test_what_a_cancelled_task_still_sends_is_bounded_on_a_silent_server(
-    work: Callable[[Any], Awaitable[None]],
+    work: Callable[[Any, Halt], Awaitable[None]],
     alone: Cluster,
     moor: Callable[..., Any],
     proxies: Callable[..., Any],
@@ -280,12 +291,14 @@ async def test_what_a_cancelled_task_still_sends_is_bounded_on_a_silent_server(
     (door,) = proxies(alone)
     manager = await moor(door, min_size=1, max_size=1, cancel_timeout=0.3, health_timeout=30)
 
+    halt = Halt()
+
     async def borrow() -> None:
         async with manager.connection() as conn:
-            await work(conn)
+            await work(conn, halt)
 
     task = asyncio.create_task(borrow())
-    await asyncio.sleep(0.3)
+    await halt.reached.wait()
     door.silent()
     task.cancel()
     began = monotonic()
@@ -320,13 +333,15 @@ async def test_a_cancelled_pipeline_leaves_a_usable_connection(
 async def after_a_swallowed_cancellation(work: Callable[[], Awaitable[None]]) -> None:
     """Do something in a task that counts as being cancelled for the rest of its life."""
 
+    halt = Halt()
+
     async def swallows() -> None:
         with suppress(asyncio.CancelledError):
-            await asyncio.sleep(60)
+            await halt()
         await work()
 
     task = asyncio.create_task(swallows())
-    await asyncio.sleep(0)
+    await halt.reached.wait()
     task.cancel()
     await task
 
