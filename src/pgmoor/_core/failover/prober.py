@@ -171,7 +171,9 @@ class Prober:
                 turn.renews, turn.dialled = False, True
             elif self._conn is not None or turn.asks(self._pending.questions):
                 turn.renews = False  # it accepts none: the present one tells the rest
-            elif not self._is_late_loss(dial, turn) and not self._is_replaced(dial, turn):
+            elif self._is_late_loss(dial, turn) or self._is_first_end(dial, turn):
+                turn.dialled = False
+            else:
                 return self._failed(dial.error, turn)
         return None
 
@@ -185,12 +187,9 @@ class Prober:
             if not self._lives(question):
                 question.conn.discard()
                 # Only this session may have ended: a new one tells.
-                if self._is_late_loss(question, turn):
-                    continue
-                if not question.new_session:
+                late, was_kept = self._is_late_loss(question, turn), not question.new_session
+                if late or was_kept or self._is_first_end(question, turn):
                     turn.dialled = False
-                    continue
-                if self._is_replaced(question, turn):
                     continue
             return self._failed(question.error, turn)
         return None
@@ -200,13 +199,10 @@ class Prober:
 
         The server may have had enough of it (`authentication_timeout`).
         """
-        if attempt.began_at < turn.began_at and self._loss_of(attempt):
-            turn.dialled = False
-            return True
-        return False
+        return attempt.began_at < turn.began_at and self._kind_of(attempt) in LOSSES
 
-    def _is_replaced(self, attempt: Attempt, turn: Turn) -> bool:
-        """Return whether a new session that ended gets a successor, one in each turn.
+    def _is_first_end(self, attempt: Attempt, turn: Turn) -> bool:
+        """Return whether a new session has ended, and none before it in this turn; note that.
 
         Sessions end for reasons of their own (`pg_terminate_backend`). What cuts a login, and is
         not the server, would cut the next one as well.
@@ -214,17 +210,15 @@ class Prober:
         if isinstance(attempt, Dial):
             ended = getattr(attempt.error, "sqlstate", None) == ENDED
         else:
-            ended = self._loss_of(attempt) is FailureKind.RESET
+            ended = self._kind_of(attempt) is FailureKind.RESET
         if turn.lost_at is not None or not ended:
             return False
-        turn.lost_at, turn.dialled = monotonic(), False
+        turn.lost_at = monotonic()
         return True
 
-    def _loss_of(self, attempt: Attempt) -> FailureKind | None:
-        """Return how a session was lost; None if it was not, but refused."""
+    def _kind_of(self, attempt: Attempt) -> FailureKind:
         error = attempt.error or TimeoutError()
-        kind = failure_of(error, self._settings, self._patience).kind
-        return kind if kind in LOSSES else None
+        return failure_of(error, self._settings, self._patience).kind
 
     def _arrived(self, conn: AbortableConnection, progress: DialProgress) -> None:
         """Use a new session, if more than that it was made is to be learnt by it."""
