@@ -4,6 +4,8 @@
     PGMOOR_ALERTS="mailtos://user:password@smtp.example.com?to=oncall@example.com" \
         uvicorn production:app --timeout-graceful-shutdown 20
 
+Metrics are on a port of their own, METRICS_PORT or 9187: http://127.0.0.1:9187/metrics
+
 It needs `pip install "pgmoor[alerts,binary,fastapi,prometheus]" uvicorn`.
 """
 
@@ -11,14 +13,19 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, HTTPException
-from prometheus_client import REGISTRY, make_asgi_app
+from prometheus_client import REGISTRY, start_http_server
 
 from pgmoor import ConnectionManager
 from pgmoor.fastapi import Connection, add_error_handlers, health_router, lifespan
 from pgmoor.prometheus import Collector
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 logging.basicConfig(level=logging.INFO)
 
@@ -45,13 +52,23 @@ manager = ConnectionManager(
     timeout=5,  # less than your clients wait
     max_waiting=100,  # one more gets 503 at once
     held_warning=30,
-    alerts=os.environ["PGMOOR_ALERTS"].split(),
+    alerts=os.environ.get("PGMOOR_ALERTS", "").split() or None,
 )
 REGISTRY.register(Collector(manager))
 
-app = FastAPI(lifespan=lifespan(manager))
+
+@asynccontextmanager
+async def metrics(app: FastAPI) -> AsyncIterator[None]:
+    """Serve the metrics to Prometheus while the app runs."""
+    server, thread = start_http_server(int(os.environ.get("METRICS_PORT", "9187")))
+    yield
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+app = FastAPI(lifespan=lifespan(manager, inner=metrics))
 app.include_router(health_router(manager))  # /livez and /readyz
-app.mount("/metrics", make_asgi_app())
 add_error_handlers(app)  # 503 with Retry-After while there is no connection
 
 

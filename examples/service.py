@@ -55,7 +55,7 @@ class Probes:
         self.manager = manager
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        request = await reader.readline()
+        request = await asyncio.wait_for(reader.readline(), 5)
         health = await self.manager.health()
         good = health.ready if b"/ready" in request else health.live
         body = json.dumps(health.to_dict(details=False)).encode()
