@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from contextlib import AsyncExitStack, aclosing, suppress
+from itertools import count
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from pgmoor.testing import Cluster, FaultProxy
 
 
+ACTIVE = psycopg.pq.TransactionStatus.ACTIVE
 MANY = "select repeat('x', 1000) from generate_series(1, 100000)"
 TIMES = {"asyncio": 10_000, "uvloop": 2_000}
 
@@ -411,6 +414,211 @@ async def test_a_block_whose_session_is_lost_without_an_error_does_not_end_well(
         await after_a_swallowed_cancellation(write)
     door.heal()
     assert await alone[0].sql("select id from work") == []
+
+
+async def a_query_under_a_timeout(conn: psycopg.AsyncConnection[Any], door: FaultProxy) -> None:
+    door.silent()
+    with suppress(TimeoutError):
+        await limited_by_asyncio(0.1, conn.execute("select 1"))
+
+
+async def a_savepoint_under_a_timeout(conn: psycopg.AsyncConnection[Any], door: FaultProxy) -> None:
+    door.silent()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.1), conn.transaction():
+            await conn.execute("select 1")
+
+
+async def a_savepoint_left_by_an_error(
+    conn: psycopg.AsyncConnection[Any], door: FaultProxy
+) -> None:
+    with suppress(LookupError):
+        async with conn.transaction():
+            heard_at = conn.hearing.statement_at  # type: ignore[attr-defined]
+            door.reset()
+            raise LookupError
+    assert conn.hearing.statement_at == heard_at  # type: ignore[attr-defined]  # no answer came
+
+
+async def a_savepoint_to_roll_back(conn: psycopg.AsyncConnection[Any], door: FaultProxy) -> None:
+    async with conn.transaction(force_rollback=True):
+        door.reset()
+        await until(conn.has_unread)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "lose",
+    [
+        a_query_under_a_timeout,
+        a_savepoint_under_a_timeout,
+        a_savepoint_left_by_an_error,
+        a_savepoint_to_roll_back,
+    ],
+)
+@pytest.mark.parametrize("in_transaction", [True, False])
+async def test_a_block_around_one_that_has_lost_the_session_does_not_end_well(
+    in_transaction: bool,
+    lose: Callable[..., Awaitable[None]],
+    alone: Cluster,
+    moor: Callable[..., Any],
+    proxies: Callable[..., Any],
+) -> None:
+    (door,) = proxies(alone)
+    manager = await moor(door, min_size=1, max_size=1, cancel_timeout=0.2, health_timeout=30)
+    with pytest.raises(psycopg.OperationalError):
+        async with manager.connection() as conn, AsyncExitStack() as stack:
+            if in_transaction:
+                await stack.enter_async_context(conn.transaction())
+            await conn.execute("insert into work (id) values ('lost')")
+            await lose(conn, door)
+    door.heal()
+    assert await alone[0].sql("select id from work") == []
+
+
+async def many_statements(conn: psycopg.AsyncConnection[Any]) -> None:
+    async with conn.pipeline():
+        while True:
+            await conn.execute("select 1")
+
+
+async def many_rows(conn: psycopg.AsyncConnection[Any]) -> None:
+    rows = ([str(number)] for number in count())
+    await conn.cursor().executemany("insert into work (id) values (%s)", rows)
+
+
+@pytest.mark.parametrize("work", [many_statements, many_rows])
+@both_loops
+async def test_a_timeout_while_a_pipeline_is_filled_costs_no_connection(
+    work: Callable[[Any], Awaitable[None]], alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*alone, min_size=1, max_size=1, cancel_timeout=5)
+    before = await pids(manager, 1)
+
+    async def pipe() -> None:
+        async with manager.connection() as conn:
+            await work(conn)
+
+    for limited in (limited_by_asyncio, limited_by_anyio):
+        began = monotonic()
+        with pytest.raises(TimeoutError):
+            await limited(0.1, pipe())
+        assert monotonic() - began < 3.0
+
+    await all_free(manager)
+    assert await pids(manager, 1) == before
+    assert await alone[0].sql("select id from work") == []
+
+
+@pytest.mark.parametrize("work", [with_a_rollback, with_a_cursor_of_the_server])
+async def test_a_session_that_is_lost_meanwhile_leaves_a_cancelled_task_cancelled(
+    work: Callable[[Any, Halt], Awaitable[None]],
+    alone: Cluster,
+    moor: Callable[..., Any],
+    proxies: Callable[..., Any],
+) -> None:
+    (door,) = proxies(alone)
+    manager = await moor(door, min_size=1, max_size=1, cancel_timeout=30, health_timeout=30)
+    halt = Halt()
+    conn = await manager.getconn()
+    task = asyncio.create_task(work(conn, halt))
+    await halt.reached.wait()
+    door.silent()
+    task.cancel()
+    await until(lambda: conn.pgconn.transaction_status == ACTIVE)
+    door.reset()
+    await asyncio.wait([task], timeout=5)
+
+    assert task.cancelled()
+    door.heal()
+    await manager.putconn(conn)
+
+
+@both_loops
+async def test_a_cancelled_copy_that_waits_for_a_lock_leaves_a_usable_connection(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*alone, min_size=2, max_size=2, cancel_timeout=5)
+    before = await pids(manager, 2)
+    await alone[0].sql(
+        "create function locked() returns trigger language plpgsql"
+        " as $$ begin perform pg_advisory_xact_lock(7); return new; end $$"
+    )
+    await alone[0].sql(
+        "create trigger locked before insert on work for each row execute function locked()"
+    )
+    halt = Halt()
+
+    async def copy() -> None:
+        async with (
+            manager.connection() as conn,
+            conn.cursor() as cursor,
+            cursor.copy("copy work (id) from stdin") as stream,
+        ):
+            for number in range(10_000):
+                await stream.write_row([f"{number:>100}"])
+            await halt()
+
+    try:
+        async with manager.connection() as holder:
+            await holder.execute("select pg_advisory_xact_lock(7)")
+            task = asyncio.create_task(copy())
+            await halt.reached.wait()
+            await alone[0].wait_for(
+                "select exists (select from pg_stat_activity where wait_event_type = 'Lock')"
+            )
+            task.cancel()
+            began = monotonic()
+            await asyncio.wait([task], timeout=5)
+            assert monotonic() - began < 3.0
+        assert task.cancelled()
+        await all_free(manager)
+        assert await pids(manager, 2) == before
+    finally:
+        await alone[0].sql("drop trigger locked on work")
+        await alone[0].sql("drop function locked")
+
+
+async def test_the_end_of_a_block_does_not_take_another_tasks_answer(
+    alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*alone, min_size=1, max_size=1)
+    async with asyncio.timeout(5), manager.connection() as conn:
+        await conn.execute("select 1")
+        async with conn.transaction():
+            other = asyncio.create_task(conn.execute("select pg_sleep(0.05)"))
+            await until(lambda: conn.pgconn.transaction_status == ACTIVE)
+            time.sleep(0.3)  # noqa: ASYNC251  the answer arrives, and the loop has not seen it
+        await other
+
+
+async def a_stream(conn: psycopg.AsyncConnection[Any]) -> Any:
+    rows = conn.cursor().stream("select generate_series(1, 10)")
+    await anext(rows)
+    return rows
+
+
+async def notifications(conn: psycopg.AsyncConnection[Any]) -> Any:
+    await conn.execute("listen something")
+    await conn.execute("notify something")
+    await conn.commit()
+    await conn.execute("select 1")
+    found = conn.notifies()
+    await anext(found)
+    return found
+
+
+@pytest.mark.parametrize("leave", [a_stream, notifications])
+async def test_a_block_that_leaves_a_stream_open_is_told_so_and_does_not_hang(
+    leave: Callable[[Any], Awaitable[Any]], alone: Cluster, moor: Callable[..., Any]
+) -> None:
+    manager = await moor(*alone, min_size=1, max_size=1)
+    with pytest.raises(psycopg.ProgrammingError, match="aclosing"):
+        async with asyncio.timeout(5), manager.connection() as conn:
+            left = await leave(conn)
+    async with manager.connection() as conn:  # another one
+        await conn.execute("select 1")
+    with suppress(psycopg.Error):
+        await left.aclose()
 
 
 @both_loops

@@ -38,7 +38,7 @@ RV = TypeVar("RV")
 logger = logging.getLogger("pgmoor.connection")
 
 ACTIVE = pq.TransactionStatus.ACTIVE
-RUNNING = 1  # ACTIVE; a comparison with the enum's member costs more
+AT_REST, RUNNING = 0, 1  # IDLE and ACTIVE; a comparison with the enum's members costs more
 INTRANS = pq.TransactionStatus.INTRANS
 INERROR = pq.TransactionStatus.INERROR
 UNKNOWN = pq.TransactionStatus.UNKNOWN
@@ -171,8 +171,9 @@ class AbortableConnection(AsyncConnection[Any]):
         except asyncio.CancelledError:
             if self.pgconn.transaction_status == ACTIVE:
                 await self._cancelled(gen)
-            if self.pgconn.status == BAD and self.loss is None:
-                self.loss = RetrySafety.UNKNOWN  # it may have been a COMMIT
+            if self.pgconn.status == BAD or self._doomed:
+                self.loss = self.loss or RetrySafety.UNKNOWN  # it may have been a COMMIT
+                self._lost_silently(gen, before)
             raise
         except (KeyboardInterrupt, SystemExit):
             self.discard()
@@ -183,7 +184,10 @@ class AbortableConnection(AsyncConnection[Any]):
                 raise
             raise error from raised
         else:
-            if self.readiness.waited and not came_before:  # else its server may be gone by now
+            if self.pgconn.status == BAD:  # psycopg has kept the error to itself
+                self._lost_silently(gen, before)
+                self._met(errors.OperationalError("the connection was lost"))
+            elif self.readiness.waited and not came_before:  # else its server may be gone by now
                 self._heard(result)
             return result
         finally:
@@ -209,7 +213,7 @@ class AbortableConnection(AsyncConnection[Any]):
     def _explained(self, raised: errors.Error, before: int) -> errors.Error:
         """Return the error that the caller gets; it says what became of the work."""
         error = raised
-        if raised.sqlstate is not None:
+        if raised.sqlstate is not None and self.pgconn.status != BAD:  # a farewell may be old
             self.hearing.statement_at = monotonic()
         if self.pgconn.status == BAD:
             error = what_ended_it(raised)
@@ -242,6 +246,9 @@ class AbortableConnection(AsyncConnection[Any]):
     async def _cancelled(self, gen: PQGen[Any]) -> None:  # noqa: ARG002  a subclass goes on with it
         """Deal with a query whose task is being cancelled: drop the connection."""
         self.discard()
+
+    def _lost_silently(self, gen: PQGen[Any], before: int) -> None:
+        """Deal with a session that was lost while *gen* ran, and nobody gets an error for that."""
 
     def _met(self, error: errors.Error) -> None:
         """Note an error of a query."""

@@ -83,7 +83,7 @@ async def exchange(conn: AbortableConnection, statements: bytes) -> list[PGresul
     if not results or conn.pgconn.status == BAD:  # perhaps its farewell was the answer
         if results and results[-1].status == FATAL:
             raise failure(conn, results[-1])
-        raise errors.OperationalError("the connection was lost")
+        raise errors.OperationalError(f"the connection to {conn.host_label} was lost")
     return results
 
 

@@ -18,7 +18,7 @@ from psycopg import errors
 from pgmoor._core.util.asynctools import spawn
 
 from .abort_timer import abort_after
-from .abortable import ACTIVE, AbortableConnection
+from .abortable import ACTIVE, AT_REST, BAD, AbortableConnection
 from .cancellation import end_request, finish_cancelled, request_cancel
 
 if TYPE_CHECKING:
@@ -32,12 +32,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 RV = TypeVar("RV")
 
+ENDED_LATE = (
+    "its task was cancelled, and the server did not confirm the end of what it did within"
+    " cancel_timeout"
+)
 # psycopg's generators that end something: a transaction, a cursor of the server, a COPY, a stream.
 ROLLBACK = "_rollback_gen"
 LEAVE_NOTHING = frozenset({ROLLBACK, "_close_gen"})  # if the session is lost meanwhile
 OF_WHAT_IS_CANCELLED = frozenset({"_end_copy_out_gen", "_stream_fetchone_gen"})
 END_OF_COPY = "copy_end"
-ENDINGS = LEAVE_NOTHING | OF_WHAT_IS_CANCELLED | {END_OF_COPY}
+# They end it for an error, if they have one in this variable, and otherwise well.
+FOR_AN_ERROR = {END_OF_COPY: "error", "_exit_gen": "exc_val"}
+ENDINGS = LEAVE_NOTHING | OF_WHAT_IS_CANCELLED | FOR_AN_ERROR.keys()
 
 
 class CancellableConnection(AbortableConnection):
@@ -115,22 +121,27 @@ class CancellableConnection(AbortableConnection):
         task = self._cancelled_task()
         if task is None:
             return False
-        if name == END_OF_COPY:  # without an error it may commit
-            return getgeneratorlocals(gen).get("error") is not None
-        return name in LEAVE_NOTHING or task in self._leaving
+        if task in self._leaving:
+            return True
+        if (variable := FOR_AN_ERROR.get(name)) is not None:  # without an error it may commit
+            # In a pipeline it is only sent, and its answer read when the pipeline's block ends.
+            return self._pipeline is None and getgeneratorlocals(gen).get(variable) is not None
+        return name in LEAVE_NOTHING
 
     async def _wait_in_time(
         self, gen: PQGen[RV], name: str, interval: float, timeout: float | None
     ) -> RV:
-        if self._request is None and self._pipeline is not None and self._is_active():
-            self._give_up()  # a pipeline waits for the results of all that it has sent
+        # A pipeline waits for the results of all that it has sent; a COPY may wait for a lock.
+        busy = (self._pipeline is not None or name == END_OF_COPY) and self._is_active()
+        if self._request is None and busy:
+            self._give_up()
         since = monotonic() if self._request is None else self._gave_up_at
         seconds = max(since + self.cancel_timeout - monotonic(), 0.0)
-        with abort_after(self, seconds, "its server did not confirm an end in time") as limit:
+        with abort_after(self, seconds, ENDED_LATE) as limit:
             try:
                 return await super().wait(gen, interval, timeout)
             except errors.OperationalError:
-                if not limit.expired:
+                if not (limit.expired or self.pgconn.status == BAD):
                     raise
                 if name != ROLLBACK:
                     self.lost_unsaid = True
@@ -138,9 +149,14 @@ class CancellableConnection(AbortableConnection):
                     return cast("RV", None)  # the cancellation is to be delivered
                 raise
             finally:
-                if not self._is_active():
+                if self._pipeline is not None or not self._is_active():
                     request, self._request = self._request, None
                     await end_request(self, request)
+
+    def _lost_silently(self, gen: PQGen[Any], before: int) -> None:
+        # A rollback would have left nothing, and nothing was done before a first statement.
+        if before != AT_REST and getattr(gen, "__name__", "") != ROLLBACK:
+            self.lost_unsaid = True
 
     def _is_active(self) -> bool:
         return self.pgconn.transaction_status == ACTIVE

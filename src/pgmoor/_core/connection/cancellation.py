@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pgmoor.connection")
 
+SENDS_ALL = "_executemany_gen_pipeline"  # psycopg's generator for `executemany()`
+
 
 async def finish_cancelled(conn: AbortableConnection, gen: PQGen[Any], timeout: float) -> None:
     """Have the server cancel the query, and read its last answer, within *timeout* seconds.
@@ -30,18 +32,26 @@ async def finish_cancelled(conn: AbortableConnection, gen: PQGen[Any], timeout: 
     a cancellation again on every turn of the loop, and psycopg takes the second one as an order to
     close the connection.
     """
-    task = spawn(_finish(conn, gen, timeout), "pgmoor-cancel-query")
+    await _outlast(spawn(_finish(conn, gen, timeout), "pgmoor-cancel-query"))
+    # The caller raises the first cancellation.
+
+
+async def _outlast(task: asyncio.Task[None]) -> asyncio.CancelledError | None:
+    """Wait for *task*, also while this one is cancelled; return the first cancellation, if any."""
+    cancelled: asyncio.CancelledError | None = None
     with anyio.CancelScope(shield=True):
         while not task.done():
             try:
                 await asyncio.wait([task])
-            except asyncio.CancelledError:  # the caller raises the first one
-                continue
+            except asyncio.CancelledError as error:
+                cancelled = cancelled or error
+    return cancelled
 
 
 async def _finish(conn: AbortableConnection, gen: PQGen[Any], timeout: float) -> None:
     try:
-        with abort_after(conn, timeout, "its server did not confirm a cancelled query"):
+        late = f"the server did not confirm a cancelled query within {timeout:g} s (cancel_timeout)"
+        with abort_after(conn, timeout, late):
             request = spawn(request_cancel(conn, timeout), "pgmoor-cancel")
             try:
                 await _read_to_end(conn, gen)
@@ -51,17 +61,23 @@ async def _finish(conn: AbortableConnection, gen: PQGen[Any], timeout: float) ->
         extra = _fields("SettleFailed", conn, error)
         logger.debug("ending a cancelled query failed: %s", type(error).__name__, extra=extra)
     finally:
-        if conn.pgconn.transaction_status == ACTIVE:
+        # A pipeline is at rest only when its block has ended; what that sends has a limit, too.
+        ends_later = conn._pipeline is not None and conn.abort_reason is None  # noqa: SLF001
+        if conn.pgconn.transaction_status == ACTIVE and not ends_later:
             conn.discard()
 
 
 async def _read_to_end(conn: AbortableConnection, gen: PQGen[Any]) -> None:
+    if getattr(gen, "__name__", "") == SENDS_ALL:
+        gen.close()
+        return
     try:
         await waiting.wait_async(gen, conn.pgconn.socket, interval=0.1)
     except errors.DatabaseError as error:  # QueryCanceled, as requested, or the like
         extra = _fields("QueryCancelled", conn, error)
         logger.debug("a cancelled query ended: %s", type(error).__name__, extra=extra)
-    await _drain(conn)
+    if conn._pipeline is None:  # noqa: SLF001  psycopg has no other way to say so
+        await _drain(conn)
 
 
 def _fields(event: str, conn: AbortableConnection, error: Exception) -> dict[str, object]:
@@ -102,10 +118,12 @@ async def request_cancel(conn: AbortableConnection, timeout: float) -> None:
 async def end_request(conn: AbortableConnection, request: asyncio.Task[None] | None) -> None:
     """Wait for a request, if any: a late one would hit the next query of a connection that lives.
 
-    A server that is gone or frozen need not be asked.
+    A server that is gone or frozen need not be asked. A task that is cancelled meanwhile waits on,
+    and then ends so.
     """
     if request is None:
         return
     if conn.pgconn.status == BAD:
         request.cancel()
-    await asyncio.gather(request, return_exceptions=True)
+    if (cancelled := await _outlast(request)) is not None:
+        raise cancelled

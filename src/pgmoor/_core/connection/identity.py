@@ -239,7 +239,8 @@ class IdentityQuery:
             self._again_at = now + min(max(lacking_for / 4, FIRST_AGAIN), LAST_AGAIN)
         if question > self._question:
             logger.info(
-                "%s can't answer a probe in full; asking it for %s",
+                "%s can't answer the whole health check (a right or a function is missing);"
+                " asking it for %s",
                 self._host,
                 QUESTIONS[question][1],
                 extra=fields("AskingPlainly", self._manager, host=self._host.label),

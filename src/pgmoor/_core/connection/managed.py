@@ -16,7 +16,7 @@ from psycopg import errors, pq
 from pgmoor._core.hosts.failures import OUTCOME_UNKNOWN, READ_ONLY_SQL_TRANSACTION
 from pgmoor.errors import CommitOutcomeUnknown, ConnectionAborted, RetrySafety
 
-from .abortable import BAD
+from .abortable import AT_REST, BAD
 from .cancellable import CancellableConnection
 from .loss import note
 from .users_class import mixed
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 IDLE = pq.TransactionStatus.IDLE
 INTRANS = pq.TransactionStatus.INTRANS
 MOST_READS = 64  # of what has arrived unasked: a server may send without end
-AT_REST = 0  # IDLE; comparing with the enum's member costs more than the rest of a checkout's test
 
 
 class Unit(Protocol):
@@ -71,6 +70,13 @@ class ManagedConnection(CancellableConnection):
             and not self.lock.locked()
             and self._pipeline is None
         )
+
+    def is_left_open(self) -> bool:
+        """Return whether something holds it that was left and not closed: a stream, `notifies()`.
+
+        Whoever waits for its lock would wait for ever. Another task may also be busy with its rows.
+        """
+        return self.lock.locked() and not self._waiters and self._pipeline is None
 
     def heard_at(self) -> float:
         """Return when the connection is last known to have worked (monotonic)."""
@@ -121,19 +127,23 @@ class ManagedConnection(CancellableConnection):
             self._forbid_new_transaction()
         ended_well = False
         try:
-            block = super().transaction(savepoint_name, force_rollback)
-            async with self._left_in_time(block) as transaction:
+            async with super().transaction(savepoint_name, force_rollback) as transaction:
                 yield transaction
                 lived = self.lost_unsaid or not self.closed
                 ended_well = self._still_there()
-                if lived and not ended_well and not force_rollback:
-                    # psycopg would end the block without an error, although nothing was committed.
-                    raise self._lost_before_commit()
+                if lived and not ended_well:
+                    self.lost_unsaid = True  # of the block around this one
+                    if not force_rollback:
+                        # psycopg would end the block well, although nothing was committed.
+                        raise self._lost_before_commit()
         except errors.Error as error:
             commits = ended_well and outermost and not force_rollback
             if commits and self._outcome_unknown(error):
                 raise _unknown(error) from error
             raise
+        finally:
+            if outermost:  # it has raised, or was to be rolled back
+                self.lost_unsaid = False
 
     async def rollback(self) -> None:
         """Roll back to the start of any pending transaction."""
@@ -149,8 +159,8 @@ class ManagedConnection(CancellableConnection):
     def _forbid_in_unit(self, what: str) -> None:
         if self.unit is not None:
             raise errors.ProgrammingError(
-                f"{what} inside a transaction of run(), transaction() or retrying():"
-                " it commits when its block ends, and rolls back if that raises"
+                f"don't call {what} here: run(), transaction() or retrying() commits when the block"
+                " ends, and rolls back if it raises"
             )
 
     def _forbid_new_transaction(self) -> None:
@@ -165,6 +175,8 @@ class ManagedConnection(CancellableConnection):
 
         A session that ended before COMMIT was sent has surely committed nothing.
         """
+        if self._waiters:  # what arrives is the answer to another task, which would miss it
+            return not self.closed and self.abort_reason is None
         for _ in range(MOST_READS):
             if self.closed or not self.has_unread():
                 break

@@ -142,8 +142,11 @@ class Turn:
         self.extended = False  # what arrived at the last moment was waited for
 
     def asks(self, questions: list[Question]) -> bool:
-        """Return whether one of the questions was asked in this turn."""
-        return any(question.began_at >= self.began_at for question in questions)
+        """Return whether one of the questions was asked in this turn, or has been answered."""
+        return any(
+            question.began_at >= self.began_at or (question.done and question.info is not None)
+            for question in questions
+        )
 
 
 class Pending:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic
 
+from psycopg import ProgrammingError
 from psycopg_pool.abc import ACT
 
 if TYPE_CHECKING:
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 
     from .lender import Lender
 
+LEFT_OPEN = (
+    "a stream or notifies() was not read to its end in the block, and nothing was committed: use"
+    " contextlib.aclosing() if you leave it early"
+)
 IDLE = 0  # pq.TransactionStatus.IDLE; comparing with the enum's member costs more than the rest
 
 
@@ -48,6 +53,8 @@ class Checkout(Generic[ACT]):
             await self._queue.release(conn)
             return
         try:
+            if conn.is_left_open():
+                raise ProgrammingError(LEFT_OPEN)
             await conn.commit()
         finally:
             if self._holds(conn):  # still
