@@ -21,7 +21,7 @@ except ImportError as _error:
 from ._core.manager.given import require_manager
 from ._core.manager.manager import ConnectionManager
 from .http import health_response, unavailable_cause, unavailable_response
-from .http._permission import is_allowed
+from .http._permission import check_permission, is_allowed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -95,7 +95,9 @@ def connection(
 
     End the block before the response is sent, or a slow client holds the connection.
     """
-    manager: ConnectionManager[Any] = request.config_dict[key]
+    manager: ConnectionManager[Any] | None = request.config_dict.get(key)
+    if manager is None:
+        raise RuntimeError("the application has no setup(app, manager), or none with this key")
     return manager.connection(timeout)
 
 
@@ -118,6 +120,8 @@ def _convert(response: Response) -> web.Response:
 def _handler(
     manager: ConnectionManager[Any], check: Check, details: Permission[web.Request]
 ) -> Handler:
+    check_permission("details", details)
+
     async def endpoint(request: web.Request) -> web.StreamResponse:
         allowed = await is_allowed(details, request)
         response = health_response(
@@ -146,6 +150,8 @@ def add_status_page(
     """
     from ._statuspage.aiohttp import endpoints  # noqa: PLC0415  only apps with a page need it
 
+    require_manager(manager, "add_status_page()")
+    check_permission("allow", allow)
     page, stream, begin, end_streams = endpoints(manager, allow)
     app.router.add_get(path, page)
     app.router.add_get(f"{path}/stream", stream, allow_head=False)

@@ -23,7 +23,9 @@ except ImportError as _error:
     raise ImportError('pgmoor.fastapi needs fastapi: pip install "pgmoor[fastapi]"') from _error
 
 from ._core.connection.managed import ManagedConnection
+from ._core.manager.given import require_manager_or_name
 from ._core.manager.manager import ConnectionManager
+from ._core.settings.validation import check_timeout
 from .starlette import (
     add_error_handlers,
     connection,
@@ -93,6 +95,8 @@ def lend(
     response can read rows from it. The result's attribute `dependency` is the key for
     `app.dependency_overrides`.
     """
+    require_manager_or_name(manager, "lend()")
+    check_timeout(timeout)
 
     async def dependency(request: HTTPConnection) -> AsyncIterator[ManagedConnection]:
         if scope == "function":

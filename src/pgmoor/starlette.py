@@ -10,6 +10,7 @@ add_error_handlers(app)
 from __future__ import annotations
 
 import inspect
+import re
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -22,11 +23,11 @@ try:
 except ImportError as _error:
     raise ImportError('pgmoor.starlette needs starlette: pip install "pgmoor[fastapi]"') from _error
 
-from ._core.manager.given import require_manager
+from ._core.manager.given import require_manager, require_manager_or_name
 from ._core.manager.manager import ConnectionManager
 from .health import State
 from .http import health_response, unavailable_cause, unavailable_response
-from .http._permission import is_allowed
+from .http._permission import check_permission, is_allowed
 from .http._unavailable import UNAVAILABLE_ERRORS
 
 if TYPE_CHECKING:
@@ -166,7 +167,9 @@ def manager_of(request: HTTPConnection, name: str | None = None) -> ConnectionMa
     if name is None:
         return next(iter(managers.values()))
     if name not in managers:
-        raise LookupError(f"no manager is named {name!r}; the lifespan has {', '.join(managers)}")
+        # What was meant as a connection string would show a password.
+        that = repr(name) if re.fullmatch(r"[\w .:-]{1,60}", name) else "that"
+        raise LookupError(f"no manager is named {that}; the lifespan has {', '.join(managers)}")
     return managers[name]
 
 
@@ -246,6 +249,8 @@ def health_endpoint(
     manager: ConnectionManager[Any] | str | None, check: Check, details: Permission[Request]
 ) -> Endpoint:
     """Return the handler of one health check."""
+    require_manager_or_name(manager, "a health route")
+    check_permission("details", details)
 
     async def endpoint(request: Request) -> Response:
         allowed = await is_allowed(details, request)
@@ -288,6 +293,8 @@ def status_endpoints(
     """Return the handlers of the status page and of its stream."""
     from ._statuspage import asgi  # noqa: PLC0415  only apps with a page need it
 
+    require_manager_or_name(manager, "a status page")
+    check_permission("allow", allow)
     pages = asgi.Pages(manager if isinstance(manager, ConnectionManager) else None)
 
     async def page(request: Request) -> Response:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
+from pgmoor._core.manager.given import require_manager
 from pgmoor.health import State
 
 from .readings import read
@@ -63,7 +64,9 @@ class Registry:
 
         Raises:
             ValueError: An open manager of that name, or *manager* itself, is already registered.
+            TypeError: It is no manager.
         """
+        require_manager(manager, "an exporter of metrics")
         with self._changing:
             for other in self:
                 if other.name == manager.name:

@@ -80,7 +80,7 @@ class Cluster:
         *,
         version: int = 18,
         synchronous: bool = False,
-        settings: Mapping[str, str] | None = None,
+        settings: Mapping[str, object] | None = None,
         auth: Auth = "trust",
         bindir: str | os.PathLike[str] | None = None,
         run_as: str | None = None,
@@ -121,6 +121,8 @@ class Cluster:
     ) -> str:
         """Return a conninfo that lists these nodes in this order, or all of them."""
         chosen = [self.nodes[index] for index in indexes] or self.nodes
+        if not chosen:
+            raise ClusterError("the cluster is not open; use 'async with' or open()")
         hosts = {
             "host": ",".join(node.host for node in chosen),
             "port": ",".join(str(node.port) for node in chosen),
@@ -198,7 +200,7 @@ class Cluster:
         binaries.run("initdb", "-D", str(template), *options, *encoding, cwd=root)
         with (template / "postgresql.conf").open("a") as file:
             for key, value in self._settings.items():
-                quoted = value.replace("'", "''")
+                quoted = str(value).replace("'", "''")
                 file.write(f"{key} = '{quoted}'\n")
         (template / "pg_hba.conf").write_text(
             "local all,replication all trust\n"

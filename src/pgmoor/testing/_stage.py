@@ -35,7 +35,9 @@ class Stage:
 
     @property
     def proxy(self) -> FaultProxy:
-        """The proxy in front of the primary."""
+        """The proxy in front of the primary; raises `ValueError` if there are no proxies."""
+        if not self.proxies:
+            raise ValueError("proxies: this fault needs one in front of each server")
         return self.proxies[self.cluster.nodes.index(self.primary)]
 
     @property

@@ -34,13 +34,16 @@ from pgmoor._core.reporting.instrument_list import Guarded
 from pgmoor._core.reporting.listeners import EventStream, Listeners
 from pgmoor._core.reporting.log_fields import fields
 from pgmoor._core.settings.build import make_settings
+from pgmoor._core.settings.mistakes import shown
 from pgmoor._core.settings.parameters import refuse_unknown
 from pgmoor._core.settings.sizes import MIN_SIZE, Sizes
 from pgmoor._core.settings.tls import calling_place, warn_of_weak_tls
 from pgmoor._core.settings.validation import (
+    check_callback,
     check_hooks,
     check_name,
     check_open,
+    check_timeout,
     class_of,
     name_or_number,
 )
@@ -48,9 +51,11 @@ from pgmoor._core.util import forking
 from pgmoor._core.util.asynctools import spawn, value_of, wait_for_end
 from pgmoor._core.util.secrets import Hidden
 from pgmoor._core.util.weak_methods import weakly
+from pgmoor._core.work.arguments import check_arguments, check_function
 from pgmoor._core.work.statements import Modes
 from pgmoor.errors import ConfigError, ManagerClosed, NoHostAvailable, PoolExhausted
 from pgmoor.health import Health, State
+from pgmoor.instruments import Instrument
 
 from .sibling import arguments_of, sibling_arguments
 from .snapshot import unopened
@@ -75,7 +80,6 @@ if TYPE_CHECKING:
     from pgmoor._core.work.statements import Isolation
     from pgmoor._core.work.work import Block, Retrying
     from pgmoor.events import Event
-    from pgmoor.instruments import Instrument
 
     from .alerting import Alerts, AlertService
     from .runtime import Runtime
@@ -91,8 +95,9 @@ _numbers = itertools.count(1)
 class ConnectionManager(Generic[ACT]):
     """Keeps your asyncio program connected to PostgreSQL. All durations are in seconds.
 
-    It connects to nothing before `open()` or `async with`. Each dial of the pool may take the
-    conninfo's `connect_timeout` (default 5).
+    It connects to nothing before `open()` or `async with`. A dial is reported as failed after the
+    conninfo's `connect_timeout` (default 5). If the server has received it, it goes on, for up to
+    two minutes.
 
     Args:
         conninfo: A libpq connection string or URI; it may list several hosts. A service file and
@@ -104,7 +109,7 @@ class ConnectionManager(Generic[ACT]):
         hosts_interval: How often your callable for `hosts` is called.
         target: Which servers qualify, as in libpq's `target_session_attrs`: any, read-write,
             read-only, primary, standby, prefer-standby. Default: what the conninfo says, else
-            primary for several hosts and any for one.
+            primary for several hosts or a callable, and any for one.
         password: The password, or a function or coroutine function that returns it. Your callable
             is called for new connections, once a second at most, and again when the server rejects
             its password. It may take the `Host`. It may return a `Token`, which the manager keeps
@@ -114,11 +119,13 @@ class ConnectionManager(Generic[ACT]):
         kwargs: As in `AsyncConnectionPool`: parameters of libpq and of psycopg's `connect()`.
             `conninfo`, `kwargs` and the value of each libpq parameter may be callables.
         open: True to open in the constructor, which needs a running event loop.
-        configure: A coroutine function that is called with each new connection. It must leave no
-            transaction open.
-        check: A coroutine function that tests a connection at each checkout, and raises if it does
-            not work. You need none: every checkout is tested, mostly without a round trip.
-        reset: A coroutine function that is called with each connection that you return.
+        configure: A coroutine function that is called with each new connection, for
+            `connect_timeout` at most. It must leave no transaction open.
+        check: A coroutine function that tests a connection at each checkout, for `health_timeout`
+            at most, and raises if it does not work. You need none: every checkout is tested, mostly
+            without a round trip.
+        reset: A coroutine function that is called with each connection that you return. Each query
+            of it may take `cancel_timeout`, and all of it twice that.
         name: The manager's name in logs, events and metrics.
         min_size: How many connections the pool keeps; default 4, or `max_size` if that is less.
         max_size: The most connections that the pool makes; default `min_size`.
@@ -132,7 +139,8 @@ class ConnectionManager(Generic[ACT]):
             it closes on return, unless a caller waits.
         reconnect_timeout: How long no host may qualify before `reconnect_failed` is called. The
             search goes on; `max_time` ends it.
-        reconnect_failed: A function or coroutine function that is called with the manager.
+        reconnect_failed: A function or coroutine function that is called with the manager, after
+            `reconnect_timeout` and when the manager gives up.
         num_workers: How many connections the pool makes at the same time.
         close_returns: Whether `close()` of a connection returns it to the pool instead.
         health_interval: The time between two probes of a host while all is well.
@@ -162,7 +170,8 @@ class ConnectionManager(Generic[ACT]):
         on_event: A function or coroutine function that is called with each event.
         alerts: Apprise URLs, such as `"mailtos://user:password@smtp.example.com"`, that get a
             message about outages and failovers. Or an `Alerts`, for more settings.
-        unknown: None. For a name that another pool uses, the `ConfigError` says ours.
+        unknown: Not for use. A setting that does not exist raises `ConfigError`, which names the
+            one that was probably meant.
 
     Raises:
         ConfigError: A setting is not usable, or does not exist. The text names it and the remedy.
@@ -335,9 +344,11 @@ class ConnectionManager(Generic[ACT]):
         With *wait*, wait up to *timeout* seconds until the pool holds `min_size` connections; else
         raise `NoHostAvailable` or `PoolExhausted`. The manager then stays open and usable.
 
-        Raises `ManagerClosed` after `close()`: make a new manager. Raises what your callable for
-        the hosts raises; you can then call `open()` again.
+        Raises `ManagerClosed` after `close()`: make a new manager. If the hosts come from callables
+        of yours, raises what these raise, `NoHostAvailable` if they do not answer within
+        `connect_timeout`, and `ConfigError` for what they return; you can then call `open()` again.
         """
+        check_timeout(timeout, may_be_none=False)
         deadline = monotonic() + timeout
         if self._forked:
             self._usable()
@@ -363,7 +374,8 @@ class ConnectionManager(Generic[ACT]):
                 raise
             names = " or ".join(callables.names() + ["hosts"] * (discovery is not None))
             raise NoHostAvailable(
-                f"the callable for {names} returned nothing within {limit:g} s"
+                f"no hosts of {self.name!r} are known yet: the callable for {names} returned"
+                f" nothing within {limit:g} s"
             ) from None
         if self._runtime is None:  # else another task was faster
             self._settings = self._make_settings(asked, discovered)
@@ -434,6 +446,7 @@ class ConnectionManager(Generic[ACT]):
         meanwhile, everything is cut at once. Raises `ManagerClosed` in another event loop than the
         one that opened the manager, which stays open.
         """
+        check_timeout(timeout)
         runtime = self._runtime
         if runtime is None or self._forked:
             self._closed = True
@@ -508,6 +521,8 @@ class ConnectionManager(Generic[ACT]):
         `PoolExhausted`, `NoHostAvailable`, `TooManyRequests`, `ManagerClosed`, and
         `CommitOutcomeUnknown` when the connection is lost during the commit.
         """
+        if timeout is not None:
+            check_timeout(timeout)
         return self._queue().checkout(timeout)
 
     async def getconn(self, timeout: float | None = None) -> ACT:
@@ -515,6 +530,8 @@ class ConnectionManager(Generic[ACT]):
 
         *timeout* and what it raises are as in `connection()`.
         """
+        if timeout is not None:
+            check_timeout(timeout)
         return await self._queue().acquire(timeout)  # type: ignore[return-value]  # as in `Checkout`
 
     async def putconn(self, conn: AsyncConnection[Any]) -> None:
@@ -524,10 +541,12 @@ class ConnectionManager(Generic[ACT]):
         """
         owner = getattr(conn, "owner", None)
         if owner is None or owner.settings is not self._settings:
-            raise ValueError("the connection does not come from this manager")
+            raise ValueError(
+                f"the connection is not from {self.name!r}; return it to the manager that lent it"
+            )
         assert isinstance(conn, ManagedConnection)
         if conn.holder is None:
-            raise ValueError("the connection was given back before")
+            raise ValueError(f"this connection was returned to {self.name!r} before")
         if self._runtime is None:
             self._usable()  # raises: this is a forked child
         else:
@@ -563,7 +582,8 @@ class ConnectionManager(Generic[ACT]):
 
         If the answer to COMMIT is lost, the manager asks the server what happened: if it committed,
         the block ends without an error. Raises `CommitOutcomeUnknown` if it can't find out,
-        `TransactionTimeout`, and what `connection()` raises.
+        `TransactionTimeout`, what `connection()` raises, and `RuntimeError` if this task is in a
+        transaction of this manager already.
         """
         modes = Modes.of(isolation, readonly, deferrable)
         return self._usable().work.transaction(modes, timeout)
@@ -598,11 +618,17 @@ class ConnectionManager(Generic[ACT]):
                 many callers and processes use the key. True makes a key for this call, so that a
                 lost COMMIT can be looked up even on another server. Needs `install()`.
 
+        Returns what *fn* returns, and None if it raises psycopg's `Rollback`.
+
         Raises:
             AlreadyDone: A transaction with this key has committed in another call.
             CommitOutcomeUnknown: It may have been committed or not.
             NotInstalled: The table of keys is missing.
             TransactionTimeout: It did not end in time, and is rolled back.
+            NoHostAvailable, PoolExhausted, TooManyRequests, ManagerClosed: As in `connection()`.
+            ConfigError: An argument is not usable. ValueError: The key is not.
+            TypeError: *fn* is no coroutine function.
+            RuntimeError: This task is in a transaction of this manager already.
         """
         modes = Modes.of(isolation, readonly, deferrable)
         work = self._usable().work
@@ -620,13 +646,20 @@ class ConnectionManager(Generic[ACT]):
     ) -> Callable[[Callable[Concatenate[Any, P], Awaitable[T]]], Callable[P, Awaitable[T]]]:
         """Return a decorator: you call the function without the connection, and `run()` adds it.
 
-        Arguments and errors are those of `run()`.
+        Arguments and errors are those of `run()`; with `key=True` each call has a key of its own.
+        The decorator raises `ConfigError` or `TypeError` for what can't be used.
         """
+        modes = Modes.of(isolation, readonly, deferrable)
+        check_arguments(timeout, retry)
+        if key not in (None, True):
+            what = f"{shown(key)} would be one key for all calls"
+            raise ConfigError("key", what, "give True, or give run() a key for each call")
 
         def decorate(fn: Callable[Concatenate[Any, P], Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+            check_function(fn)
+
             @functools.wraps(fn)
             async def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
-                modes = Modes.of(isolation, readonly, deferrable)
                 call = functools.partial(fn, **kwargs) if kwargs else fn
                 work = self._usable().work
                 return await work.run(
@@ -654,9 +687,10 @@ class ConnectionManager(Generic[ACT]):
                 async with attempt as conn:
                     await conn.execute(...)
 
-        An error in the block is swallowed if another attempt follows. Once the block has ended,
-        also by `return` or `break`, nothing is repeated: a COMMIT that fails raises its error. Put
-        nothing after the block in the loop. Arguments and errors are those of `run()`.
+        An error in the block is swallowed if another attempt follows. An attempt whose block ends
+        without an error is the last one, also with `return` or `break`: if its COMMIT fails, that
+        error is raised. Put nothing after the block in the loop. Arguments and errors are those of
+        `run()`.
         """
         modes = Modes.of(isolation, readonly, deferrable)
         return self._usable().work.retrying(modes, timeout, retry)
@@ -682,7 +716,10 @@ class ConnectionManager(Generic[ACT]):
             await check_idle(pool)
 
     async def resize(self, min_size: int, max_size: int | None = None) -> None:
-        """Change the limits of the pool; raise `ConfigError` for impossible sizes."""
+        """Change the limits of the pool; raise `ConfigError` for impossible sizes.
+
+        Without *max_size* it is *min_size*, as in the constructor.
+        """
         settings = self._settings
         sizes = Sizes.of(min_size, max_size, settings.max_overflow, settings.max_idle)
         self._usable().resize(sizes)
@@ -700,17 +737,19 @@ class ConnectionManager(Generic[ACT]):
     async def wait(self, timeout: float = 30.0) -> None:
         """Wait until the pool holds `min_size` connections.
 
-        Raises `NoHostAvailable` or `PoolExhausted` after *timeout* seconds. Unlike
+        Raises `NoHostAvailable` or `PoolExhausted` after *timeout* seconds; at once with
+        `when_down="fail"` during an outage, and after the manager has given up. Unlike
         `AsyncConnectionPool.wait()` it leaves the manager open.
         """
         await self._wait_until(self._usable().queue.filled, timeout)
 
     async def wait_ready(self, timeout: float = 30.0) -> None:
-        """Wait until a host is in use; raise `NoHostAvailable` after *timeout* seconds."""
+        """Wait until a host is in use; raise `NoHostAvailable` as `wait()` does."""
         phase = self._usable().live.phase
         await self._wait_until(lambda: phase.serving, timeout)
 
     async def _wait_until(self, condition: Callable[[], bool], timeout: float) -> None:
+        check_timeout(timeout, may_be_none=False)
         runtime = self._usable()
         availability = runtime.live.availability
         refused: Exception | None = None
@@ -731,7 +770,7 @@ class ConnectionManager(Generic[ACT]):
             figures = runtime.queue.figures()
             reason = availability.why_no_more(figures)
             raise PoolExhausted(timeout, figures, manager=self.name, reason=reason)
-        raise availability.error(f"not ready within {timeout:.2f} s")
+        raise availability.error(f"{self.name!r} is not ready within {timeout:.2f} s")
 
     async def health(self, *, fresh: bool = False, timeout: float | None = None) -> Health:
         """Return the manager's condition, from memory.
@@ -739,6 +778,7 @@ class ConnectionManager(Generic[ACT]):
         With *fresh*, probe every host first, for *timeout* seconds at most (default
         `health_timeout`).
         """
+        check_timeout(timeout)
         runtime = self._runtime
         if fresh and runtime is not None and not self._closed:
             self._usable()
@@ -766,9 +806,10 @@ class ConnectionManager(Generic[ACT]):
     def reconnect(self, *, forget_timelines: bool = False) -> None:
         """Search again after the manager has given up (`max_tries`, `max_time`).
 
-        With *forget_timelines*, forget timelines that no host is on now: a promotion was undone, or
-        the newer primary is gone for good. The older primary can then be used, without what was
-        committed only on the newer one. A host that returns on the newer timeline is primary again.
+        *forget_timelines* lets the manager use an older primary again. Use it if the promotion of
+        the newer one was undone, or the newer one is gone for good: what was committed only there
+        is lost. Timelines that no host is on now are forgotten; a host that returns on one of them
+        is primary again.
         """
         self._usable().controller.restart(forget_timelines=forget_timelines)
 
@@ -779,22 +820,30 @@ class ConnectionManager(Generic[ACT]):
     # -- events --------------------------------------------------------------------------------
 
     def events(self) -> EventStream:
-        """Return an async iterator over all events from now until the manager closes."""
+        """Return an async iterator over the events from now until the manager closes.
+
+        One that is 1,000 events behind loses the oldest.
+        """
         return self._listeners.stream()
 
     def subscribe(self, callback: Callable[[Event], Any]) -> Callable[[], None]:
         """Call *callback*, a function or a coroutine function, with each event from now on.
 
-        Each callback has its own queue and task; its errors are logged. A plain function runs in
-        the event loop and must not block. Returns a function that ends the subscription.
+        Each callback has its own queue and task; its errors are logged. One that is 1,000 events
+        behind loses the oldest. A plain function runs in the event loop and must not block. Returns
+        a function that ends the subscription. Raises `ConfigError` for what can't be called so.
         """
+        check_callback(callback)
         return self._listeners.subscribe(callback)
 
     def instrument(self, instrument: Instrument) -> Callable[[], None]:
         """Call *instrument* from now on; return a function that stops it.
 
-        If it raises, the error is logged, and it isn't called again.
+        If it raises, the error is logged, and it isn't called again. Raises `TypeError` for what is
+        no `Instrument`.
         """
+        if not isinstance(instrument, Instrument):
+            raise TypeError(f"instrument() needs an Instrument, not {shown(instrument)}")
         failed = weakly(self._instrument_failed)
         guarded = Guarded(instrument, lambda method, error: failed(guarded, method, error))
         self._instruments.append(guarded)

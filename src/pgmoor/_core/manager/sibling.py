@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pgmoor._core.settings.mistakes import shown
 from pgmoor._core.util.asynctools import value_of
 from pgmoor._core.util.secrets import Hidden
+from pgmoor.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from pgmoor._core.failover.host_watch import HostWatch
 
 
@@ -26,16 +27,24 @@ def sibling_arguments(
     name: str,
     watch: HostWatch,
 ) -> dict[str, Any]:
-    """Return the *given* arguments of a manager with another database, and with *changes*."""
+    """Return the *given* arguments of a manager with another database, and with *changes*.
+
+    Raises `ConfigError` if *dbname* can't be a database's name.
+    """
+    if not isinstance(dbname, str) or not dbname or not dbname.isprintable():
+        what = "it is empty, or not in one line" if isinstance(dbname, str) else shown(dbname)
+        raise ConfigError("dbname", what, "give the name of a database")
     own = {"name": f"{name}-{dbname}", "watch": watch, "open": None, "alerts": None}
     arguments = {**given.reveal(), **own, **changes}
     arguments["kwargs"] = _with_database(arguments["kwargs"], dbname)
     return arguments
 
 
-def _with_database(kwargs: Any, dbname: str) -> dict[str, Any] | Callable[[], Any]:
-    if not callable(kwargs):
+def _with_database(kwargs: Any, dbname: str) -> Any:
+    if kwargs is None or isinstance(kwargs, Mapping):
         return {**(kwargs or {}), "dbname": dbname}
+    if not callable(kwargs):
+        return kwargs  # the constructor says what is wrong with it
 
     async def call() -> dict[str, Any]:
         return {**(await value_of(kwargs)), "dbname": dbname}

@@ -40,6 +40,8 @@ _POSITIVE = (
 _NOT_NEGATIVE = ("max_idle", "validate_after", "settle", "failback_after")
 _POSITIVE_OR_NONE = ("max_time", "held_warning", "quiet_after")
 
+_TAKES = {"reconnect_failed": "the manager", "on_event": "the event", "callback": "the event"}
+
 # Seconds. Beyond these, sums and products of durations may overflow.
 SHORTEST, LONGEST = 1e-6, 1e20
 _FOR_EVER = float("inf")
@@ -100,6 +102,17 @@ def check_duration(
     raise ConfigError(name, f"{shown(value)} is not a usable duration", f"give seconds, {hint}")
 
 
+def check_timeout(value: object, *, may_be_none: bool = True) -> None:
+    """Raise `ConfigError` for what can't be a call's timeout. A negative one has passed already."""
+    if value is None and may_be_none:
+        return
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (number and value <= _FOR_EVER):  # type: ignore[operator]  # false for nan
+        default = ", or None for the default" if may_be_none else ""
+        what = f"{shown(value)} is not a usable duration"
+        raise ConfigError("timeout", what, f"give seconds, as a number{default}")
+
+
 def unknown_word(name: str, value: object, accepted: str, words: Iterable[str]) -> ConfigError:
     """Return the error for a word that a setting doesn't have."""
     what = "unknown value" if isinstance(value, str) else f"{shown(value)} is not an accepted value"
@@ -119,6 +132,13 @@ def class_of(connection_class: object) -> type[AsyncConnection[Any]]:
     return found
 
 
+def check_callback(callback: object) -> None:
+    """Check a callable that is to get each event."""
+    if callback is None:
+        raise ConfigError("callback", "it is None", "give a function that takes the event")
+    check_hooks({"callback": callback})
+
+
 def check_hooks(hooks: Mapping[str, object]) -> None:
     """Check the callables that the program gives to be called."""
     for name, hook in hooks.items():
@@ -127,8 +147,7 @@ def check_hooks(hooks: Mapping[str, object]) -> None:
         if not callable(hook):
             raise ConfigError(name, f"{shown(hook)} is not callable", "give a function, or None")
         if problem := _wrong_shape(hook):
-            given = {"reconnect_failed": "the manager", "on_event": "the event"}
-            what = given.get(name, "the connection")
+            what = _TAKES.get(name, "the connection")
             raise ConfigError(name, problem, f"give a function without yield that takes {what}")
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import inspect
 import uuid
 import warnings
-from types import CoroutineType, FunctionType
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast
 
 from psycopg_pool.abc import ACT
 
+from pgmoor._core.settings.validation import check_timeout
 from pgmoor.errors import AlreadyDone, ConfigError
 
+from .arguments import check_arguments, check_function
 from .keys import KeyKeeper, check_key, install
 from .resolver import Resolver
 from .retry import NEVER, Budget, Retry
@@ -107,15 +109,19 @@ class Work:
         self, modes: Modes, timeout: float | None, retry: Retry | None, key: str | None = None
     ) -> Unit:
         """Return a new unit of work, whose time begins now."""
+        if timeout is not None or retry is not None:
+            check_arguments(timeout, retry)
         limit = self._timeout if timeout is None else timeout
-        return Unit(self._shared, modes, retry or DEFAULT, limit, key)
+        return Unit(self._shared, modes, DEFAULT if retry is None else retry, limit, key)
 
     def transaction(self, modes: Modes, timeout: float | None) -> Block[Any]:
         """Return a context manager for one transaction, which is tried once."""
+        check_timeout(timeout)
         return Block(lambda: Unit(self._shared, modes, NEVER, timeout))
 
     def retrying(self, modes: Modes, timeout: float | None, retry: Retry | None) -> Retrying[Any]:
         """Return an iterator over the attempts of one transaction."""
+        check_arguments(timeout, retry)
         return Retrying(lambda: self.unit(modes, timeout, retry))
 
 
@@ -190,17 +196,6 @@ class Retrying(Generic[ACT]):
     def __del__(self) -> None:
         if self._unit is not None and self._unit.owed:
             warnings.warn(LEFT, RuntimeWarning, stacklevel=2)
-
-
-def check_function(fn: Any) -> None:
-    """Raise `TypeError` for what can't be called as `fn(conn, *args)` and awaited."""
-    if isinstance(fn, FunctionType) and fn.__code__.co_flags & inspect.CO_COROUTINE:
-        return  # as it should be, and quickly told
-    if inspect.iscoroutine(fn):
-        fn.close()
-        raise TypeError("run() calls the function itself: pass fn and its arguments, not fn(...)")
-    if not callable(fn) or inspect.isasyncgenfunction(fn) or inspect.isgeneratorfunction(fn):
-        raise TypeError(f"run() needs a coroutine function, not {type(fn).__name__}")
 
 
 async def awaited(fn: Callable[..., Any], conn: ManagedConnection, args: tuple[Any, ...]) -> Any:
