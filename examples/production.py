@@ -11,6 +11,7 @@ It needs `pip install "pgmoor[alerts,binary,fastapi,prometheus]" uvicorn`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from contextlib import asynccontextmanager
@@ -58,11 +59,11 @@ REGISTRY.register(Collector(manager))
 
 
 @asynccontextmanager
-async def metrics(app: FastAPI) -> AsyncIterator[None]:
+async def metrics(_: FastAPI) -> AsyncIterator[None]:
     """Serve the metrics to Prometheus while the app runs."""
     server, thread = start_http_server(int(os.environ.get("METRICS_PORT", "9187")))
     yield
-    server.shutdown()
+    await asyncio.to_thread(server.shutdown)
     server.server_close()
     thread.join()
 

@@ -36,8 +36,8 @@ SENTENCES: dict[ev.Event, str] = {
         "the list of hosts is now db1:5432, db2:5432"
     ),
     ev.Connected(host=A, seconds=0.0149): "connected to db1:5432 after 0.01 s",
-    ev.Failover(before=A, after=B, reason="it is down", seconds=0.0621): (
-        "failed over from db1:5432 to db2:5432 in 0.062 s: it is down"
+    ev.Failover(before=A, after=B, reason="db1:5432 is down", seconds=0.0621): (
+        "failed over from db1:5432 to db2:5432 in 0.062 s: db1:5432 is down"
     ),
     ev.Failback(before=B, after=A): "failing back from db2:5432 to the preferred db1:5432",
     ev.FailbackPostponed(

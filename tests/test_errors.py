@@ -67,14 +67,14 @@ ERRORS: dict[Exception, tuple[type[Exception], str]] = {
         psycopg_pool.PoolTimeout,
         (
             "no host available within 1.00 s: db1:5432 is down (Connection refused);"
-            " db2:5432 is unknown"
+            " db2:5432 has not answered yet"
         ),
     ),
     NoHostAvailable("no host available"): (psycopg_pool.PoolTimeout, "no host available"),
     TooManyRequests(FIGURES, "orders"): (
         psycopg_pool.TooManyRequests,
         (
-            "too many callers wait for a connection of 'orders':"
+            "too many callers (max_waiting) wait for a connection of 'orders':"
             " size 8 of 10, used 7, idle 1, waiting 3"
         ),
     ),

@@ -132,7 +132,7 @@ def test_callers_who_wait_are_a_warning_if_the_pool_is_full() -> None:
 
 def test_a_host_says_itself_in_a_few_words() -> None:
     sentences = {
-        host(Status.UNKNOWN, role="unknown", writable=None): "db1:5432 is unknown",
+        host(Status.UNKNOWN, role="unknown", writable=None): "db1:5432 has not answered yet",
         host(): "db1:5432 is up (primary)",
         host(stale=True): "db1:5432 is up (stale primary)",
         host(writable=False): "db1:5432 is up (read-only primary)",

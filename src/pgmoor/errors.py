@@ -46,10 +46,12 @@ class RetrySafety(StrEnum):
 
 
 class ConfigError(ValueError):
-    """A setting is not usable.
+    """A setting or an argument is not usable.
 
-    The constructor raises it, before it connects to anything. The text names the setting, the
-    problem and the remedy. It shows a value only if that is a number: a string may be a secret.
+    The constructor raises it, before it connects to anything. So do methods, `Retry`, `Token` and
+    `Alerts` for their arguments, and `open()` for what your callables return. The text names the
+    setting, the problem and the remedy. It shows a value only if that is a number: a string may be
+    a secret.
     """
 
     retry_safety = RetrySafety.NOTHING_SENT
@@ -69,11 +71,12 @@ def _of(manager: str) -> str:
 
 
 class PoolExhausted(psycopg_pool.PoolTimeout):
-    """No connection became free in time, although the host works.
+    """A host is in use, and no connection became free in time.
 
     `connection()`, `getconn()` and `wait()` raise it after `timeout` seconds. `figures` shows the
     pool at that instant, `holders` the tasks that have held connections longest, `manager` the
-    manager's name. `reason` is why the last attempt to add a connection failed; None if it did not.
+    manager's name. `reason` is why no connection could be added; None if the pool is full. Return
+    connections sooner, or raise `max_size`.
     """
 
     retry_safety = RetrySafety.NOTHING_SENT
@@ -89,7 +92,11 @@ class PoolExhausted(psycopg_pool.PoolTimeout):
         held = f"; held longest by {', '.join(map(str, holders))}" if holders else ""
         why = f"; no connection could be added: {reason}" if reason else ""
         whose = _of(manager)
-        super().__init__(f"no connection{whose} free within {timeout:.2f} s: {figures}{why}{held}")
+        what = f"no connection{whose} free within {timeout:.2f} s"
+        if figures.idle and figures.size < figures.min_size:  # it was waited for more than one
+            wanted = f"{figures.size} of min_size={figures.min_size}"
+            what = f"only {wanted} connections{whose} made within {timeout:.2f} s"
+        super().__init__(f"{what}: {figures}{why}{held}")
         self.timeout = timeout
         self.figures = figures
         self.holders = holders
@@ -101,11 +108,12 @@ class PoolExhausted(psycopg_pool.PoolTimeout):
 
 
 class NoHostAvailable(psycopg_pool.PoolTimeout):
-    """No host satisfied the target in time.
+    """No host satisfied the target in time, or the host in use gave no connection.
 
     `connection()` and `getconn()` raise it after `timeout` seconds, or at once with
-    `when_down="fail"` and after the manager has given up. So do `open(wait=True)`, `wait()` and
-    `wait_ready()`. `hosts` shows the state and the last failure of each host.
+    `when_down="fail"` during an outage and after the manager has given up. So do `run()`,
+    `transaction()`, `open(wait=True)`, `wait()` and `wait_ready()`. `hosts` shows the state and the
+    last failure of each host.
     """
 
     retry_safety = RetrySafety.NOTHING_SENT
@@ -129,7 +137,9 @@ class TooManyRequests(psycopg_pool.TooManyRequests):
     retry_safety = RetrySafety.NOTHING_SENT
 
     def __init__(self, figures: PoolFigures, manager: str = "") -> None:
-        super().__init__(f"too many callers wait for a connection{_of(manager)}: {figures}")
+        super().__init__(
+            f"too many callers (max_waiting) wait for a connection{_of(manager)}: {figures}"
+        )
         self.figures = figures
         self.manager = manager
 
@@ -176,9 +186,10 @@ class ManagerClosed(psycopg_pool.PoolClosed):
 
 
 class TransactionTimeout(psycopg.OperationalError):
-    """`run()` did not finish within its `timeout`, in seconds; the transaction was rolled back.
+    """The `timeout` was over, in seconds, while a transaction ran; it was rolled back.
 
-    Its cause is the error that ended the previous attempt, if there was one.
+    `run()`, `transactional()`, `transaction()` and `retrying()` raise it. Its cause is the error
+    that ended the previous attempt, if there was one.
     """
 
     retry_safety = RetrySafety.ROLLED_BACK

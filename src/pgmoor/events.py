@@ -64,15 +64,17 @@ class HostUp(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostDown(Event):
-    """A host can't be used: *status* is down, silent, starting or rejected."""
+    """A host can't be used: *status* is down, silent, starting, rejected or unknown."""
 
     host: str
     status: str
     reason: str
 
     def __str__(self) -> str:
-        what = "rejects our login" if self.status == "rejected" else f"is {self.status}"
-        return f"{self.host} {what}: {self.reason}"
+        return f"{self.host} {_LABELS.get(self.status, f'is {self.status}')}: {self.reason}"
+
+
+_LABELS = {"rejected": "rejects our login", "starting": "accepts no connections"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,7 +228,10 @@ class OutageStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutageEnded(Event):
-    """A host qualifies again, *seconds* after the manager left the last one."""
+    """A host qualifies again, *seconds* after the outage began.
+
+    It began when the manager left the last host, was opened or was woken.
+    """
 
     host: str
     seconds: float
@@ -292,9 +297,10 @@ class DialFailed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolSaturated(Event):
-    """Callers get no connection in time, or may not wait, although the host works.
+    """Callers get no connection in time, or may not wait, although a host is in use.
 
-    Emitted at most once a minute; *refused* counts the callers since the last event.
+    Emitted at most once a minute; *refused* counts the callers since the last event. *max_size* is
+    the most connections that the pool makes, overflow included.
     """
 
     refused: int

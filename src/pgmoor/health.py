@@ -33,26 +33,41 @@ class Role(StrEnum):
 class Status(StrEnum):
     """Whether a host can be used, by the newest evidence."""
 
-    UNKNOWN = "unknown"  # not probed yet, or too long ago
+    UNKNOWN = "unknown"
+    """It has not been probed yet, or too long ago."""
     UP = "up"
-    STARTING = "starting"  # it answers that it does not accept connections yet, or any more
-    REJECTED = "rejected"  # it answers, and rejects our credentials or configuration
-    SILENT = "silent"  # no answer, twice in a row
-    DOWN = "down"  # connection refused or reset, or the name does not resolve
+    """It answers."""
+    STARTING = "starting"
+    """It answers that it does not accept connections yet, or any more."""
+    REJECTED = "rejected"
+    """It answers, and rejects our credentials or configuration."""
+    SILENT = "silent"
+    """It has not answered, twice in a row."""
+    DOWN = "down"
+    """It refuses or resets connections, or its name does not resolve."""
 
 
 class State(StrEnum):
     """What the manager is doing."""
 
-    NEW = "new"  # not opened
-    STARTING = "starting"  # opened; no host has been chosen yet
+    NEW = "new"
+    """It is not opened."""
+    STARTING = "starting"
+    """It is opened; no host has been chosen yet."""
     READY = "ready"
-    STALLED = "stalled"  # the host in use is silent, and is given `stall_timeout`
-    QUIET = "quiet"  # unused for `quiet_after`: no connections; the next caller wakes it
-    SEARCHING = "searching"  # the host in use was left; the next one is being chosen
-    OUTAGE = "outage"  # no host qualifies; the manager keeps trying to reconnect
-    GAVE_UP = "gave up"  # max_tries or max_time is used up
+    """A host is in use."""
+    STALLED = "stalled"
+    """The host in use is silent, and has `stall_timeout` to answer."""
+    QUIET = "quiet"
+    """It was unused for `quiet_after`, and holds no connections; the next caller wakes it."""
+    SEARCHING = "searching"
+    """The host in use was left; the next one is being chosen."""
+    OUTAGE = "outage"
+    """No host qualifies; the manager keeps trying to reconnect."""
+    GAVE_UP = "gave up"
+    """`max_tries` or `max_time` is used up; `reconnect()` starts a new search."""
     CLOSED = "closed"
+    """It is closed."""
 
 
 SERVING = frozenset({State.READY, State.STALLED, State.QUIET})  # callers get connections
@@ -118,11 +133,13 @@ class RepeatFigures:
 class HostHealth:
     """One host in a report; durations in seconds.
 
-    `status` and `role` are values of `Status` and `Role`. `stale`: it claims to be primary on a
-    superseded timeline; `stale_because` says which host the newer one was seen on, and when.
-    `failure` is the text of the newest failure, `failure_kind` its kind, such as "refused". `age`
-    is the time since the last probe, None before the first. `pooled`: a pooler such as PgBouncer
-    stands in front of the server; None if unknown.
+    `status` and `role` are values of `Status` and `Role`. `current`: it is the host in use.
+    `writable`: it accepts writes, as far as it said. `latency` is the time of its last answer,
+    `lag` how far a standby is behind in replaying. `stale`: it claims to be primary on a superseded
+    timeline; `stale_because` says which host the newer one was seen on, and when. `failure` is the
+    text of the newest failure, None after an answer; `failure_kind` its kind, such as "refused".
+    `age` is the time since the last probe, None before the first. `pooled`: a pooler such as
+    PgBouncer stands in front of the server; None if unknown.
     """
 
     host: str
@@ -155,7 +172,14 @@ class HostHealth:
 
 def status_label(status: str) -> str:
     """Return a host's status in words, from a value of `Status`, such as "is down"."""
-    return "rejects our login" if status == Status.REJECTED.value else f"is {status}"
+    return _LABELS.get(status, f"is {status}")
+
+
+_LABELS = {
+    Status.REJECTED.value: "rejects our login",
+    Status.STARTING.value: "accepts no connections",
+    Status.UNKNOWN.value: "has not answered yet",
+}
 
 
 def role_label(role: str, writable: bool | None) -> str:
@@ -171,11 +195,12 @@ def role_label(role: str, writable: bool | None) -> str:
 class Health:
     """The manager's condition at one instant.
 
-    `live`: the manager's background tasks run. It is false only when the manager is closed or
-    broken, and never depends on the database: a restart of your program would not repair that.
-    `ready`: you can expect a connection now. `status`: pass, warn (it serves, and something needs
-    attention) or fail. `state` is a value of `State`, `since` how many seconds it has lasted.
-    `name` is the manager's; `at` is in seconds since the epoch.
+    `live`: the manager's background tasks run. It is false when the manager is closed, was never
+    opened or has failed, and never depends on the database: a restart of your program would not
+    repair that. `ready`: you can expect a connection now. `status`: pass, warn (it serves, and
+    something needs attention) or fail; `reason` says why, or what it does. `state` is a value of
+    `State`, `since` how many seconds it has lasted. `name` is the manager's; `at` is in seconds
+    since the epoch.
     """
 
     live: bool

@@ -21,11 +21,12 @@ Ended: TypeAlias = Callable[[BaseException | str | None], None]
 class Instrument:
     """Records checkouts, dials, probes and changes. Override the methods that you need.
 
-    All durations are in seconds. Every method runs in the event loop, in the task it concerns.
+    All durations are in seconds. Every method runs in the event loop, mostly in the task it
+    concerns; `timed_out()` runs in a timer.
     """
 
     def checked_out(self, waited: float) -> None:
-        """Record that a caller got a connection, after *waited* seconds; 0 if one was idle."""
+        """Record that a caller got a connection, after *waited* seconds; 0 if it did not wait."""
 
     def returned(self, held: float) -> None:
         """Record that a connection was returned after *held* seconds."""

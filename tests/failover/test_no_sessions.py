@@ -45,7 +45,7 @@ async def test_it_is_left_for_another_and_used_again_when_it_accepts_them(
     assert left < 2.5, left  # 1.2 s wanted
     assert {conn.info.port for conn in callers} == {doors[1].port}
     assert [event.reason for event in recorder(manager).of(Failover)] == [
-        "it accepts no new connections"
+        f"{doors[0].host}:{doors[0].port} accepts no new connections"
     ]
     assert not recorder(manager).of(OutageStarted)
     for conn in (*held, *callers):

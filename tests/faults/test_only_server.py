@@ -89,7 +89,8 @@ async def test_in_a_long_outage_each_caller_fails_at_its_deadline_with_every_hos
     names = [f"{server.host}:{server.port}" for server in (*doors, nowhere)]
     for i, (_, error) in enumerate(failed[3:]):  # the first three saw only its beginning
         text = str(error)
-        assert text.startswith(f"no host available within {0.4 + 0.1 * i:.2f} s: {names[0]} is")
+        within = f"within {0.4 + 0.1 * i:.2f} s"
+        assert text.startswith(f"no host available for {manager.name!r} {within}: {names[0]} is")
         assert f"{names[0]} is down (" in text
         assert f"; {names[1]} is silent (no answer within 0.2 s)" in text
         assert f"; {names[2]} is down (its name was not resolved: " in text

@@ -201,7 +201,7 @@ def test_microprofile_is_one_check_with_data_one_level_deep() -> None:
                     **{f"pool_{key}": value for key, value in asdict(CALM).items()},
                     "host_1": ("db1:5432 is up (primary), in use, timeline 3, answers in 1.2 ms"),
                     "host_2": "db2:5432 is down (Connection refused)",
-                    "host_3": "db3:5432 is unknown",
+                    "host_3": "db3:5432 has not answered yet",
                 },
             }
         ],

@@ -133,7 +133,7 @@ async def test_a_host_that_is_removed_is_left_and_its_connections_may_finish(
         registry.hosts = [address(pair[1])]
         event = await recorder(manager).wait_for(Failover)
 
-        assert event.reason == "it is no longer in the list"
+        assert event.reason == f"{address(pair[0])} is no longer in the list"
         assert await port_of(manager) == pair[1].port
         assert await (await held.execute("select 1")).fetchone() == (1,)
         await until(lambda: probed(manager) == {address(pair[1])})

@@ -88,7 +88,7 @@ def test_a_user_without_a_home_directory_can_use_the_systems_service_file(
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr("pathlib.Path.home", no_home)
-    with pytest.raises(ConfigError, match="no service file holds a section of that name"):
+    with pytest.raises(ConfigError, match="no service file that can be read holds"):
         parse("service=orders", {})
     (tmp_path / "pg_service.conf").write_text(ORDERS)
     monkeypatch.setenv("PGSYSCONFDIR", str(tmp_path))
@@ -102,7 +102,7 @@ def test_a_service_that_no_file_holds_is_refused(
 ) -> None:
     write(ORDERS)
 
-    with pytest.raises(ConfigError, match="no service file holds a section of that name"):
+    with pytest.raises(ConfigError, match="no service file that can be read holds"):
         parse(f"service={service}", {})
 
 

@@ -10,6 +10,7 @@ import pytest
 import trustme
 
 from pgmoor.testing import Cluster
+from pgmoor.testing._ports import free_port
 from serving import program
 from tls_front import TlsFront, server_context
 
@@ -51,13 +52,15 @@ async def test_it_serves_over_tls_through_a_rotation_of_its_password(
         "DB_CA": str(tmp_path / "ca.pem"),
         "DB_PASSWORD_FILE": str(secret),
         "PGMOOR_ALERTS": "json://127.0.0.1:9",  # no alert is due
+        "METRICS_PORT": str(port := free_port()),
     }
     async with program(*COMMAND, cwd=EXAMPLES, **variables) as server:
         async with httpx.AsyncClient(base_url=await server.url(), timeout=10) as client:
             shown = await client.get("/orders/7")
             missing = await client.get("/orders/8")
             ready = await client.get("/readyz")
-            metrics = await client.get("/metrics", follow_redirects=True)
+            metrics = await client.get(f"http://127.0.0.1:{port}/metrics")
+            public = await client.get("/metrics")
 
             await locked[0].sql("alter role app password 'second'")
             secret.write_text("second\n")
@@ -69,4 +72,5 @@ async def test_it_serves_over_tls_through_a_rotation_of_its_password(
     assert missing.status_code == 404
     assert ready.status_code == 200
     assert 'pgmoor_ready{manager="orders"} 1.0' in metrics.text
+    assert public.status_code == 404
     assert "Traceback" not in server.output, server.output

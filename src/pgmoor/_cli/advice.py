@@ -77,7 +77,7 @@ def _open_transactions(one: Seen, plan: Plan, hosts: int) -> Iterator[Words]:  #
         yield (
             "idle_in_transaction_session_timeout",
             "0",
-            "a program that hangs in a transaction keeps its locks for ever",
+            "a program that hangs in a transaction keeps its locks forever",
             "set it to 60s, or longer than your longest pause in a transaction",
         )
 

@@ -56,14 +56,16 @@ Conninfo = Annotated[
     str,
     typer.Argument(
         show_default=False,
-        help="A libpq connection string or URI. Without it, the PG* variables count.",
+        help="A libpq connection string or URI. Default: the PG* environment variables.",
     ),
 ]
 
 Hosts = Annotated[
     str | None,
     typer.Option(
-        metavar="H1,H2", help="Use these hosts instead, each with its port if it needs one."
+        metavar="H1,H2",
+        help="Use these hosts instead of those in the connection string, each with its port if it"
+        " needs one.",
     ),
 ]
 Target = Annotated[
@@ -124,6 +126,9 @@ def demo(  # noqa: PLR0917 - typer makes them options
     Exit status: 0 if pgmoor recovered from every fault, lost no row and wrote none twice. 1 if
     not. 2 if the servers don't start or the other library is missing.
     """
+    for file in (json_file, svg_file, log_file):
+        if file is not None and not file.parent.is_dir():
+            raise typer.BadParameter(f"there is no directory {file.parent}; make it first")
     options = Options(int(pg_version.value), writers, quick, beside)
     with refusals():
         board = make_board(options)
@@ -150,7 +155,9 @@ def check(  # noqa: PLR0917 - typer makes them options
     max_size: Annotated[
         int,
         typer.Option(
-            min=1, help="Your max_size. Tells whether the servers allow as many connections."
+            min=1,
+            help="Your max_size plus max_overflow. Tells whether the servers allow as many"
+            " connections.",
         ),
     ] = 10,
     programs: Annotated[

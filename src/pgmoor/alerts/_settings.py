@@ -31,8 +31,9 @@ class Alerts:
     Args:
         channels: Apprise URLs, such as `"mailtos://user:password@smtp.example.com"` or
             `"slack://..."`. They are secrets: pgmoor shows no more of them than the scheme.
-        after: How long an outage, a stall or a rejected login lasts before you get a message. You
-            don't hear of shorter ones.
+        after: How long an outage, a stall, a rejected login, a host that is down or dials that fail
+            must last before you get a message. You don't hear of shorter ones, unless more than
+            `burst` of them come within `digest`.
         remind: The time between reminders of trouble that lasts; None for no reminders.
         digest: The time between summaries of trouble that happens again and again.
         burst: How many separate alerts of one kind to send within `digest` seconds before

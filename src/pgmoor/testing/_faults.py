@@ -92,7 +92,10 @@ def _lose_commit(*, delivered: bool) -> Callable[[Stage], Awaitable[None]]:
                 while proxy.commits_lost == before:  # noqa: ASYNC110  the proxy is another thread
                     await asyncio.sleep(0.001)
         except TimeoutError:
-            raise AssertionError(f"no COMMIT came within {NEXT_COMMIT:g} s") from None
+            raise AssertionError(
+                f"no COMMIT came through the primary's proxy within {NEXT_COMMIT:g} s, so none"
+                " could be lost: let `work` commit, over the proxies"
+            ) from None
 
     return strike
 

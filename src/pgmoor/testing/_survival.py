@@ -123,7 +123,7 @@ async def under_faults(
         timeout: How long *work* may take to succeed before a fault, and again after it.
 
     Raises:
-        AssertionError: *work* did not succeed before a fault.
+        AssertionError: *work* did not succeed before a fault, or sent no COMMIT to be lost.
         ValueError: A fault needs a standby or proxies that you did not give.
     """
     stage = Stage(cluster, proxies)

@@ -39,7 +39,7 @@ class SwitchAnnouncer:
         reason = decision.reason.value + detail
         self._live.reporter.leaving(state.host, reason)
         self.lost(state.host)
-        self._left = (state.host, decision.reason.value)
+        self._left = (state.host, decision.reason.of(state.host.label, ""))
         self._trouble_since = self._first_sign(state.host)
         return reason
 
@@ -63,7 +63,8 @@ class SwitchAnnouncer:
             tell(ev.Awoke(host=host.label, seconds=now - self._woken_at))
             self._woken_at = None
         began = self._trouble_since if before is None else self._first_sign(before)
-        left = (before, decision.reason.value) if before is not None else self._left
+        why = "" if before is None else decision.reason.of(before.label, host.label)
+        left = self._left if before is None else (before, why)
         if left is None:
             tell(ev.Connected(host=host.label, seconds=now - self._opened_at))
         elif left[0] != host:

@@ -53,6 +53,13 @@ class Reason(Enum):
     SETTLING = "other hosts have not answered yet"
     NONE = "no host satisfies the target"
 
+    def of(self, left: str, chosen: str) -> str:
+        """Return the value with a host's name for "it": the one left, or the one chosen."""
+        for_chosen = self in (Reason.FIRST, Reason.PREFERRED, Reason.NEWER_TIMELINE)
+        named = chosen if for_chosen and chosen else left
+        rest = self.value.removeprefix("it ")
+        return rest if rest == self.value else f"{named} {rest}"
+
 
 class Decision(NamedTuple):
     """What to do now and why, and when to decide again even if nothing new is learnt."""

@@ -86,7 +86,8 @@ def _trouble(hosts: tuple[HostHealth, ...], stale: HostHealth | None) -> str | N
     for host in hosts:
         unanswered = host.current and host.failure_kind == UNANSWERED
         if unanswered or host.status not in (Status.UP.value, Status.UNKNOWN.value):
-            what = f"lives, but gives {host.failure}" if unanswered else status_label(host.status)
+            lives = f"accepts connections, and gives {host.failure}"
+            what = lives if unanswered else status_label(host.status)
             return f"{host.host} {what}"
     return None
 

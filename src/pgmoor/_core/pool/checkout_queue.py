@@ -251,7 +251,8 @@ class CheckoutQueue:
         pool = self.pool
         if self.pausing and pool and (pool.ready or pool.size < self.ledger.most):
             return self._availability.error(
-                f"no connection within {timeout:.2f} s: {self._pause.because}"
+                f"no connection of {self._settings.name!r} within {timeout:.2f} s:"
+                f" {self._pause.because}"
             )
         made = pool.size if pool is not None else 0
         return self._availability.missing_host(timeout, made=made, used=self.ledger.held)

@@ -257,7 +257,7 @@ class HostPool:
     def _condemn(self, asked_at: float) -> None:
         silent = [conn for conn in self.ready if conn.heard_at() < asked_at]
         logger.info(
-            "a connection to %s does not answer; renewing %d idle ones",
+            "a connection to %s does not answer; replacing %d idle connections",
             self.host,
             len(silent),
             extra=fields(

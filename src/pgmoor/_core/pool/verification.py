@@ -107,7 +107,9 @@ class Verifier:
                     with abort_after(conn, limit, f"no answer to a rollback within {limit:g} s"):
                         await self._bring_to_rest(conn)
         except Exception as error:  # noqa: BLE001  `reset` is the user's and may raise anything
-            problem = how_it_failed("reset", error)
+            late = isinstance(error, TimeoutError) and conn.pgconn.status != BAD
+            took = f"it was not reset within {2 * limit:g} s (twice cancel_timeout)"
+            problem = took if late else how_it_failed("reset", error)
         if problem is None and conn.pgconn.status != BAD and not conn.is_at_rest():
             problem = "`reset` left a transaction open"
         if problem is not None:
@@ -128,7 +130,7 @@ class Verifier:
     async def _bring_to_rest(self, conn: ManagedConnection) -> None:
         status = conn.info.transaction_status.name
         if status == "ACTIVE":
-            conn.abort("it was given back while a query was running on it")
+            conn.abort("it was returned while a query was running")
             async with conn.lock:  # until that query's task has met the error
                 return
         if status in IN_TRANSACTION:

@@ -33,6 +33,9 @@ class Listener:
     def __init__(self, manager: str, callback: Callable[[Event], Any] | None = None) -> None:
         self._manager = manager
         self._callback = callback
+        called = getattr(callback, "__qualname__", None)
+        of = f" {called}" if isinstance(called, str) and called.isprintable() else ""
+        self._name = f"the listener{of} of {manager!r}"
         self._queue: deque[Event] = deque(maxlen=BACKLOG)
         self._ready = asyncio.Event()
         self._closed = False
@@ -51,7 +54,8 @@ class Listener:
             self.dropped += 1
             if self.dropped == 1:
                 logger.warning(
-                    "a listener is %d events behind; dropping the oldest",
+                    "%s is %d events behind; dropping the oldest",
+                    self._name,
                     BACKLOG,
                     extra=fields("ListenerBehind", self._manager, backlog=BACKLOG),
                 )
@@ -88,7 +92,9 @@ class Listener:
         await asyncio.wait([self._task], timeout=timeout)
         if not self._task.done():
             extra = fields("ListenerStopped", self._manager, timeout=timeout)
-            logger.warning("a listener did not finish within %.1f s; stopped", timeout, extra=extra)
+            logger.warning(
+                "%s did not finish within %.1f s; stopped", self._name, timeout, extra=extra
+            )
             self._task.cancel()
             await asyncio.wait([self._task], timeout=min(timeout, LAST_MOMENT))
 
@@ -102,11 +108,11 @@ class Listener:
                     raise
                 kind = type(event).__name__
                 extra = fields("ListenerCancelled", self._manager, on=kind)
-                logger.warning("a listener's own work on %s was cancelled", kind, extra=extra)
+                logger.warning("work of %s on %s was cancelled", self._name, kind, extra=extra)
             except Exception:
                 kind = type(event).__name__
                 extra = fields("ListenerFailed", self._manager, on=kind)
-                logger.exception("a listener failed on %s", kind, extra=extra)
+                logger.exception("%s failed on %s", self._name, kind, extra=extra)
 
 
 class EventStream:

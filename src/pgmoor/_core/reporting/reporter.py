@@ -177,7 +177,7 @@ class Reporter:
         """Log that the callable for the hosts gave none; once a minute at most."""
         if self._list_unknown.allows(monotonic(), None):
             extra = fields("HostsUnknown", self._manager, reason=failure.text)
-            logger.warning("keeping the list of hosts: %s", failure, extra=extra)
+            logger.warning("can't update the list of hosts, keeping it: %s", failure, extra=extra)
 
     def leaving(self, host: Host, reason: str) -> None:
         """Log that a host is left; the event that follows tells what came of it."""

@@ -38,7 +38,7 @@ class Saturation:
             refused=count,
             used=figures.used,
             waiting=figures.waiting,
-            max_size=figures.max_size,
+            max_size=figures.max_size + figures.max_overflow,
             holders=", ".join(map(str, holders)),
         )
         self._reporter.tell(event, logger)

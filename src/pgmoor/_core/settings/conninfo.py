@@ -172,7 +172,7 @@ def check_by_libpq(params: Mapping[str, str]) -> None:
     setting = named[1].lower().replace(" ", "_") if named else ""
     raise ConfigError(
         setting if setting in known else "conninfo",
-        "libpq does not take its value, or not together with the others",
+        "libpq refuses its value, alone or together with the other parameters",
         "correct it here, or in the environment;"
         " see https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS",
     )

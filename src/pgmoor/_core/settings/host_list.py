@@ -83,11 +83,13 @@ def _host_name(name: str) -> str:
     # An unescaped "@" in a URI's password leaves half of the password in the host's name.
     if name.startswith(("/", "@")) and name.isprintable():
         return name  # the directory of a Unix socket, or one in the abstract namespace
-    if (
-        not name.isprintable()
-        or any(letter in "@,/?#\0" or letter.isspace() for letter in name)
-        or any(not 0 < len(label) < 64 for label in name.removesuffix(".").split("."))
-    ):
+    if any(not 0 < len(label) < 64 for label in name.removesuffix(".").split(".")):
+        raise ConfigError(
+            "host",
+            "a host name is empty, or has a part that is empty or longer than 63 characters",
+            "correct the list; names are separated by one comma",
+        )
+    if not name.isprintable() or any(letter in "@,/?#\0" or letter.isspace() for letter in name):
         raise ConfigError(
             "host",
             "a host name holds a character that no host name can have",
@@ -123,5 +125,7 @@ def exact(text: str) -> str:
 def distinct(hosts: tuple[Host, ...]) -> tuple[Host, ...]:
     """Return the hosts; raise `ConfigError` when one of them is listed twice."""
     if len({host.address for host in hosts}) < len(hosts):
-        raise ConfigError("hosts", "one address is listed twice", "name each server once")
+        seen = [host.address for host in hosts]
+        twice = next(host for host in hosts if seen.count(host.address) > 1)
+        raise ConfigError("hosts", f"{twice.label} is listed twice", "name each server once")
     return hosts

@@ -27,8 +27,8 @@ def read_service(service: str, path: str | None) -> dict[str, str]:
             return found
     raise ConfigError(
         "service",
-        "no service file holds a section of that name",
-        "check the name, PGSERVICEFILE and ~/.pg_service.conf",
+        "no service file that can be read holds a section of that name",
+        "check the name, the files' permissions, PGSERVICEFILE and ~/.pg_service.conf",
     )
 
 
@@ -67,7 +67,7 @@ def _section(lines: Sequence[str], name: str) -> dict[str, str] | None:
                 raise ConfigError(
                     "service",
                     "a line of its section is not name=value",
-                    "correct it; addresses of LDAP servers are not followed",
+                    "correct it; LDAP lookups aren't supported",
                 )
             found.setdefault(key.strip(), value.strip())
     return found

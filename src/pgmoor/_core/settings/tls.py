@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class InsecureTransportWarning(UserWarning):
     """Nothing proves that connections over the network lead to your server.
 
-    An attacker in the network can read along, or answer in the server's place. Give
+    An attacker on the network can read your traffic, or pose as your server. Give
     `sslmode=verify-full` and `sslrootcert`. If something else protects the network, silence this
     with `warnings.simplefilter("ignore", pgmoor.InsecureTransportWarning)`.
     """

@@ -34,10 +34,14 @@ class Availability:
     def refusal(self) -> NoHostAvailable | None:
         """Return the error that a caller gets at once instead of waiting, or None."""
         if self._phase.given_up:
-            return self.error("the manager gave up; call reconnect()")
+            why = "max_tries or max_time is used up"
+            return self.error(f"{self._settings.name!r} gave up ({why}); call reconnect()")
         if self._phase.state is State.OUTAGE and self._settings.when_down == "fail":
-            return self.error("no host available")
+            return self.error(self._no_host())
         return None
+
+    def _no_host(self) -> str:
+        return f"no host available for {self._settings.name!r}"
 
     def missing_host(self, timeout: float, *, made: int, used: int) -> NoHostAvailable | None:
         """Return why a caller got nothing within *timeout* seconds, or None if the pool was full.
@@ -47,13 +51,15 @@ class Availability:
         within = f"within {timeout:.2f} s"
         current = self._phase.current
         if current is None:
-            return self.error(f"no host available {within}")
+            return self.error(f"{self._no_host()} {within}")
         state = self._evidence.table[current]
         if used or (made and state.status is Status.UP and state.failure is None):
             return None
         failure = self._evidence.dial_failures.get(current)
         because = f" ({failure})" if failure else ""
-        return self.error(f"no connection to {state.host} {within}{because}")
+        return self.error(
+            f"no connection of {self._settings.name!r} to {state.host} {within}{because}"
+        )
 
     def why_no_more(self, figures: PoolFigures) -> str | None:
         """Return why the pool could not add a connection, if it has room and could not."""
@@ -61,6 +67,8 @@ class Availability:
         if current is None or figures.size >= figures.max_size + figures.max_overflow:
             return None
         failure = self._evidence.dial_failures.get(current)
+        if failure is None and self._phase.state is State.STALLED:
+            return f"{self._evidence.table[current].host} does not answer"
         return None if failure is None else failure.text
 
     def why_empty(self, made: int) -> Failure | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from psycopg import errors
 
 from pgmoor._core.reporting.log_fields import fields
+from pgmoor._core.settings.mistakes import shown
 from pgmoor._core.util.asynctools import spawn
 from pgmoor._core.util.backoff import spread
 from pgmoor.errors import ManagerClosed
@@ -54,10 +55,16 @@ LONGEST_KEY = 255
 def check_key(key: object) -> str:
     """Return a key of the caller's; raise `ValueError` if it can't be one."""
     if not isinstance(key, str) or not key:
-        raise ValueError("key: give a str that is not empty, or True to have one made")
-    if len(key) > LONGEST_KEY or "\0" in key:
-        raise ValueError(f"key: give at most {LONGEST_KEY} characters, without NUL")
-    key.encode()  # UnicodeEncodeError is a ValueError
+        what = "it is empty" if isinstance(key, str) else f"it is {shown(key)}"
+        raise ValueError(f"key: {what}; give a str, or True to have one made")
+    if len(key) > LONGEST_KEY:
+        raise ValueError(f"key: it has {len(key)} characters; give at most {LONGEST_KEY}")
+    try:
+        encoded = key.encode()
+    except UnicodeEncodeError:
+        encoded = b"\0"
+    if b"\0" in encoded:
+        raise ValueError("key: it has a NUL or half a surrogate pair; leave that out")
     return key
 
 

@@ -51,7 +51,7 @@ class Retry:
                 what = f"{shown(given)} is neither True nor False"
                 raise ConfigError(name, what, "give one of them")
         if self.budget not in ("manager", None):
-            raise ConfigError("budget", "unknown value", "leave it out, or give None for none")
+            raise ConfigError("budget", "unknown value", "leave it out, or give None for no limit")
 
 
 NEVER = Retry(attempts=1)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from psycopg import IsolationLevel, pq
 
 from pgmoor._core.connection.bounded_read import MalformedAnswer
+from pgmoor._core.settings.mistakes import shown
 from pgmoor.errors import ConfigError
 
 from .verdict import ServerRun
@@ -22,7 +23,7 @@ Isolation: TypeAlias = (
     | Literal["read uncommitted", "read committed", "repeatable read", "serializable"]
 )
 
-MALFORMED = "its answer about a transaction makes no sense"
+MALFORMED = "the server's answer about a transaction can't be read; is it PostgreSQL?"
 
 # All names are qualified, so that no search_path can put others in their place.
 _RECOVERS = "pg_catalog.pg_is_in_recovery()"
@@ -61,12 +62,14 @@ class Modes:
             return _AS_THE_CONNECTION
         for name, value in (("readonly", readonly), ("deferrable", deferrable)):
             if not (value is None or isinstance(value, bool)):
-                raise ConfigError(name, "it is not True, False or None", "give one of them")
+                what = f"{shown(value)} is not True, False or None"
+                raise ConfigError(name, what, "give one of them")
         if isinstance(isolation, str):
             isolation = _LEVELS.get(isolation.lower(), isolation)
         if not (isolation is None or isinstance(isolation, IsolationLevel)):
             words = ", ".join(_LEVELS)
-            raise ConfigError("isolation", "unknown level", f"give an IsolationLevel, or {words}")
+            what = "unknown level" if isinstance(isolation, str) else f"it is {shown(isolation)}"
+            raise ConfigError("isolation", what, f"give an IsolationLevel, or {words}")
         return cls(isolation, readonly, deferrable)
 
     def read_only(self, conn: ManagedConnection) -> bool:

@@ -123,14 +123,19 @@ class Transaction:
         """Raise an error if the transaction can't be committed as it is."""
         status = conn.pgconn.transaction_status
         if conn._pipeline is not None:  # noqa: SLF001  psycopg has no other way to say so
-            raise errors.ProgrammingError("a pipeline is open at the end of the transaction")
+            raise errors.ProgrammingError(
+                "a pipeline is open at the end of the transaction: end it in the block"
+            )
         if status == pq.TransactionStatus.INERROR:
             raise errors.InFailedSqlTransaction(
                 "the transaction has failed, and its block ended without an error: don't catch a"
                 " statement's error, or use conn.transaction() for those that may fail"
             )
         if status == pq.TransactionStatus.ACTIVE:
-            raise errors.ProgrammingError("a query is still running at the end of the transaction")
+            raise errors.ProgrammingError(
+                "a query is still running at the end of the transaction: await it in the block, and"
+                " use contextlib.aclosing() for a stream that you leave early"
+            )
         if status == pq.TransactionStatus.IDLE:
             error = errors.ProgrammingError(
                 "a statement has ended the transaction before its block ended: leave COMMIT and"

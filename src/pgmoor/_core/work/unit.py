@@ -85,8 +85,8 @@ class Unit:
         self._task = task
         if task in self._shared.units:
             raise RuntimeError(
-                "run(), transaction() or retrying() inside the transaction of another one of the"
-                " same manager: pass its connection on, and use conn.transaction() for savepoints"
+                "this task is in a transaction of the same manager already: pass its connection on,"
+                " and use conn.transaction() for a savepoint"
             )
         while True:
             self.attempts += 1
