@@ -12,6 +12,12 @@ SENTENCES: dict[ev.Event, str] = {
     ev.HostDown(host=A, status="down", reason="Connection refused"): (
         "db1:5432 is down: Connection refused"
     ),
+    ev.HostDown(host=A, status="starting", reason="the database system is shutting down"): (
+        "db1:5432 accepts no connections: the database system is shutting down"
+    ),
+    ev.HostDown(host=A, status="unknown", reason="sorry, too many clients already"): (
+        "db1:5432 can't be used: sorry, too many clients already"
+    ),
     ev.HostDown(host=A, status="rejected", reason="password authentication failed"): (
         "db1:5432 rejects our login: password authentication failed"
     ),

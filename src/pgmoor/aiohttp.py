@@ -63,9 +63,10 @@ def setup(
 
     Raises:
         ValueError: The application already has a manager with this key, or routes with these paths.
-        TypeError: *manager* isn't a `ConnectionManager`.
+        TypeError: *manager* isn't a `ConnectionManager`, or *details* can't be used.
     """
     require_manager(manager, "setup()")
+    check_permission("details", details)
     if key in app:
         raise ValueError("the application already has a manager; give this one its own key")
     paths = {resource.canonical for resource in app.router.resources()}
@@ -120,8 +121,6 @@ def _convert(response: Response) -> web.Response:
 def _handler(
     manager: ConnectionManager[Any], check: Check, details: Permission[web.Request]
 ) -> Handler:
-    check_permission("details", details)
-
     async def endpoint(request: web.Request) -> web.StreamResponse:
         allowed = await is_allowed(details, request)
         response = health_response(

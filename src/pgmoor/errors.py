@@ -7,11 +7,16 @@ figures, never a password, the conninfo or an idempotency key.
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
+from typing import TYPE_CHECKING
 
 import psycopg
 import psycopg_pool
 
 from .health import Holder, HostHealth, PoolFigures
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
     "AlreadyDone",
@@ -75,8 +80,9 @@ class PoolExhausted(psycopg_pool.PoolTimeout):
 
     `connection()`, `getconn()` and `wait()` raise it after `timeout` seconds. `figures` shows the
     pool at that instant, `holders` the tasks that have held connections longest, `manager` the
-    manager's name. `reason` is why no connection could be added; None if the pool is full. Return
-    connections sooner, or raise `max_size`.
+    manager's name. `reason` is why no connection could be added; None if the pool is full. `wanted`
+    is how many connections `wait()` has waited for, else None. Return connections sooner, or raise
+    `max_size`.
     """
 
     retry_safety = RetrySafety.NOTHING_SENT
@@ -88,23 +94,26 @@ class PoolExhausted(psycopg_pool.PoolTimeout):
         holders: tuple[Holder, ...] = (),
         manager: str = "",
         reason: str | None = None,
+        *,
+        wanted: int | None = None,
     ) -> None:
         held = f"; held longest by {', '.join(map(str, holders))}" if holders else ""
         why = f"; no connection could be added: {reason}" if reason else ""
         whose = _of(manager)
         what = f"no connection{whose} free within {timeout:.2f} s"
-        if figures.idle and figures.size < figures.min_size:  # it was waited for more than one
-            wanted = f"{figures.size} of min_size={figures.min_size}"
-            what = f"only {wanted} connections{whose} made within {timeout:.2f} s"
+        if wanted is not None:
+            what = f"{figures.size} of {wanted} connections{whose} made within {timeout:.2f} s"
         super().__init__(f"{what}: {figures}{why}{held}")
         self.timeout = timeout
         self.figures = figures
         self.holders = holders
         self.manager = manager
         self.reason = reason
+        self.wanted = wanted
 
-    def __reduce__(self) -> tuple[type[PoolExhausted], tuple[object, ...]]:
-        return type(self), (self.timeout, self.figures, self.holders, self.manager, self.reason)
+    def __reduce__(self) -> tuple[Callable[..., PoolExhausted], tuple[object, ...]]:
+        given = (self.timeout, self.figures, self.holders, self.manager, self.reason)
+        return partial(type(self), wanted=self.wanted), given
 
 
 class NoHostAvailable(psycopg_pool.PoolTimeout):

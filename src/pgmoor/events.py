@@ -74,7 +74,11 @@ class HostDown(Event):
         return f"{self.host} {_LABELS.get(self.status, f'is {self.status}')}: {self.reason}"
 
 
-_LABELS = {"rejected": "rejects our login", "starting": "accepts no connections"}
+_LABELS = {
+    "rejected": "rejects our login",
+    "starting": "accepts no connections",
+    "unknown": "can't be used",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,7 +63,7 @@ async def test_it_lends_the_managers_connections_and_dials_none_itself(
         conn = await pool.getconn(timeout=1)
         assert manager.snapshot().pool.used == 1
         await pool.putconn(conn)
-        with pytest.raises(ValueError, match="given back"):
+        with pytest.raises(ValueError, match="returned"):
             await pool.putconn(conn)
         await pool.check()
         before = await watched.pids()

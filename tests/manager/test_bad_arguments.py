@@ -39,7 +39,7 @@ TIMED: dict[str, Callable[[ConnectionManager, Any], Awaitable[object]]] = {
 }
 
 
-@pytest.mark.parametrize("timeout", ["5", float("nan"), True, [5]])
+@pytest.mark.parametrize("timeout", ["5", float("nan"), True, [5], 10**400])
 async def test_a_timeout_that_is_no_number_is_refused_and_the_manager_works_on(
     timeout: Any, alone: Cluster, moor: Callable[..., Any]
 ) -> None:
@@ -112,6 +112,7 @@ def test_a_connection_string_in_place_of_a_manager_is_refused_and_not_shown() ->
     assert "s3cret" not in str(caught.value)
 
 
-def test_a_cluster_that_is_not_open_has_no_conninfo() -> None:
+@pytest.mark.parametrize("indexes", [(), (0,)])
+def test_a_cluster_that_is_not_open_has_no_conninfo(indexes: tuple[int, ...]) -> None:
     with pytest.raises(ClusterError, match="is not open"):
-        Cluster().conninfo()
+        Cluster().conninfo(*indexes)

@@ -131,7 +131,7 @@ async def test_a_listener_that_fails_is_logged_and_gets_the_next_event(
 
     assert await collected.wait() == ["db0", "db1"]
     await until(lambda: len(caplog.records) == 2)
-    listener = f"the listener {callback.__qualname__} of ''"
+    listener = f"the listener {callback.__qualname__} of 'orders'"
     logged = {
         "raises": f"{listener} failed on Connected",
         "awaits something cancelled": f"work of {listener} on Connected was cancelled",
@@ -150,7 +150,7 @@ async def test_a_listener_that_falls_behind_loses_the_oldest_events_and_is_logge
 
     assert await collected.wait() == numbers(5, BACKLOG + 5)
     assert [record.getMessage() for record in caplog.records] == [
-        f"the listener of '' is {BACKLOG} events behind; dropping the oldest"
+        f"the listener of 'orders' is {BACKLOG} events behind; dropping the oldest"
     ]
 
 
@@ -215,7 +215,7 @@ async def test_at_the_end_listeners_that_hang_are_stopped_together(
 
     assert time.monotonic() - began < 1
     assert listener_tasks() == []
-    assert caplog.text.count("of '' did not finish within") == 21
+    assert caplog.text.count("of 'orders' did not finish within") == 21
 
 
 async def test_a_listener_may_close_the_listeners(listeners: Listeners) -> None:

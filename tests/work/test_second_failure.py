@@ -236,9 +236,9 @@ async def test_none_of_them_runs_inside_another(manager: Any, alone: Cluster) ->
             await conn.execute(INSERT)
             await inner()
 
-        with pytest.raises(RuntimeError, match="inside the transaction of another"):
+        with pytest.raises(RuntimeError, match="in a transaction of the same manager"):
             await manager.run(outer)
-        with pytest.raises(RuntimeError, match="inside the transaction of another"):
+        with pytest.raises(RuntimeError, match="in a transaction of the same manager"):
             async for attempt in manager.retrying():
                 async with attempt as conn:
                     await outer(conn)

@@ -20,7 +20,9 @@ async def install(conninfo: str, timeout: float, console: Console) -> bool:
     """Return whether the table is there now; raise `ConfigError` if the conninfo can't be used."""
     logging.getLogger("pgmoor").addHandler(logging.NullHandler())
     logging.getLogger("psycopg").addHandler(logging.NullHandler())
-    manager = ConnectionManager(conninfo, target="read-write", min_size=1, timeout=timeout)
+    manager = ConnectionManager(
+        conninfo, target="read-write", min_size=1, timeout=timeout, name="pgmoor install"
+    )
     async with manager:
         try:
             await manager.install()

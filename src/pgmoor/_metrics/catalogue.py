@@ -105,7 +105,7 @@ READY = Metric(
     "1",
     Kind.GAUGE,
     "pgmoor_ready",
-    "1 while a host is in use or the manager is quiet, else 0",
+    "1 while a host is in use with a connection to it, or the manager is quiet, else 0",
 )
 MANAGER_STATE = Metric(
     "pgmoor.manager.state",

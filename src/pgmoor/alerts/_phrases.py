@@ -24,7 +24,7 @@ REQUIREMENTS = {
 }
 # The values of `Status` that a reader could misunderstand without their context.
 EXPLAINED = {
-    Status.STARTING.value: "does not accept connections yet",
+    Status.STARTING.value: "accepts no connections",
     Status.REJECTED.value: "rejects our login",
 }
 

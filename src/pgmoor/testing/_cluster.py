@@ -120,9 +120,9 @@ class Cluster:
         self, *indexes: int, user: str = "postgres", dbname: str = "postgres", **params: Any
     ) -> str:
         """Return a conninfo that lists these nodes in this order, or all of them."""
-        chosen = [self.nodes[index] for index in indexes] or self.nodes
-        if not chosen:
+        if not self.nodes:
             raise ClusterError("the cluster is not open; use 'async with' or open()")
+        chosen = [self.nodes[index] for index in indexes] or self.nodes
         hosts = {
             "host": ",".join(node.host for node in chosen),
             "port": ",".join(str(node.port) for node in chosen),

@@ -749,7 +749,7 @@ class ConnectionManager(Generic[ACT]):
         await self._wait_until(lambda: phase.serving, timeout)
 
     async def _wait_until(self, condition: Callable[[], bool], timeout: float) -> None:
-        check_timeout(timeout, may_be_none=False)
+        check_timeout(timeout)
         runtime = self._usable()
         availability = runtime.live.availability
         refused: Exception | None = None
@@ -769,7 +769,9 @@ class ConnectionManager(Generic[ACT]):
         if runtime.live.phase.serving and self._runtime is not None:
             figures = runtime.queue.figures()
             reason = availability.why_no_more(figures)
-            raise PoolExhausted(timeout, figures, manager=self.name, reason=reason)
+            raise PoolExhausted(
+                timeout, figures, manager=self.name, reason=reason, wanted=figures.min_size
+            )
         raise availability.error(f"{self.name!r} is not ready within {timeout:.2f} s")
 
     async def health(self, *, fresh: bool = False, timeout: float | None = None) -> Health:

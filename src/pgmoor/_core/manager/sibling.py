@@ -21,7 +21,7 @@ def arguments_of(variables: Mapping[str, Any]) -> Hidden[dict[str, Any]]:
 
 def sibling_arguments(
     given: Hidden[dict[str, Any]],
-    dbname: str,
+    dbname: object,
     changes: Mapping[str, Any],
     *,
     name: str,

@@ -103,13 +103,12 @@ class Verifier:
         problem = _left_open(conn)
         try:
             if problem is None:
-                async with asyncio.timeout(2 * limit):
+                async with asyncio.timeout(2 * limit) as timer:
                     with abort_after(conn, limit, f"no answer to a rollback within {limit:g} s"):
                         await self._bring_to_rest(conn)
         except Exception as error:  # noqa: BLE001  `reset` is the user's and may raise anything
-            late = isinstance(error, TimeoutError) and conn.pgconn.status != BAD
             took = f"it was not reset within {2 * limit:g} s (twice cancel_timeout)"
-            problem = took if late else how_it_failed("reset", error)
+            problem = took if timer.expired() else how_it_failed("reset", error)
         if problem is None and conn.pgconn.status != BAD and not conn.is_at_rest():
             problem = "`reset` left a transaction open"
         if problem is not None:

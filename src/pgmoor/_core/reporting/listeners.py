@@ -34,8 +34,7 @@ class Listener:
         self._manager = manager
         self._callback = callback
         called = getattr(callback, "__qualname__", None)
-        of = f" {called}" if isinstance(called, str) and called.isprintable() else ""
-        self._name = f"the listener{of} of {manager!r}"
+        self._called = f" {called}" if isinstance(called, str) and called.isprintable() else ""
         self._queue: deque[Event] = deque(maxlen=BACKLOG)
         self._ready = asyncio.Event()
         self._closed = False
@@ -54,8 +53,9 @@ class Listener:
             self.dropped += 1
             if self.dropped == 1:
                 logger.warning(
-                    "%s is %d events behind; dropping the oldest",
-                    self._name,
+                    "the listener%s of %r is %d events behind; dropping the oldest",
+                    self._called,
+                    self._manager,
                     BACKLOG,
                     extra=fields("ListenerBehind", self._manager, backlog=BACKLOG),
                 )
@@ -93,7 +93,11 @@ class Listener:
         if not self._task.done():
             extra = fields("ListenerStopped", self._manager, timeout=timeout)
             logger.warning(
-                "%s did not finish within %.1f s; stopped", self._name, timeout, extra=extra
+                "the listener%s of %r did not finish within %.1f s; stopped",
+                self._called,
+                self._manager,
+                timeout,
+                extra=extra,
             )
             self._task.cancel()
             await asyncio.wait([self._task], timeout=min(timeout, LAST_MOMENT))
@@ -108,11 +112,23 @@ class Listener:
                     raise
                 kind = type(event).__name__
                 extra = fields("ListenerCancelled", self._manager, on=kind)
-                logger.warning("work of %s on %s was cancelled", self._name, kind, extra=extra)
+                logger.warning(
+                    "work of the listener%s of %r on %s was cancelled",
+                    self._called,
+                    self._manager,
+                    kind,
+                    extra=extra,
+                )
             except Exception:
                 kind = type(event).__name__
                 extra = fields("ListenerFailed", self._manager, on=kind)
-                logger.exception("%s failed on %s", self._name, kind, extra=extra)
+                logger.exception(
+                    "the listener%s of %r failed on %s",
+                    self._called,
+                    self._manager,
+                    kind,
+                    extra=extra,
+                )
 
 
 class EventStream:

@@ -87,7 +87,7 @@ def _host_name(name: str) -> str:
         raise ConfigError(
             "host",
             "a host name is empty, or has a part that is empty or longer than 63 characters",
-            "correct the list; names are separated by one comma",
+            "correct the list",
         )
     if not name.isprintable() or any(letter in "@,/?#\0" or letter.isspace() for letter in name):
         raise ConfigError(
@@ -126,6 +126,7 @@ def distinct(hosts: tuple[Host, ...]) -> tuple[Host, ...]:
     """Return the hosts; raise `ConfigError` when one of them is listed twice."""
     if len({host.address for host in hosts}) < len(hosts):
         seen = [host.address for host in hosts]
-        twice = next(host for host in hosts if seen.count(host.address) > 1)
-        raise ConfigError("hosts", f"{twice.label} is listed twice", "name each server once")
+        second = next(place for place, address in enumerate(seen) if address in seen[:place])
+        what = f"address {second + 1} is the same as one before it"
+        raise ConfigError("hosts", what, "name each server once")
     return hosts

@@ -6,6 +6,7 @@ No text is quoted, and no value of a class of the user's is asked to show or com
 from __future__ import annotations
 
 import inspect
+import math
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
@@ -106,11 +107,14 @@ def check_timeout(value: object, *, may_be_none: bool = True) -> None:
     """Raise `ConfigError` for what can't be a call's timeout. A negative one has passed already."""
     if value is None and may_be_none:
         return
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (number and value <= _FOR_EVER):  # type: ignore[operator]  # false for nan
-        default = ", or None for the default" if may_be_none else ""
+    if isinstance(value, float):
+        usable = not math.isnan(value)
+    else:
+        usable = isinstance(value, int) and not isinstance(value, bool) and value <= LONGEST
+    if not usable:
+        none = ", or None" if may_be_none else ""
         what = f"{shown(value)} is not a usable duration"
-        raise ConfigError("timeout", what, f"give seconds, as a number{default}")
+        raise ConfigError("timeout", what, f"give seconds, as a number{none}")
 
 
 def unknown_word(name: str, value: object, accepted: str, words: Iterable[str]) -> ConfigError:
