@@ -18,7 +18,7 @@ from psycopg import errors
 from pgmoor._core.util.asynctools import spawn
 
 from .abort_timer import abort_after
-from .abortable import ACTIVE, AT_REST, BAD, AbortableConnection
+from .abortable import ACTIVE, AT_REST, BAD, RUNNING, AbortableConnection
 from .cancellation import end_request, finish_cancelled, request_cancel
 
 if TYPE_CHECKING:
@@ -44,6 +44,10 @@ END_OF_COPY = "copy_end"
 # They end it for an error, if they have one in this variable, and otherwise well.
 FOR_AN_ERROR = {END_OF_COPY: "error", "_exit_gen": "exc_val"}
 ENDINGS = LEAVE_NOTHING | OF_WHAT_IS_CANCELLED | FOR_AN_ERROR.keys()
+
+
+def _is_for_an_error(gen: PQGen[Any], name: str) -> bool:
+    return getgeneratorlocals(gen).get(FOR_AN_ERROR[name]) is not None
 
 
 class CancellableConnection(AbortableConnection):
@@ -78,16 +82,20 @@ class CancellableConnection(AbortableConnection):
 
     @asynccontextmanager
     async def _left_in_time(self, block: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
-        """Enter one of psycopg's blocks; bound what it sends when a cancelled task leaves it."""
+        """Enter a pipeline; bound what it sends when a cancelled task leaves it."""
+        lived = False
         try:
             async with block as entered:
                 try:
                     yield entered
-                except BaseException:
+                except BaseException as error:
+                    lived = self.pgconn.status != BAD and not isinstance(error, errors.Error)
                     if (task := self._cancelled_task()) is not None:
                         self._leaving.add(task)
                     raise
         finally:
+            if lived and self.pgconn.status == BAD:  # psycopg has only logged that
+                self.lost_unsaid = True
             if self._leaving:
                 self._leaving.discard(asyncio.current_task())
 
@@ -110,9 +118,23 @@ class CancellableConnection(AbortableConnection):
     ) -> Coroutine[Any, Any, RV]:
         """Run one of psycopg's generators, in bounded time if it ends work that is given up."""
         name = getattr(gen, "__name__", "")
-        if (name in ENDINGS or self._leaving) and self._gives_up(gen, name):
-            return self._wait_in_time(gen, name, interval, timeout)
+        if name in ENDINGS or self._leaving:
+            if self._gives_up(gen, name):
+                return self._wait_in_time(gen, name, interval, timeout)
+            if name == END_OF_COPY and _is_for_an_error(gen, name):
+                return self._wait_for_failed_copy(gen, interval, timeout)
         return super().wait(gen, interval, timeout)
+
+    async def _wait_for_failed_copy(
+        self, gen: PQGen[RV], interval: float, timeout: float | None
+    ) -> RV:
+        lived = self.pgconn.status != BAD
+        try:
+            return await super().wait(gen, interval, timeout)
+        except errors.Error:  # psycopg only logs it
+            if lived and self.pgconn.status == BAD:
+                self.lost_unsaid = True
+            raise
 
     def _gives_up(self, gen: PQGen[Any], name: str) -> bool:
         """Return whether a generator only ends what nobody waits for any more."""
@@ -123,14 +145,15 @@ class CancellableConnection(AbortableConnection):
             return False
         if task in self._leaving:
             return True
-        if (variable := FOR_AN_ERROR.get(name)) is not None:  # without an error it may commit
+        if name in FOR_AN_ERROR:  # without an error it may commit
             # In a pipeline it is only sent, and its answer read when the pipeline's block ends.
-            return self._pipeline is None and getgeneratorlocals(gen).get(variable) is not None
+            return self._pipeline is None and _is_for_an_error(gen, name)
         return name in LEAVE_NOTHING
 
     async def _wait_in_time(
         self, gen: PQGen[RV], name: str, interval: float, timeout: float | None
     ) -> RV:
+        lived = self.pgconn.status != BAD
         # A pipeline waits for the results of all that it has sent; a COPY may wait for a lock.
         busy = (self._pipeline is not None or name == END_OF_COPY) and self._is_active()
         if self._request is None and busy:
@@ -140,10 +163,10 @@ class CancellableConnection(AbortableConnection):
         with abort_after(self, seconds, ENDED_LATE) as limit:
             try:
                 return await super().wait(gen, interval, timeout)
-            except errors.OperationalError:
+            except errors.Error:
                 if not (limit.expired or self.pgconn.status == BAD):
                     raise
-                if name != ROLLBACK:
+                if lived and name != ROLLBACK:
                     self.lost_unsaid = True
                 if name in LEAVE_NOTHING:
                     return cast("RV", None)  # the cancellation is to be delivered
@@ -155,7 +178,10 @@ class CancellableConnection(AbortableConnection):
 
     def _lost_silently(self, gen: PQGen[Any], before: int) -> None:
         # A rollback would have left nothing, and nothing was done before a first statement.
-        if before != AT_REST and getattr(gen, "__name__", "") != ROLLBACK:
+        nothing_before = before == AT_REST or (
+            before == RUNNING and self.autocommit and not self._num_transactions
+        )
+        if not nothing_before and getattr(gen, "__name__", "") != ROLLBACK:
             self.lost_unsaid = True
 
     def _is_active(self) -> bool:

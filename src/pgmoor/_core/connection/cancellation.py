@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pgmoor.connection")
 
-SENDS_ALL = "_executemany_gen_pipeline"  # psycopg's generator for `executemany()`
-
 
 async def finish_cancelled(conn: AbortableConnection, gen: PQGen[Any], timeout: float) -> None:
     """Have the server cancel the query, and read its last answer, within *timeout* seconds.
@@ -45,6 +43,8 @@ async def _outlast(task: asyncio.Task[None]) -> asyncio.CancelledError | None:
                 await asyncio.wait([task])
             except asyncio.CancelledError as error:
                 cancelled = cancelled or error
+    if not task.cancelled():
+        task.exception()  # the connection's status tells what is to be known of it
     return cancelled
 
 
@@ -68,9 +68,6 @@ async def _finish(conn: AbortableConnection, gen: PQGen[Any], timeout: float) ->
 
 
 async def _read_to_end(conn: AbortableConnection, gen: PQGen[Any]) -> None:
-    if getattr(gen, "__name__", "") == SENDS_ALL:
-        gen.close()
-        return
     try:
         await waiting.wait_async(gen, conn.pgconn.socket, interval=0.1)
     except errors.DatabaseError as error:  # QueryCanceled, as requested, or the like

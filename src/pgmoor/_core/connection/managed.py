@@ -6,6 +6,7 @@ may give it back.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,7 +23,6 @@ from .loss import note
 from .users_class import mixed
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import AsyncIterator, Callable
     from weakref import ReferenceType
 
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 IDLE = pq.TransactionStatus.IDLE
 INTRANS = pq.TransactionStatus.INTRANS
+LEFT_OPEN = (
+    "a stream or notifies() was left open in the block, which is not committed: read it to its end,"
+    " or use contextlib.aclosing()"
+)
 MOST_READS = 64  # of what has arrived unasked: a server may send without end
 
 
@@ -71,12 +75,22 @@ class ManagedConnection(CancellableConnection):
             and self._pipeline is None
         )
 
-    def is_left_open(self) -> bool:
-        """Return whether something holds it that was left and not closed: a stream, `notifies()`.
-
-        Whoever waits for its lock would wait for ever. Another task may also be busy with its rows.
-        """
+    @property
+    def is_held_open(self) -> bool:
+        """Whether something holds it that sends nothing now: a stream or `notifies()` in use."""
         return self.lock.locked() and not self._waiters and self._pipeline is None
+
+    async def unlocked(self) -> None:
+        """Return when nothing holds it; raise `ProgrammingError` if that takes `cancel_timeout`.
+
+        For the end of its holder's block. Whoever waits for a stream that this task itself has left
+        waits for ever; asyncio closes one that nobody refers to any more.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.cancel_timeout), self.lock:
+                return
+        if self.is_held_open:
+            raise errors.ProgrammingError(LEFT_OPEN)
 
     def heard_at(self) -> float:
         """Return when the connection is last known to have worked (monotonic)."""
@@ -85,6 +99,7 @@ class ManagedConnection(CancellableConnection):
     async def close(self) -> None:
         """Close the connection; with `close_returns`, return it to the pool instead."""
         self._forbid_in_unit("close()")
+        self.lost_unsaid = False  # what is lost now is meant to be
         if self.owner is not None and self.holder is not None and self.owner.close_returns:
             await self.owner.putconn(self)
             return
@@ -132,7 +147,7 @@ class ManagedConnection(CancellableConnection):
                 lived = self.lost_unsaid or not self.closed
                 ended_well = self._still_there()
                 if lived and not ended_well:
-                    self.lost_unsaid = True  # of the block around this one
+                    self.lost_unsaid = force_rollback  # of the block around this one
                     if not force_rollback:
                         # psycopg would end the block well, although nothing was committed.
                         raise self._lost_before_commit()
@@ -149,6 +164,7 @@ class ManagedConnection(CancellableConnection):
         """Roll back to the start of any pending transaction."""
         self._forbid_in_unit("rollback()")
         await super().rollback()
+        self.lost_unsaid = False
 
     def _start_query(self) -> PQGen[None]:
         """Start a transaction if necessary; every statement of psycopg begins here."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic
 
-from psycopg import ProgrammingError
 from psycopg_pool.abc import ACT
 
 if TYPE_CHECKING:
@@ -14,10 +13,6 @@ if TYPE_CHECKING:
 
     from .lender import Lender
 
-LEFT_OPEN = (
-    "a stream or notifies() was not read to its end in the block, and nothing was committed: use"
-    " contextlib.aclosing() if you leave it early"
-)
 IDLE = 0  # pq.TransactionStatus.IDLE; comparing with the enum's member costs more than the rest
 
 
@@ -53,8 +48,8 @@ class Checkout(Generic[ACT]):
             await self._queue.release(conn)
             return
         try:
-            if conn.is_left_open():
-                raise ProgrammingError(LEFT_OPEN)
+            if conn.is_held_open:
+                await conn.unlocked()
             await conn.commit()
         finally:
             if self._holds(conn):  # still

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from psycopg import errors
@@ -100,6 +101,9 @@ class Verifier:
         One that is not idle afterwards is dropped.
         """
         limit = self._settings.cancel_timeout
+        if conn.is_held_open:
+            with suppress(errors.ProgrammingError):
+                await conn.unlocked()
         problem = _left_open(conn)
         try:
             if problem is None:
@@ -159,6 +163,6 @@ def _left_open(conn: ManagedConnection) -> str | None:
     """Return what a borrower has left open that can't be brought to an end, if anything."""
     if conn._pipeline is not None:  # noqa: SLF001  psycopg has no other way to say so
         return "its pipeline was not closed"
-    if conn.lock.locked() and conn.pgconn.transaction_status == IDLE:
-        return "a task still uses it, perhaps a notifies() that was not closed"
+    if conn.lock.locked() and (conn.is_held_open or conn.pgconn.transaction_status == IDLE):
+        return "a task still uses it, or a stream or notifies() was not closed"
     return None
