@@ -32,10 +32,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 RV = TypeVar("RV")
 
-ENDED_LATE = (
-    "its task was cancelled, and the server did not confirm the end of what it did within"
-    " cancel_timeout"
-)
+ENDED_LATE = "the server did not confirm within cancel_timeout that what was given up has ended"
 # psycopg's generators that end something: a transaction, a cursor of the server, a COPY, a stream.
 ROLLBACK = "_rollback_gen"
 LEAVE_NOTHING = frozenset({ROLLBACK, "_close_gen"})  # if the session is lost meanwhile
