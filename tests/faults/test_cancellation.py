@@ -532,7 +532,7 @@ async def test_a_timeout_while_a_pipeline_is_filled_costs_no_connection(
 
 @pytest.mark.parametrize("work", [with_a_rollback, with_a_cursor_of_the_server])
 async def test_a_session_that_is_lost_meanwhile_leaves_a_cancelled_task_cancelled(
-    work: Callable[[Any, Halt], Awaitable[None]],
+    work: Callable[[Any, Halt], Coroutine[Any, Any, None]],
     alone: Cluster,
     moor: Callable[..., Any],
     proxies: Callable[..., Any],
