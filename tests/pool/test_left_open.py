@@ -60,7 +60,7 @@ async def test_a_listener_that_outlives_its_block(
     assert await answers(manager)
     with pytest.raises(OperationalError):
         await listener
-    assert warnings(caplog) == ["a task still uses it, perhaps a notifies() that was not closed"]
+    assert warnings(caplog) == ["a task still uses it, or a stream or notifies() was not closed"]
 
 
 async def test_a_pipeline_that_was_not_closed(

@@ -145,9 +145,9 @@ class Transaction:
 
     async def commit(self, conn: ManagedConnection) -> None:
         """Commit; raise `CommitOutcomeUnknown` when the connection is lost on the way."""
+        self.check(conn)
         if conn.is_held_open:
             await conn.unlocked()
-        self.check(conn)
         conn.unit = None
         await conn.commit()
 
