@@ -348,7 +348,15 @@ async def notifications(conn: psycopg.AsyncConnection[Any]) -> Any:
     return found
 
 
-@pytest.mark.parametrize("leave", [a_stream, notifications])
+async def a_listener(conn: psycopg.AsyncConnection[Any]) -> Any:
+    await conn.execute("listen something")
+    found = conn.notifies()
+    waiting = asyncio.ensure_future(anext(found))
+    await until(lambda: conn.is_waited_for)  # type: ignore[attr-defined]
+    return waiting
+
+
+@pytest.mark.parametrize("leave", [a_stream, notifications, a_listener])
 async def test_a_block_that_leaves_a_stream_open_is_told_so_and_does_not_hang(
     leave: Callable[[Any], Awaitable[Any]], alone: Cluster, moor: Callable[..., Any]
 ) -> None:
@@ -359,4 +367,4 @@ async def test_a_block_that_leaves_a_stream_open_is_told_so_and_does_not_hang(
     async with manager.connection() as conn:  # another one
         await conn.execute("select 1")
     with suppress(psycopg.Error):
-        await left.aclose()
+        await (left if isinstance(left, asyncio.Future) else left.aclose())

@@ -71,6 +71,16 @@ async def a_pipeline_left_by_an_error(conn: psycopg.AsyncConnection[Any], door: 
             raise LookupError
 
 
+async def a_pipeline_left_by_an_error_of_psycopg(
+    conn: psycopg.AsyncConnection[Any], door: FaultProxy
+) -> None:
+    with suppress(psycopg.DataError):
+        async with conn.pipeline():
+            await conn.execute("select 1")
+            door.reset()
+            raise psycopg.DataError
+
+
 async def a_copy_left_by_an_error(conn: psycopg.AsyncConnection[Any], door: FaultProxy) -> None:
     with suppress(LookupError):
         async with (
@@ -101,6 +111,7 @@ OF_CANCELLED_TASKS = [closing_a_cursor, leaving_a_stream]
         a_savepoint_under_a_timeout,
         a_savepoint_left_by_an_error,
         a_pipeline_left_by_an_error,
+        a_pipeline_left_by_an_error_of_psycopg,
         a_copy_left_by_an_error,
         a_savepoint_to_roll_back,
     ],
@@ -127,3 +138,58 @@ async def test_a_block_around_one_that_has_lost_the_session_does_not_end_well(
         await (after_a_swallowed_cancellation(write) if lose in OF_CANCELLED_TASKS else write())
     door.heal()
     assert await alone[0].sql("select id from work") == []
+
+
+async def test_a_savepoint_that_is_rolled_back_without_a_session_is_not_the_whole_transaction(
+    alone: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
+) -> None:
+    (door,) = proxies(alone)
+    manager = await moor(door, min_size=1, max_size=1, health_timeout=30)
+    attempts = 0
+
+    async def work(conn: psycopg.AsyncConnection[Any]) -> None:
+        nonlocal attempts
+        attempts += 1
+        await conn.execute("insert into work (id) values ('once')")
+        async with conn.transaction():
+            if attempts == 1:
+                door.reset()
+            raise psycopg.Rollback
+
+    await manager.run(work)
+
+    assert attempts == 2
+    assert await alone[0].sql("select id from work") == [("once",)]
+
+
+async def test_what_was_committed_or_closed_on_purpose_is_not_lost(
+    alone: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
+) -> None:
+    (door,) = proxies(alone)
+    manager = await moor(door, min_size=2, max_size=2, kwargs={"autocommit": True})
+    async with manager.connection() as conn:
+        await conn.execute("insert into work (id) values ('kept')")
+        await a_pipeline_left_by_an_error(conn, door)
+    assert await alone[0].sql("select id from work") == [("kept",)]
+
+    async with manager.connection() as conn, asyncio.timeout(5):
+        await conn.set_autocommit(False)
+        await conn.execute("listen something")
+        listener = asyncio.create_task(anext(conn.notifies()))
+        await until(conn.lock.locked)
+        await conn.close()
+        listener.cancel()
+        await asyncio.wait([listener])
+
+
+async def test_a_block_of_the_connection_itself_does_not_end_well_either(
+    alone: Cluster, moor: Callable[..., Any], proxies: Callable[..., Any]
+) -> None:
+    (door,) = proxies(alone)
+    manager = await moor(door, min_size=1, max_size=1, cancel_timeout=0.2, health_timeout=30)
+    conn = await manager.getconn()
+    with pytest.raises(psycopg.OperationalError):
+        async with conn:
+            await conn.execute("insert into work (id) values ('lost')")
+            await a_query_under_a_timeout(conn, door)
+    await manager.putconn(conn)

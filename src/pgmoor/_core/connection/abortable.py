@@ -216,6 +216,8 @@ class AbortableConnection(AsyncConnection[Any]):
         if raised.sqlstate is not None and self.pgconn.status != BAD:  # a farewell may be old
             self.hearing.statement_at = monotonic()
         if self.pgconn.status == BAD:
+            if raised.diag.severity_nonlocalized == "ERROR":  # it says nothing of the loss
+                self._lost_silently(None, before)
             error = what_ended_it(raised)
             if self.loss is None:
                 self.loss = self._safety_of_loss(raised, before)
@@ -247,7 +249,7 @@ class AbortableConnection(AsyncConnection[Any]):
         """Deal with a query whose task is being cancelled: drop the connection."""
         self.discard()
 
-    def _lost_silently(self, gen: PQGen[Any], before: int) -> None:
+    def _lost_silently(self, gen: PQGen[Any] | None, before: int) -> None:
         """Deal with a session that was lost while *gen* ran, and nobody gets an error for that."""
 
     def _met(self, error: errors.Error) -> None:

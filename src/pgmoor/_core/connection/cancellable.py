@@ -18,7 +18,7 @@ from psycopg import errors
 from pgmoor._core.util.asynctools import spawn
 
 from .abort_timer import abort_after
-from .abortable import ACTIVE, AT_REST, BAD, RUNNING, AbortableConnection
+from .abortable import ACTIVE, AT_REST, BAD, AbortableConnection
 from .cancellation import end_request, finish_cancelled, request_cancel
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ ROLLBACK = "_rollback_gen"
 LEAVE_NOTHING = frozenset({ROLLBACK, "_close_gen"})  # if the session is lost meanwhile
 OF_WHAT_IS_CANCELLED = frozenset({"_end_copy_out_gen", "_stream_fetchone_gen"})
 END_OF_COPY = "copy_end"
+ENDS = frozenset({"FATAL", "PANIC"})  # severities
 # They end it for an error, if they have one in this variable, and otherwise well.
 FOR_AN_ERROR = {END_OF_COPY: "error", "_exit_gen": "exc_val"}
 ENDINGS = LEAVE_NOTHING | OF_WHAT_IS_CANCELLED | FOR_AN_ERROR.keys()
@@ -45,6 +46,11 @@ ENDINGS = LEAVE_NOTHING | OF_WHAT_IS_CANCELLED | FOR_AN_ERROR.keys()
 
 def _is_for_an_error(gen: PQGen[Any], name: str) -> bool:
     return getgeneratorlocals(gen).get(FOR_AN_ERROR[name]) is not None
+
+
+def _tells_of_the_end(error: BaseException) -> bool:
+    """Return whether a server has ended the session with this error."""
+    return isinstance(error, errors.Error) and error.diag.severity_nonlocalized in ENDS
 
 
 class CancellableConnection(AbortableConnection):
@@ -86,13 +92,13 @@ class CancellableConnection(AbortableConnection):
                 try:
                     yield entered
                 except BaseException as error:
-                    lived = self.pgconn.status != BAD and not isinstance(error, errors.Error)
+                    lived = self.pgconn.status != BAD and not _tells_of_the_end(error)
                     if (task := self._cancelled_task()) is not None:
                         self._leaving.add(task)
                     raise
         finally:
             if lived and self.pgconn.status == BAD:  # psycopg has only logged that
-                self.lost_unsaid = True
+                self._lost_work()
             if self._leaving:
                 self._leaving.discard(asyncio.current_task())
 
@@ -130,7 +136,7 @@ class CancellableConnection(AbortableConnection):
             return await super().wait(gen, interval, timeout)
         except errors.Error:  # psycopg only logs it
             if lived and self.pgconn.status == BAD:
-                self.lost_unsaid = True
+                self._lost_work()
             raise
 
     def _gives_up(self, gen: PQGen[Any], name: str) -> bool:
@@ -164,7 +170,7 @@ class CancellableConnection(AbortableConnection):
                 if not (limit.expired or self.pgconn.status == BAD):
                     raise
                 if lived and name != ROLLBACK:
-                    self.lost_unsaid = True
+                    self._lost_work()
                 if name in LEAVE_NOTHING:
                     return cast("RV", None)  # the cancellation is to be delivered
                 raise
@@ -173,12 +179,16 @@ class CancellableConnection(AbortableConnection):
                     request, self._request = self._request, None
                     await end_request(self, request)
 
-    def _lost_silently(self, gen: PQGen[Any], before: int) -> None:
+    def _lost_silently(self, gen: PQGen[Any] | None, before: int) -> None:
         # A rollback would have left nothing, and nothing was done before a first statement.
-        nothing_before = before == AT_REST or (
-            before == RUNNING and self.autocommit and not self._num_transactions
-        )
-        if not nothing_before and getattr(gen, "__name__", "") != ROLLBACK:
+        if before != AT_REST and getattr(gen, "__name__", "") != ROLLBACK:
+            self._lost_work()
+
+    def _lost_work(self) -> None:
+        """Note that work is lost with the session, unless it was committed or meant to be lost."""
+        closed = self.pgconn.status == BAD and not self.broken
+        committed = self.autocommit and not self._num_transactions
+        if not (closed or committed):
             self.lost_unsaid = True
 
     def _is_active(self) -> bool:

@@ -57,6 +57,9 @@ async def _finish(conn: AbortableConnection, gen: PQGen[Any], timeout: float) ->
                 await _read_to_end(conn, gen)
             finally:
                 await end_request(conn, request)
+    except asyncio.CancelledError:  # `asyncio.run()` cancels every task at its end
+        conn.discard()
+        raise
     except Exception as error:  # noqa: BLE001  the connection's status tells the rest
         extra = _fields("SettleFailed", conn, error)
         logger.debug("ending a cancelled query failed: %s", type(error).__name__, extra=extra)

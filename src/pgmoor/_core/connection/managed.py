@@ -12,18 +12,19 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import ref
 
-from psycopg import errors, pq
+from psycopg import Rollback, errors, pq
 
 from pgmoor._core.hosts.failures import OUTCOME_UNKNOWN, READ_ONLY_SQL_TRANSACTION
 from pgmoor.errors import CommitOutcomeUnknown, ConnectionAborted, RetrySafety
 
-from .abortable import AT_REST, BAD
+from .abortable import AT_REST, BAD, RUNNING
 from .cancellable import CancellableConnection
 from .loss import note
 from .users_class import mixed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from types import TracebackType
     from weakref import ReferenceType
 
     from psycopg import AsyncConnection, AsyncTransaction
@@ -77,11 +78,17 @@ class ManagedConnection(CancellableConnection):
 
     @property
     def is_held_open(self) -> bool:
-        """Whether something holds it that sends nothing now: a stream or `notifies()` in use."""
-        return self.lock.locked() and not self._waiters and self._pipeline is None
+        """Whether something holds it and runs no statement: a stream or `notifies()` in use."""
+        runs = self._waiters and self.pgconn.transaction_status == RUNNING
+        return self.lock.locked() and not runs and self._pipeline is None
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether a task waits for something to arrive."""
+        return self._waiters > 0
 
     async def unlocked(self) -> None:
-        """Return when nothing holds it; raise `ProgrammingError` if that takes `cancel_timeout`.
+        """Return when nothing holds it; close it and raise if that takes `cancel_timeout`.
 
         For the end of its holder's block. Whoever waits for a stream that this task itself has left
         waits for ever; asyncio closes one that nobody refers to any more.
@@ -90,6 +97,7 @@ class ManagedConnection(CancellableConnection):
             async with asyncio.timeout(self.cancel_timeout), self.lock:
                 return
         if self.is_held_open:
+            self.discard()
             raise errors.ProgrammingError(LEFT_OPEN)
 
     def heard_at(self) -> float:
@@ -141,6 +149,7 @@ class ManagedConnection(CancellableConnection):
         if outermost:
             self._forbid_new_transaction()
         ended_well = False
+        transaction: AsyncTransaction | None = None
         try:
             async with super().transaction(savepoint_name, force_rollback) as transaction:
                 yield transaction
@@ -156,15 +165,35 @@ class ManagedConnection(CancellableConnection):
             if commits and self._outcome_unknown(error):
                 raise _unknown(error) from error
             raise
+        except Rollback as error:
+            if not self.broken or error.transaction not in (None, transaction):
+                raise
+            # psycopg would pass it on, as if the transaction around were to be rolled back.
+            if not outermost:
+                self.lost_unsaid = False
+                raise self._lost_before_commit() from error
         finally:
             if outermost:  # it has raised, or was to be rolled back
                 self.lost_unsaid = False
 
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End a block of the connection itself, as psycopg does."""
+        if exc_type is None and self.lost_unsaid:
+            await self.commit()  # it raises
+        await super().__aexit__(exc_type, exc, traceback)
+
     async def rollback(self) -> None:
         """Roll back to the start of any pending transaction."""
         self._forbid_in_unit("rollback()")
-        await super().rollback()
-        self.lost_unsaid = False
+        try:
+            await super().rollback()
+        finally:
+            self.lost_unsaid = False
 
     def _start_query(self) -> PQGen[None]:
         """Start a transaction if necessary; every statement of psycopg begins here."""

@@ -50,6 +50,8 @@ class Checkout(Generic[ACT]):
         try:
             if conn.is_held_open:
                 await conn.unlocked()
+                if not self._holds(conn):
+                    return
             await conn.commit()
         finally:
             if self._holds(conn):  # still

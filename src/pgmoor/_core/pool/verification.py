@@ -101,7 +101,7 @@ class Verifier:
         One that is not idle afterwards is dropped.
         """
         limit = self._settings.cancel_timeout
-        if conn.is_held_open:
+        if conn.is_held_open and not conn.is_waited_for:
             with suppress(errors.ProgrammingError):
                 await conn.unlocked()
         problem = _left_open(conn)
@@ -163,6 +163,6 @@ def _left_open(conn: ManagedConnection) -> str | None:
     """Return what a borrower has left open that can't be brought to an end, if anything."""
     if conn._pipeline is not None:  # noqa: SLF001  psycopg has no other way to say so
         return "its pipeline was not closed"
-    if conn.lock.locked() and (conn.is_held_open or conn.pgconn.transaction_status == IDLE):
+    if conn.is_held_open:
         return "a task still uses it, or a stream or notifies() was not closed"
     return None

@@ -148,6 +148,7 @@ class Transaction:
         self.check(conn)
         if conn.is_held_open:
             await conn.unlocked()
+            self.check(conn)
         conn.unit = None
         await conn.commit()
 
