@@ -191,6 +191,10 @@ class CancellableConnection(AbortableConnection):
         if not (closed or committed):
             self.lost_unsaid = True
 
+    def _forget_loss(self) -> None:
+        """Note that the holder gets an error for the loss, or that nothing was to be kept."""
+        self.lost_unsaid = False
+
     def _is_active(self) -> bool:
         return self.pgconn.transaction_status == ACTIVE
 

@@ -107,7 +107,7 @@ class ManagedConnection(CancellableConnection):
     async def close(self) -> None:
         """Close the connection; with `close_returns`, return it to the pool instead."""
         self._forbid_in_unit("close()")
-        self.lost_unsaid = False  # what is lost now is meant to be
+        self._forget_loss()  # what is lost now is meant to be
         if self.owner is not None and self.holder is not None and self.owner.close_returns:
             await self.owner.putconn(self)
             return
@@ -156,10 +156,11 @@ class ManagedConnection(CancellableConnection):
                 lived = self.lost_unsaid or not self.closed
                 ended_well = self._still_there()
                 if lived and not ended_well:
-                    self.lost_unsaid = force_rollback  # of the block around this one
                     if not force_rollback:
                         # psycopg would end the block well, although nothing was committed.
+                        self._forget_loss()
                         raise self._lost_before_commit()
+                    self._lost_work()  # of the block around this one
         except errors.Error as error:
             commits = ended_well and outermost and not force_rollback
             if commits and self._outcome_unknown(error):
@@ -170,11 +171,11 @@ class ManagedConnection(CancellableConnection):
                 raise
             # psycopg would pass it on, as if the transaction around were to be rolled back.
             if not outermost:
-                self.lost_unsaid = False
+                self._forget_loss()
                 raise self._lost_before_commit() from error
         finally:
             if outermost:  # it has raised, or was to be rolled back
-                self.lost_unsaid = False
+                self._forget_loss()
 
     async def __aexit__(
         self,
@@ -193,7 +194,7 @@ class ManagedConnection(CancellableConnection):
         try:
             await super().rollback()
         finally:
-            self.lost_unsaid = False
+            self._forget_loss()
 
     def _start_query(self) -> PQGen[None]:
         """Start a transaction if necessary; every statement of psycopg begins here."""
