@@ -137,7 +137,7 @@ async def test_a_cancelled_pipeline_leaves_a_usable_connection(
     async def pipe() -> None:
         async with manager.connection() as conn, conn.pipeline():
             await conn.execute("select pg_sleep(10)")
-            await asyncio.sleep(60)
+            await Halt()()
 
     with pytest.raises(TimeoutError):
         await limited_by_asyncio(0.2, pipe())
@@ -303,7 +303,8 @@ async def test_the_end_of_a_block_does_not_take_another_tasks_answer(
             other = asyncio.create_task(conn.execute("select pg_sleep(0.5)"))
             await until(lambda: conn.pgconn.transaction_status == ACTIVE)
             time.sleep(1)  # noqa: ASYNC251  the answer arrives, and the loop has not seen it
-        await other
+        cursor = await other
+        assert cursor.rowcount == 1
 
 
 @both_loops

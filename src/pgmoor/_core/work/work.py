@@ -80,6 +80,8 @@ class Work:
     ) -> T:
         """Carry out `fn(conn, *args)` once; see `ConnectionManager.run()`."""
         check_function(fn)
+        if timeout is not None or retry is not None:
+            check_arguments(timeout, retry)
         name = str(uuid.uuid4()) if key is True else None if key is None else check_key(key)
         if name is not None:
             if modes.readonly:
@@ -109,8 +111,6 @@ class Work:
         self, modes: Modes, timeout: float | None, retry: Retry | None, key: str | None = None
     ) -> Unit:
         """Return a new unit of work, whose time begins now."""
-        if timeout is not None or retry is not None:
-            check_arguments(timeout, retry)
         limit = self._timeout if timeout is None else timeout
         return Unit(self._shared, modes, DEFAULT if retry is None else retry, limit, key)
 
